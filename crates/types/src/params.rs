@@ -1,0 +1,237 @@
+//! The JSON that a request order carries: what the app gets.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{ContentId, OrderHash};
+
+/// A params string may be so long at most, in bytes: it is stored in the deal on the ledger.
+pub const PARAMS_BYTES_MAX: usize = 16 * 1024;
+/// Input files a request may name.
+pub const INPUT_FILES_MAX: usize = 100;
+
+/// What the app gets. Keys of iExec keep their names; ours begin with `gristmill_`. Unknown keys are refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobParams {
+    /// Arguments, quoted as a shell would: see [`split_args`] and [`join_args`].
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub iexec_args: String,
+    /// Files that appear in `IEXEC_IN`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub iexec_input_files: Vec<InputFile>,
+    /// Where results go; ours is `gristmill`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iexec_result_storage_provider: Option<String>,
+    /// The index of the items, when the job has items.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gristmill_items: Option<ContentId>,
+    /// The request order whose results are this one's input: a reduce.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gristmill_after: Option<OrderHash>,
+}
+
+/// Params that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ParamsError {
+    /// Not the JSON that was expected.
+    #[error("the request's params are not usable: {0}")]
+    Json(String),
+    /// Longer than [`PARAMS_BYTES_MAX`].
+    #[error(
+        "the request's params have {got} bytes; {PARAMS_BYTES_MAX} are allowed: put data into an input file instead"
+    )]
+    TooLong {
+        /// Bytes met.
+        got: usize,
+    },
+    /// More than [`INPUT_FILES_MAX`] inputs.
+    #[error("the request names {got} input files; {INPUT_FILES_MAX} are allowed: pack them into one archive")]
+    TooManyInputs {
+        /// Files named.
+        got: usize,
+    },
+    /// A quote is not closed.
+    #[error("the arguments end inside a quote: {0}")]
+    Quote(String),
+}
+
+impl JobParams {
+    /// Reads a params string. An empty one has no arguments and no inputs. iExec also allows plain text: it is the arguments.
+    pub fn parse(text: &str) -> Result<Self, ParamsError> {
+        if text.len() > PARAMS_BYTES_MAX {
+            return Err(ParamsError::TooLong { got: text.len() });
+        }
+        if !text.trim_start().starts_with('{') {
+            return Ok(Self { iexec_args: text.to_owned(), ..Self::default() });
+        }
+        let params: Self = serde_json::from_str(text).map_err(|error| ParamsError::Json(error.to_string()))?;
+        params.check()?;
+        Ok(params)
+    }
+
+    /// The canonical params string.
+    pub fn encode(&self) -> Result<String, ParamsError> {
+        self.check()?;
+        let text = serde_json::to_string(self).map_err(|error| ParamsError::Json(error.to_string()))?;
+        if text.len() > PARAMS_BYTES_MAX {
+            return Err(ParamsError::TooLong { got: text.len() });
+        }
+        Ok(text)
+    }
+
+    fn check(&self) -> Result<(), ParamsError> {
+        if self.iexec_input_files.len() > INPUT_FILES_MAX {
+            return Err(ParamsError::TooManyInputs { got: self.iexec_input_files.len() });
+        }
+        split_args(&self.iexec_args).map(drop)
+    }
+}
+
+/// A file of the store that appears in `IEXEC_IN`, written `blake3:<hex>?name=<percent-encoded>&size=<bytes>`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct InputFile {
+    /// Its content.
+    pub content: ContentId,
+    /// Its name in `IEXEC_IN`: one path component.
+    pub name: String,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
+/// A line in params that names no input file of ours.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` names no input file: {why}; expected `blake3:<64 hex digits>?name=<name>&size=<bytes>`")]
+pub struct InputFileError {
+    text: String,
+    why: &'static str,
+}
+
+/// True when `name` can be a file's name in `IEXEC_IN`: one component of 1 to 255 bytes without control characters.
+pub fn is_plain_file_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 255
+        && name != "."
+        && name != ".."
+        && !name.chars().any(|c| c == '/' || c == '\\' || c.is_control())
+}
+
+impl fmt::Display for InputFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "blake3:{}?name=", self.content)?;
+        for byte in self.name.bytes() {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                write!(f, "{}", byte as char)?;
+            } else {
+                write!(f, "%{byte:02X}")?;
+            }
+        }
+        write!(f, "&size={}", self.size)
+    }
+}
+
+impl FromStr for InputFile {
+    type Err = InputFileError;
+
+    fn from_str(text: &str) -> Result<Self, InputFileError> {
+        let error = |why| InputFileError { text: text.chars().take(120).collect(), why };
+        let rest = text.strip_prefix("blake3:").ok_or_else(|| error("only content of the store can be an input"))?;
+        let (content, query) = rest.split_once('?').ok_or_else(|| error("the name is missing"))?;
+        let content = content.parse().map_err(|_| error("the content id is malformed"))?;
+        let (mut name, mut size) = (None, None);
+        for pair in query.split('&') {
+            match pair.split_once('=') {
+                Some(("name", value)) => name = percent_decode(value),
+                Some(("size", value)) => size = value.parse().ok(),
+                _ => return Err(error("an unknown field follows the content id")),
+            }
+        }
+        let name =
+            name.filter(|name| is_plain_file_name(name)).ok_or_else(|| error("the name is not a plain file name"))?;
+        let size = size.ok_or_else(|| error("the size is missing"))?;
+        Ok(Self { content, name, size })
+    }
+}
+
+fn percent_decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let digits = [rest.next()?, rest.next()?];
+            bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+impl Serialize for InputFile {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for InputFile {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Splits arguments as a POSIX shell would without expanding anything: blanks separate; `'..'`, `".."` and `\` quote.
+pub fn split_args(text: &str) -> Result<Vec<String>, ParamsError> {
+    let mut args = Vec::new();
+    let mut current: Option<String> = None;
+    let mut chars = text.chars();
+    let open = || ParamsError::Quote(text.chars().take(120).collect());
+    while let Some(c) = chars.next() {
+        match c {
+            ' ' | '\t' | '\n' => args.extend(current.take()),
+            '\'' => {
+                let word = current.get_or_insert_default();
+                loop {
+                    match chars.next().ok_or_else(open)? {
+                        '\'' => break,
+                        other => word.push(other),
+                    }
+                }
+            }
+            '"' => {
+                let word = current.get_or_insert_default();
+                loop {
+                    match chars.next().ok_or_else(open)? {
+                        '"' => break,
+                        '\\' => word.push(chars.next().ok_or_else(open)?),
+                        other => word.push(other),
+                    }
+                }
+            }
+            '\\' => current.get_or_insert_default().push(chars.next().ok_or_else(open)?),
+            other => current.get_or_insert_default().push(other),
+        }
+    }
+    args.extend(current);
+    Ok(args)
+}
+
+/// The inverse of [`split_args`].
+pub fn join_args<S: AsRef<str>>(args: &[S]) -> String {
+    let quote = |arg: &S| {
+        let arg = arg.as_ref();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+        if !arg.is_empty() && arg.chars().all(plain) {
+            arg.to_owned()
+        } else {
+            format!("'{}'", arg.replace('\'', r"'\''"))
+        }
+    };
+    args.iter().map(quote).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests;

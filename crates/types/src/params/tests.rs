@@ -1,0 +1,83 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::{Amount, Trust};
+
+fn input(name: &str) -> InputFile {
+    InputFile { content: ContentId([7; 32]), name: name.to_owned(), size: 12 }
+}
+
+#[test]
+fn params_survive_a_round_trip() {
+    let params = JobParams {
+        iexec_args: join_args(&["--title", "it's a \"test\"", ""]),
+        iexec_input_files: vec![input("prix été 100%.csv")],
+        gristmill_items: Some(ContentId([1; 32])),
+        ..JobParams::default()
+    };
+    let text = params.encode().unwrap();
+    assert_eq!(JobParams::parse(&text).unwrap(), params);
+    assert_eq!(split_args(&params.iexec_args).unwrap(), ["--title", "it's a \"test\"", ""]);
+}
+
+#[test]
+fn malformed_params_are_refused_with_a_reason() {
+    for (text, expected) in [
+        ("{", "EOF"),
+        (r#"{"iexec_argz":"x"}"#, "unknown field"),
+        (r#"{"iexec_input_files":["http://example.org/x"]}"#, "only content of the store"),
+        (r#"{"iexec_input_files":["blake3:00?name=a&size=1"]}"#, "content id is malformed"),
+        (r#"{"iexec_args":"'open"}"#, "inside a quote"),
+    ] {
+        let error = JobParams::parse(text).unwrap_err().to_string();
+        assert!(error.contains(expected), "{text}: {error}");
+    }
+    let traversal = format!("blake3:{}?name=..&size=1", ContentId([0; 32]));
+    assert!(traversal.parse::<InputFile>().unwrap_err().to_string().contains("plain file name"));
+}
+
+#[test]
+fn plain_text_params_are_the_arguments() {
+    assert_eq!(JobParams::parse("a b").unwrap().iexec_args, "a b");
+}
+
+#[test]
+fn confidence_and_trust_mean_the_same() {
+    for (text, trust) in [("80%", 5), ("99 %", 100), ("0.5", 2), ("1", 1), ("0%", 1), ("100", 100), ("99.9%", 1000)] {
+        assert_eq!(text.parse::<Trust>().unwrap().value(), trust, "{text}");
+    }
+    for text in ["100%", "-1", "x", "0", "2.5", "150%"] {
+        assert!(text.parse::<Trust>().is_err(), "{text}");
+    }
+    assert_eq!(Trust::new(5).to_string(), "80 %");
+    assert_eq!([1, 2, 3, 5, 9].map(|t| Trust::new(t).replicas_of_newcomers()), [1, 1, 2, 3, 4]);
+}
+
+#[test]
+fn amounts_print_and_parse() {
+    for (text, ngrist) in [("1.5", 1_500_000_000), ("0.000000001 GRIST", 1), ("12 nGRIST", 12), (".5", 500_000_000)] {
+        assert_eq!(text.parse::<Amount>().unwrap(), Amount::from_ngrist(ngrist), "{text}");
+    }
+    for text in ["", ".", "1.0000000001", "-1", "1e3", "1 EUR"] {
+        assert!(text.parse::<Amount>().is_err(), "{text}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_arguments_survive(args in proptest::collection::vec(any::<String>(), 0..6)) {
+        prop_assert_eq!(split_args(&join_args(&args)).unwrap(), args);
+    }
+
+    #[test]
+    fn any_amount_survives(ngrist in any::<u128>()) {
+        let amount = Amount::from_ngrist(ngrist);
+        prop_assert_eq!(amount.to_string().parse::<Amount>().unwrap(), amount);
+    }
+
+    #[test]
+    fn any_text_parses_or_is_refused(text in ".{0,200}") {
+        let _ = JobParams::parse(&text);
+        let _ = text.parse::<InputFile>();
+    }
+}
