@@ -1,0 +1,28 @@
+//! Decide which worker works at which task, who may contribute, and which calls the pool makes to the hub.
+//!
+//! A pure core: events and the time go in, effects come out; there is no clock, socket, file or randomness, and the same
+//! events give the same effects. The pool service performs the effects and reports what came of them.
+//!
+//! - [`Scheduler`]: the machine. [`Event`] and [`Effect`]: its language. [`Policy`]: its bounds.
+//! - [`Scheduler::explain_task`], [`Scheduler::explain_worker`]: what binds, and the smallest fix.
+//!
+//! What never happens: two live leases of one task at one worker; more leases than a worker has slots; an authorisation
+//! for a task whose digest is public, unless the sealed upload was held before the first reveal and opens to that digest;
+//! a finalize without an opened upload that matches.
+
+mod event;
+mod explain;
+mod id;
+mod policy;
+mod scheduler;
+mod task;
+mod worker;
+
+pub use event::{
+    Call, DeclineReason, Effect, Event, HeldResult, LedgerState, RevokeReason, SeenConsensus, SeenContribution,
+    TaskSpec, WorkerSpec,
+};
+pub use explain::{Explanation, TaskCause, WorkerCause};
+pub use id::{EngineProfile, Fence, LeaseId, WorkerId};
+pub use policy::Policy;
+pub use scheduler::Scheduler;

@@ -1,0 +1,255 @@
+//! The machine: takes events, changes what is known, then reviews the tasks that changed and hands out leases.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::mem;
+
+use gristmill_types::{DealId, TaskId};
+
+use crate::event::{Effect, Event};
+use crate::id::{Fence, LeaseId, WorkerId};
+use crate::policy::Policy;
+use crate::task::{Phase, Task};
+use crate::worker::Worker;
+
+mod dispatch;
+mod explanation;
+mod lease;
+mod ledger;
+mod member;
+mod review;
+
+/// Run times of a deal that are remembered for its median.
+const RUN_TIMES_MAX: usize = 31;
+/// Run times from which the median is believed; before that T stands for it.
+const RUN_TIMES_MIN: usize = 3;
+
+/// The scheduler of one pool. See the crate's page for what it never does.
+///
+/// It is level-triggered: an event changes what is known, and a review of the changed tasks asks for whatever is then
+/// missing. So an event that comes twice, late or out of turn does no harm.
+// INVARIANT: `leases` has exactly the replicas that are `Leased`, and each worker's `leases` those of it. `idle` has exactly
+// the workers that are willing and have a free slot. `needy` and `spare` have exactly the tasks whose `wants` say so.
+#[derive(Clone, Debug)]
+pub struct Scheduler {
+    policy: Policy,
+    now_ms: u64,
+    next_fence: Fence,
+    next_order: u64,
+    workers: BTreeMap<WorkerId, Worker>,
+    tasks: BTreeMap<TaskId, Task>,
+    deals: BTreeMap<DealId, Deal>,
+    leases: BTreeMap<LeaseId, (TaskId, WorkerId)>,
+    /// Tasks without which something stops, then tasks that would like a reserve; first come first.
+    needy: BTreeSet<(u64, TaskId)>,
+    spare: BTreeSet<(u64, TaskId)>,
+    /// Workers with a free slot, longest idle first.
+    idle: BTreeSet<(u64, WorkerId)>,
+    /// Connected workers by the weight of their next contribution.
+    weights: BTreeSet<(u64, WorkerId)>,
+    /// What changed since the last dispatch: only these can make a new match, so that no pair is tried over and over.
+    fresh_workers: BTreeSet<WorkerId>,
+    fresh_tasks: BTreeSet<(u64, TaskId)>,
+    dirty: BTreeSet<TaskId>,
+    /// Revealing tasks that wait for a reserve which nobody computes yet.
+    holding: BTreeSet<TaskId>,
+    timers: BTreeSet<(u64, Timer)>,
+    effects: Vec<Effect>,
+}
+
+/// What is remembered of a deal while tasks of it are open.
+#[derive(Clone, Debug, Default)]
+struct Deal {
+    open_tasks: u64,
+    run_times_ms: VecDeque<u64>,
+}
+
+/// What rings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Task(TaskId),
+    Worker(WorkerId),
+}
+
+impl Scheduler {
+    /// A scheduler without workers and tasks. `first_fence` must be larger than every fence handed out before: keep
+    /// [`Scheduler::next_fence`] durably ahead, or derive it from a clock that does not go back.
+    pub fn new(policy: Policy, first_fence: Fence) -> Self {
+        Self {
+            policy,
+            now_ms: 0,
+            next_fence: first_fence,
+            next_order: 0,
+            workers: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            deals: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            needy: BTreeSet::new(),
+            spare: BTreeSet::new(),
+            idle: BTreeSet::new(),
+            weights: BTreeSet::new(),
+            fresh_workers: BTreeSet::new(),
+            fresh_tasks: BTreeSet::new(),
+            dirty: BTreeSet::new(),
+            holding: BTreeSet::new(),
+            timers: BTreeSet::new(),
+            effects: Vec::new(),
+        }
+    }
+
+    /// Takes one event. See [`Scheduler::handle_all`].
+    pub fn handle(&mut self, now_ms: u64, event: Event) -> Vec<Effect> {
+        self.handle_all(now_ms, [event])
+    }
+
+    /// Takes events that happened together, in order, and decides after the last. `now_ms` is on the scale of the tasks'
+    /// deadlines (milliseconds since 1970); a time before the last one counts as the last one.
+    pub fn handle_all(&mut self, now_ms: u64, events: impl IntoIterator<Item = Event>) -> Vec<Effect> {
+        self.now_ms = self.now_ms.max(now_ms);
+        for event in events {
+            self.apply(event);
+        }
+        self.ring();
+        self.review_dirty();
+        self.dispatch();
+        // Who found no reserve in this round does not wait for one.
+        for task in mem::take(&mut self.holding) {
+            self.refuse_reserve(task);
+        }
+        self.review_dirty();
+        mem::take(&mut self.effects)
+    }
+
+    /// When [`Event::Tick`] is due at the latest; `None` while nothing is waited for.
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.timers.first().map(|(at_ms, _)| *at_ms)
+    }
+
+    /// The fence that the next lease gets.
+    pub fn next_fence(&self) -> Fence {
+        self.next_fence
+    }
+
+    /// The open tasks, by id.
+    pub fn open_tasks(&self) -> impl Iterator<Item = TaskId> {
+        self.tasks.keys().copied()
+    }
+
+    /// The connected workers, by id.
+    pub fn connected_workers(&self) -> impl Iterator<Item = WorkerId> {
+        self.workers.iter().filter(|(_, worker)| worker.connected).map(|(id, _)| *id)
+    }
+
+    /// The leases that live, by id.
+    pub fn live_leases(&self) -> impl Iterator<Item = (LeaseId, TaskId, WorkerId)> {
+        self.leases.iter().map(|(lease, (task, worker))| (*lease, *task, *worker))
+    }
+
+    fn apply(&mut self, event: Event) {
+        match event {
+            Event::WorkerJoined(spec) => self.worker_joined(spec),
+            Event::WorkerUpdated { worker, score, free_stake } => self.worker_updated(worker, score, free_stake),
+            Event::WorkerLeft { worker } => self.worker_left(worker),
+            Event::WorkerDraining { worker } => self.worker_draining(worker),
+            Event::WorkerBanned { worker, reason } => self.ban(worker, reason, None),
+            Event::WorkerPardoned { worker } => self.worker_pardoned(worker),
+            Event::TaskAdded(spec) => self.task_added(*spec),
+            // Acceptance changes nothing that a heartbeat would not: the lease runs either way.
+            Event::LeaseAccepted { lease } => self.extend_lease(lease),
+            Event::LeaseDeclined { lease, reason } => self.lease_declined(lease, reason),
+            Event::LeaseFailed { lease, reason } => self.lease_failed(lease, reason),
+            Event::Heartbeat { worker, leases } => self.heartbeat(worker, leases),
+            Event::ResultReady { worker, task, lease, result_hash } => {
+                self.result_ready(worker, task, lease, result_hash)
+            }
+            Event::ContributionSeen { task, worker, hash, weight } => {
+                self.contribution_seen(task, worker, hash, weight)
+            }
+            Event::ContributionFailed { task, worker, reason } => self.contribution_failed(task, worker, &reason),
+            Event::ContributionRejected { task, worker } => self.contribution_rejected(task, worker),
+            Event::ConsensusReached { task, hash, reveal_deadline_ms } => {
+                self.consensus_reached(task, hash, reveal_deadline_ms);
+            }
+            Event::RevealSeen { task, worker, digest } => self.reveal_seen(task, worker, digest),
+            Event::UploadOpened { task, worker, matches } => self.upload_opened(task, worker, matches),
+            Event::TaskReopened { task } => self.task_reopened(task),
+            Event::TaskCompleted { task } => self.task_ended(task, true),
+            Event::TaskFailed { task } => self.task_ended(task, false),
+            Event::ConcedeSeen { task, effective_at_ms } => self.concede_seen(task, effective_at_ms),
+            Event::CallFailed { task, call, reason } => self.call_failed(task, call, &reason),
+            Event::Tick => {}
+        }
+    }
+
+    /// Takes the timers that are due.
+    fn ring(&mut self) {
+        while let Some((at_ms, timer)) = self.timers.first().copied() {
+            if at_ms > self.now_ms {
+                break;
+            }
+            self.timers.pop_first();
+            match timer {
+                Timer::Task(id) => {
+                    if let Some(task) = self.tasks.get_mut(&id) {
+                        task.wake_ms = None;
+                        self.dirty.insert(id);
+                    }
+                }
+                Timer::Worker(id) => self.refresh_worker(id),
+            }
+        }
+    }
+
+    fn review_dirty(&mut self) {
+        for id in mem::take(&mut self.dirty) {
+            self.review(id);
+        }
+    }
+
+    /// Changes a task if it is open, and has it reviewed.
+    fn with_task<T>(&mut self, id: TaskId, change: impl FnOnce(&mut Task) -> T) -> Option<T> {
+        let task = self.tasks.get_mut(&id)?;
+        self.dirty.insert(id);
+        Some(change(task))
+    }
+
+    /// How long a run of this task takes: the median of its deal, or T while too few ran.
+    fn run_ms(&self, task: &Task) -> u64 {
+        let Some(deal) = self.deals.get(&task.spec.deal) else { return task.spec.work_clock_ms };
+        let mut times = deal.run_times_ms.iter().copied().collect::<Vec<_>>();
+        if times.len() < RUN_TIMES_MIN {
+            return task.spec.work_clock_ms;
+        }
+        times.sort_unstable();
+        times[times.len() / 2]
+    }
+
+    /// The time after which a lease given now would come too late.
+    fn last_lease_ms(&self, task: &Task) -> u64 {
+        let needed_ms = self.run_ms(task).saturating_add(self.policy.contribution_margin_ms);
+        task.spec.contribution_deadline_ms.saturating_sub(needed_ms)
+    }
+
+    /// A new replica may be leased, as far as the task is concerned.
+    fn is_leasable(&self, task: &Task) -> bool {
+        let waiting = match task.phase {
+            Phase::Collecting => true,
+            Phase::Revealing { .. } => task.asked.is_empty(),
+            Phase::Ended { .. } => false,
+        };
+        waiting
+            && !task.is_public()
+            && !task.stopped
+            && task.concede_effective_ms.is_none()
+            && task.free_places() > 0
+            && self.now_ms <= self.last_lease_ms(task)
+    }
+
+    fn note(&mut self, task: &mut Task, cause: &'static str, text: impl FnOnce() -> String) {
+        if task.notes.insert(cause) {
+            self.effects.push(Effect::Note { task: task.id(), text: text() });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! Find what binds a task or a worker.
+
+use gristmill_poco::consensus::NEWCOMER_WEIGHT;
+use gristmill_types::TaskId;
+
+use super::Scheduler;
+use super::dispatch::Fit;
+use crate::explain::{Explanation, TaskCause, WorkerCause};
+use crate::id::WorkerId;
+use crate::task::{Phase, ReplicaState, Task, Wants};
+use crate::worker::Worker;
+
+impl Scheduler {
+    /// What a task waits for at this time, and the smallest fix. Looks at every worker: for people, not for loops.
+    pub fn explain_task(&self, now_ms: u64, task: TaskId) -> Explanation<TaskCause> {
+        let Some(task) = self.tasks.get(&task) else { return because(TaskCause::Unknown) };
+        let now_ms = now_ms.max(self.now_ms);
+        if let Some(pending) = task.pending.filter(|pending| now_ms < pending.again_ms) {
+            return because(TaskCause::Calling { call: pending.call.name() });
+        }
+        if let Phase::Revealing { hash, .. } = task.phase {
+            let holders = task.holders(hash).count();
+            let proved = || task.holders(hash).filter(|(_, seen)| seen.is_proved());
+            let revealed = proved().count();
+            if revealed > 0 && proved().all(|(worker, _)| task.uploads.bad.contains(&worker)) {
+                return because(TaskCause::NoBytes);
+            }
+            return because(TaskCause::Revealing { revealed, holders });
+        }
+        if let Some(cause) = self.progress(task) {
+            return because(cause);
+        }
+        if task.stopped {
+            let (faults, last) = (task.host_faults, task.last_fault.clone());
+            return fixable(TaskCause::Stopped { faults, last }, "correct the app or its input and run it again");
+        }
+        if task.is_public() {
+            return because(TaskCause::DigestPublic);
+        }
+        let last_ms = self.last_lease_ms(task);
+        if now_ms > last_ms {
+            let left_ms = task.spec.contribution_deadline_ms.saturating_sub(now_ms);
+            let cause = TaskCause::TooLate { left_ms, run_ms: self.run_ms(task) };
+            return fixable(cause, "run it again, with a larger category or more workers");
+        }
+        if self.wants(task) == Wants::Nothing {
+            return fixable(TaskCause::NoPlaces, "run it again, with less confidence");
+        }
+        self.explain_missing_worker(now_ms, task)
+    }
+
+    fn progress(&self, task: &Task) -> Option<TaskCause> {
+        let leases = task.leased();
+        let is_authorised = |state: &ReplicaState| matches!(state, ReplicaState::Authorised { .. });
+        let authorised = task.replicas.values().filter(|replica| is_authorised(&replica.state)).count();
+        match (leases, authorised) {
+            (0, 0) => None,
+            (0, authorised) => Some(TaskCause::Contributing { authorised }),
+            (leases, _) => Some(TaskCause::Running { leases }),
+        }
+    }
+
+    fn explain_missing_worker(&self, now_ms: u64, task: &Task) -> Explanation<TaskCause> {
+        let connected = self.workers.values().filter(|worker| worker.connected).count();
+        if connected == 0 {
+            return fixable(TaskCause::NoWorkers, "start one: `gristmill worker --pool URL`");
+        }
+        let willing = || self.workers.iter().filter(|(_, worker)| worker.is_willing(now_ms));
+        if willing().next().is_none() {
+            return fixable(TaskCause::NoneUsable { connected }, "start another worker: `gristmill worker --pool URL`");
+        }
+        let fits = || willing().map(|(id, worker)| (*id, worker, self.fit(task, *id, worker)));
+        let possible = || fits().filter(|(_, _, fit)| fit.is_possible());
+        if possible().any(|(_, worker, _)| worker.has_slot()) {
+            return because(TaskCause::Queued);
+        }
+        let busy = possible().count();
+        if busy > 0 {
+            return fixable(
+                TaskCause::AllBusy { workers: busy },
+                "wait, or start another worker: `gristmill worker --pool URL`",
+            );
+        }
+        let poor = fits().filter(|(_, _, fit)| *fit == Fit::Stake);
+        let nearest = poor.map(|(id, worker, _)| (worker.lacks_stake(task.stake()), id)).min();
+        if let Some((missing, worker)) = nearest {
+            let fix = format!("deposit {missing} for it");
+            return fixable(TaskCause::StakeTooLow { worker, missing }, &fix);
+        }
+        if let (Some(profile), true) = (&task.profile, fits().any(|(_, _, fit)| fit == Fit::Profile)) {
+            let cause = TaskCause::ProfileMismatch { profile: profile.0.clone() };
+            return fixable(cause, "start a worker of the same version as the others");
+        }
+        let missing = task.shortfall(NEWCOMER_WEIGHT).ok().flatten().unwrap_or(1).max(1);
+        let fix = format!("start {missing} more worker(s), or ask for less confidence");
+        fixable(TaskCause::AllTried { connected, missing }, &fix)
+    }
+
+    /// What a worker waits for at this time, and the smallest fix. Looks at every wanting task: for people, not for loops.
+    pub fn explain_worker(&self, now_ms: u64, worker: WorkerId) -> Explanation<WorkerCause> {
+        let Some(known) = self.workers.get(&worker) else {
+            return fixable(WorkerCause::Unknown, "check the pool's URL that it dials");
+        };
+        let now_ms = now_ms.max(self.now_ms);
+        if let Some(ban) = known.ban.as_ref().filter(|_| known.is_banned(now_ms)) {
+            return fixable(WorkerCause::Banned { reason: ban.reason.clone() }, "the pool's operator may pardon it");
+        }
+        if !known.connected {
+            return fixable(WorkerCause::Disconnected, "start it");
+        }
+        if known.draining {
+            return fixable(WorkerCause::Draining, "restart it to take part again");
+        }
+        if known.aside_until_ms > now_ms {
+            return because(WorkerCause::Aside { until_ms: known.aside_until_ms });
+        }
+        if known.busy_until_ms > now_ms {
+            return because(WorkerCause::Busy { until_ms: known.busy_until_ms });
+        }
+        if !known.has_slot() {
+            return because(WorkerCause::Working { leases: known.leases.len(), slots: known.slots });
+        }
+        self.explain_missing_task(worker, known)
+    }
+
+    fn explain_missing_task(&self, id: WorkerId, worker: &Worker) -> Explanation<WorkerCause> {
+        let waiting = || self.needy.iter().chain(&self.spare).filter_map(|(_, task)| self.tasks.get(task));
+        if waiting().next().is_none() {
+            return because(WorkerCause::NoTasks);
+        }
+        let fits = || waiting().map(|task| (task, self.fit(task, id, worker)));
+        if fits().any(|(_, fit)| fit.is_possible()) {
+            return because(WorkerCause::Ready);
+        }
+        let poor = fits().filter(|(_, fit)| *fit == Fit::Stake);
+        if let Some(missing) = poor.map(|(task, _)| worker.lacks_stake(task.stake())).min() {
+            let fix = format!("deposit {missing}");
+            return fixable(WorkerCause::StakeTooLow { missing }, &fix);
+        }
+        if fits().any(|(_, fit)| fit == Fit::Profile) {
+            let cause = WorkerCause::ProfileMismatch { profile: worker.profile.0.clone() };
+            return fixable(cause, "run the same version as the other workers");
+        }
+        because(WorkerCause::AllTried)
+    }
+}
+
+fn because<C>(cause: C) -> Explanation<C> {
+    Explanation { cause, fix: None }
+}
+
+fn fixable<C>(cause: C, fix: &str) -> Explanation<C> {
+    Explanation { cause, fix: Some(fix.to_owned()) }
+}

@@ -1,0 +1,215 @@
+//! Leases are given, kept alive, answered and lost.
+
+use alloy_primitives::B256;
+use gristmill_types::TaskId;
+
+use super::{RUN_TIMES_MAX, Scheduler, Timer};
+use crate::event::{DeclineReason, Effect, RevokeReason};
+use crate::id::{Fence, LeaseId, WorkerId};
+use crate::task::{Attempt, Check, Replica, ReplicaState};
+
+impl Scheduler {
+    /// Leases `task` to `worker`. The caller has seen that both may.
+    pub(super) fn grant(&mut self, task_id: TaskId, worker_id: WorkerId) {
+        let (Some(task), Some(worker)) = (self.tasks.get_mut(&task_id), self.workers.get_mut(&worker_id)) else {
+            return;
+        };
+        let fence = self.next_fence;
+        self.next_fence = Fence(fence.0.saturating_add(1));
+        let lease = LeaseId::derive(fence, task_id, worker_id);
+        let lease_ms = self.policy.lease_ms(task.spec.work_clock_ms);
+        let expires_ms = self.now_ms.saturating_add(lease_ms);
+        let stake = task.stake();
+        let state = ReplicaState::Leased { since_ms: self.now_ms, expires_ms };
+        task.replicas.insert(worker_id, Replica { lease, fence, weight: worker.weight(), stake, state });
+        let attempt = task.attempts.entry(worker_id).or_insert(Attempt { leases: 0, retry_ms: None });
+        *attempt = Attempt { leases: attempt.leases + 1, retry_ms: None };
+        task.profile.get_or_insert_with(|| worker.profile.clone());
+        let heartbeat_ms = self.policy.heartbeat_ms(task.spec.work_clock_ms);
+        worker.committed = worker.committed.checked_add(stake).unwrap_or(gristmill_types::Amount::MAX);
+        worker.leases.insert(lease);
+        worker.replicas.insert(task_id);
+        self.leases.insert(lease, (task_id, worker_id));
+        self.effects.push(Effect::Lease { lease, fence, task: task_id, worker: worker_id, expires_ms, heartbeat_ms });
+        // To the end of the queue, also when slots are left: work spreads over workers before it piles up on one.
+        if let Some(order) = worker.idle_order.take() {
+            self.idle.remove(&(order, worker_id));
+        }
+        self.refresh_worker(worker_id);
+        self.reindex(task_id);
+    }
+
+    /// Frees the slot of a lease, if it lives.
+    pub(super) fn end_lease(&mut self, lease: LeaseId) {
+        let Some((_, worker_id)) = self.leases.remove(&lease) else { return };
+        if let Some(worker) = self.workers.get_mut(&worker_id) {
+            worker.leases.remove(&lease);
+        }
+        self.refresh_worker(worker_id);
+    }
+
+    /// Takes a replica away that is not on the ledger and was not authorised; `revoke` tells the worker, if it is working.
+    pub(super) fn drop_replica(&mut self, task_id: TaskId, worker_id: WorkerId, revoke: Option<RevokeReason>) {
+        let Some(task) = self.tasks.get(&task_id) else { return };
+        let Some(replica) = task.replicas.get(&worker_id) else { return };
+        let lease = replica.lease;
+        match replica.state {
+            ReplicaState::Authorised { .. } | ReplicaState::Lapsed { .. } => return,
+            ReplicaState::Leased { .. } => {
+                if let Some(reason) = revoke {
+                    self.effects.push(Effect::RevokeLease { lease, worker: worker_id, reason });
+                }
+            }
+            ReplicaState::Ready { .. } => self.effects.push(Effect::Forget { task: task_id, worker: worker_id }),
+        }
+        self.remove_replica(task_id, worker_id);
+    }
+
+    /// Takes a replica out of every index.
+    pub(super) fn remove_replica(&mut self, task_id: TaskId, worker_id: WorkerId) -> Option<Replica> {
+        let replica = self.with_task(task_id, |task| task.replicas.remove(&worker_id))??;
+        self.forget_replica(task_id, worker_id, &replica);
+        Some(replica)
+    }
+
+    /// Clears what the indexes and the worker hold for a replica that is already out of its task.
+    pub(super) fn forget_replica(&mut self, task_id: TaskId, worker_id: WorkerId, replica: &Replica) {
+        if let Some(worker) = self.workers.get_mut(&worker_id) {
+            worker.release_stake(replica.stake);
+            worker.replicas.remove(&task_id);
+        }
+        if matches!(replica.state, ReplicaState::Leased { .. }) {
+            self.end_lease(replica.lease);
+        }
+    }
+
+    pub(super) fn extend_lease(&mut self, lease: LeaseId) {
+        let Some((task_id, worker_id)) = self.leases.get(&lease).copied() else { return };
+        let Some(task) = self.tasks.get_mut(&task_id) else { return };
+        let until_ms = self.now_ms.saturating_add(self.policy.lease_ms(task.spec.work_clock_ms));
+        if let Some(replica) = task.replicas.get_mut(&worker_id)
+            && let ReplicaState::Leased { expires_ms, .. } = &mut replica.state
+        {
+            // The timer rings at the old time, finds the lease alive and is set anew: cheaper than moving it each time.
+            *expires_ms = until_ms.max(*expires_ms);
+        }
+    }
+
+    pub(super) fn heartbeat(&mut self, worker_id: WorkerId, leases: Vec<LeaseId>) {
+        for lease in leases {
+            match self.leases.get(&lease) {
+                Some((_, holder)) if *holder == worker_id => self.extend_lease(lease),
+                _ => {
+                    let reason = RevokeReason::Unknown;
+                    self.effects.push(Effect::RevokeLease { lease, worker: worker_id, reason });
+                }
+            }
+        }
+    }
+
+    pub(super) fn lease_declined(&mut self, lease: LeaseId, reason: DeclineReason) {
+        let Some((task_id, worker_id)) = self.leases.get(&lease).copied() else { return };
+        let now_ms = self.now_ms;
+        self.with_task(task_id, |task| match &reason {
+            // As if it had never been asked.
+            DeclineReason::Busy => {
+                if let Some(attempt) = task.attempts.get_mut(&worker_id) {
+                    *attempt = Attempt { leases: attempt.leases.saturating_sub(1), retry_ms: Some(now_ms) };
+                }
+            }
+            DeclineReason::Unable(why) => task.last_fault = why.clone(),
+        });
+        if let (DeclineReason::Busy, Some(worker)) = (&reason, self.workers.get_mut(&worker_id)) {
+            worker.busy_until_ms = now_ms.saturating_add(self.policy.busy_ms);
+            self.timers.insert((worker.busy_until_ms, Timer::Worker(worker_id)));
+        }
+        self.drop_replica(task_id, worker_id, None);
+    }
+
+    /// A host fault: elsewhere, so often in a row; then the pool stops.
+    pub(super) fn lease_failed(&mut self, lease: LeaseId, reason: String) {
+        let Some((task_id, worker_id)) = self.leases.get(&lease).copied() else { return };
+        let retries = self.policy.host_fault_retries;
+        let lease_ms = self.tasks.get(&task_id).map_or(0, |task| self.policy.lease_ms(task.spec.work_clock_ms));
+        self.with_task(task_id, |task| {
+            task.host_faults = task.host_faults.saturating_add(1);
+            task.last_fault = reason;
+            task.stopped = task.host_faults > retries;
+        });
+        self.allow_retry(task_id, worker_id, self.now_ms.saturating_add(lease_ms));
+        self.drop_replica(task_id, worker_id, None);
+    }
+
+    /// The worker may have the task again from then on, if nobody else takes it and its leases of it were not too many.
+    pub(super) fn allow_retry(&mut self, task_id: TaskId, worker_id: WorkerId, at_ms: u64) {
+        self.with_task(task_id, |task| {
+            if let Some(attempt) = task.attempts.get_mut(&worker_id) {
+                attempt.retry_ms = Some(at_ms);
+            }
+        });
+        self.timers.insert((at_ms, Timer::Worker(worker_id)));
+    }
+
+    pub(super) fn result_ready(&mut self, worker_id: WorkerId, task_id: TaskId, lease: LeaseId, hash: B256) {
+        let banned = self.workers.get(&worker_id).is_some_and(|worker| worker.is_banned(self.now_ms));
+        let Some(task) = self.tasks.get(&task_id) else {
+            self.effects.push(Effect::Forget { task: task_id, worker: worker_id });
+            return;
+        };
+        if task.seen.contains_key(&worker_id) {
+            return;
+        }
+        if banned {
+            self.effects.push(Effect::Forget { task: task_id, worker: worker_id });
+            self.drop_replica(task_id, worker_id, None);
+            return;
+        }
+        let state = ReplicaState::Ready { hash, held: !task.is_public(), check: Check::None };
+        match task.replicas.get(&worker_id).map(|replica| replica.state) {
+            Some(ReplicaState::Authorised { .. }) => return,
+            Some(ReplicaState::Leased { since_ms, .. }) => {
+                self.record_run(task_id, self.now_ms.saturating_sub(since_ms));
+                self.lease_to_state(task_id, worker_id, state);
+            }
+            Some(ReplicaState::Ready { hash: known, .. }) if known == hash => return,
+            Some(_) => self.lease_to_state(task_id, worker_id, state),
+            None => self.adopt(task_id, worker_id, lease, state),
+        }
+        self.with_task(task_id, |task| task.host_faults = 0);
+    }
+
+    fn lease_to_state(&mut self, task_id: TaskId, worker_id: WorkerId, state: ReplicaState) {
+        let lease = self.with_task(task_id, |task| {
+            task.replicas.get_mut(&worker_id).map(|replica| {
+                replica.state = state;
+                replica.lease
+            })
+        });
+        if let Some(Some(lease)) = lease {
+            self.end_lease(lease);
+        }
+    }
+
+    /// Takes over a result from a lease that ended, or from before a restart.
+    pub(super) fn adopt(&mut self, task_id: TaskId, worker_id: WorkerId, lease: LeaseId, state: ReplicaState) {
+        let fence = self.next_fence;
+        self.next_fence = Fence(fence.0.saturating_add(1));
+        let worker = self.workers.entry(worker_id).or_insert_with(crate::worker::Worker::absent);
+        let weight = worker.weight();
+        let Some(task) = self.tasks.get_mut(&task_id) else { return };
+        let stake = task.stake();
+        worker.committed = worker.committed.checked_add(stake).unwrap_or(gristmill_types::Amount::MAX);
+        worker.replicas.insert(task_id);
+        task.replicas.insert(worker_id, Replica { lease, fence, weight, stake, state });
+        task.attempts.entry(worker_id).or_insert(Attempt { leases: 1, retry_ms: None });
+        self.dirty.insert(task_id);
+    }
+
+    fn record_run(&mut self, task_id: TaskId, run_ms: u64) {
+        let Some(deal) = self.tasks.get(&task_id).and_then(|task| self.deals.get_mut(&task.spec.deal)) else { return };
+        if deal.run_times_ms.len() == RUN_TIMES_MAX {
+            deal.run_times_ms.pop_front();
+        }
+        deal.run_times_ms.push_back(run_ms);
+    }
+}

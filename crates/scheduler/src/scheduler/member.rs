@@ -1,0 +1,150 @@
+//! Workers come, go, fall silent, are banned.
+
+use gristmill_types::{Amount, TaskId};
+
+use super::{Scheduler, Timer};
+use crate::event::{Effect, RevokeReason, WorkerSpec};
+use crate::id::WorkerId;
+use crate::task::ReplicaState;
+use crate::worker::{Ban, Worker};
+
+impl Scheduler {
+    pub(super) fn worker_joined(&mut self, spec: WorkerSpec) {
+        let id = spec.worker;
+        let worker = self.workers.entry(id).or_insert_with(Worker::absent);
+        worker.join(spec);
+        let (replicas, contributed) = (worker.replicas.clone(), worker.contributed.clone());
+        self.refresh_worker(id);
+        // What it was told before the connection broke may be lost: tell it again.
+        for task in replicas {
+            self.authorise_again(task, id);
+        }
+        for task in contributed {
+            self.with_task(task, |task| task.asked.remove(&id));
+        }
+    }
+
+    fn authorise_again(&mut self, task: TaskId, worker: WorkerId) {
+        let Some(task) = self.tasks.get(&task) else { return };
+        let Some(replica) = task.replicas.get(&worker) else { return };
+        if matches!(replica.state, ReplicaState::Authorised { .. }) {
+            let solo = task.is_solo();
+            self.effects.push(Effect::Authorise { task: task.id(), worker, lease: replica.lease, solo });
+        }
+    }
+
+    pub(super) fn worker_updated(&mut self, id: WorkerId, score: u64, free_stake: Amount) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.free_stake = free_stake;
+            worker.set_score(score);
+            self.refresh_worker(id);
+        }
+    }
+
+    pub(super) fn worker_left(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.connected = false;
+        let leases = worker.leases.clone();
+        self.refresh_worker(id);
+        let gone_ms = self.now_ms.saturating_add(self.policy.reconnect_grace_ms);
+        for lease in leases {
+            let Some((task, _)) = self.leases.get(&lease).copied() else { continue };
+            self.with_task(task, |task| {
+                if let Some(replica) = task.replicas.get_mut(&id)
+                    && let ReplicaState::Leased { expires_ms, .. } = &mut replica.state
+                {
+                    *expires_ms = gone_ms.min(*expires_ms);
+                }
+            });
+        }
+    }
+
+    pub(super) fn worker_draining(&mut self, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.draining = true;
+            self.refresh_worker(id);
+        }
+    }
+
+    pub(super) fn worker_pardoned(&mut self, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.ban = None;
+            worker.faulty = 0;
+            worker.aside_until_ms = 0;
+            worker.answered();
+            self.refresh_worker(id);
+        }
+    }
+
+    /// No more leases for a worker; what it holds and has not been authorised for is dropped.
+    pub(super) fn ban(&mut self, id: WorkerId, reason: String, until_ms: Option<u64>) {
+        let worker = self.workers.entry(id).or_insert_with(Worker::absent);
+        worker.ban = Some(Ban { reason, until_ms });
+        let replicas = worker.replicas.clone();
+        for task in replicas {
+            self.drop_replica(task, id, Some(RevokeReason::Banned));
+        }
+        if let Some(until_ms) = until_ms {
+            self.timers.insert((until_ms, Timer::Worker(id)));
+        }
+        self.refresh_worker(id);
+    }
+
+    /// The ledger proved a contribution of this worker wrong.
+    pub(super) fn worker_lied(&mut self, id: WorkerId, task: TaskId) {
+        let worker = self.workers.entry(id).or_insert_with(Worker::absent);
+        worker.faulty = worker.faulty.saturating_add(1);
+        if worker.faulty < self.policy.faulty_contributions_max || worker.is_banned(self.now_ms) {
+            return;
+        }
+        let reason = format!("the ledger rejected its contribution to task {task}");
+        let until_ms = self.policy.ban_duration_ms.map(|duration_ms| self.now_ms.saturating_add(duration_ms));
+        self.effects.push(Effect::Ban { worker: id, reason: reason.clone() });
+        self.ban(id, reason, until_ms);
+    }
+
+    /// A lease, an authorisation or a reveal of this worker went unanswered; `at_once`: no second chance.
+    pub(super) fn worker_silent(&mut self, id: WorkerId, at_once: bool) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.silent = worker.silent.saturating_add(1);
+        if !at_once && worker.silent < self.policy.silent_leases_max {
+            return;
+        }
+        worker.silent = 0;
+        worker.aside_times = worker.aside_times.saturating_add(1);
+        worker.aside_until_ms = self.now_ms.saturating_add(self.policy.aside_ms(worker.aside_times));
+        self.timers.insert((worker.aside_until_ms, Timer::Worker(id)));
+        self.refresh_worker(id);
+    }
+
+    /// Puts a worker into the queue of the idle, or out of it, and has it looked at by the next dispatch.
+    pub(super) fn refresh_worker(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let weight = worker.connected.then(|| worker.weight());
+        if weight != worker.listed_weight {
+            if let Some(old) = worker.listed_weight {
+                self.weights.remove(&(old, id));
+            }
+            if let Some(new) = weight {
+                self.weights.insert((new, id));
+            }
+            worker.listed_weight = weight;
+        }
+        let free = worker.is_willing(self.now_ms) && worker.has_slot();
+        match (free, worker.idle_order) {
+            (true, None) => {
+                worker.idle_order = Some(self.next_order);
+                self.idle.insert((self.next_order, id));
+                self.next_order += 1;
+            }
+            (false, Some(order)) => {
+                worker.idle_order = None;
+                self.idle.remove(&(order, id));
+            }
+            _ => {}
+        }
+        if free {
+            self.fresh_workers.insert(id);
+        }
+    }
+}

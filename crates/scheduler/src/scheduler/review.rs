@@ -1,0 +1,430 @@
+//! Bring one task forward: authorise, ask for reveals, open, finalise, reopen, claim, concede.
+
+use alloy_primitives::B256;
+use gristmill_poco::consensus::NEWCOMER_WEIGHT;
+use gristmill_types::TaskId;
+
+use super::{Scheduler, Timer};
+use crate::event::{Call, Effect, RevokeReason};
+use crate::id::WorkerId;
+use crate::task::{Check, Outlook, Pending, Phase, Replica, ReplicaState, Task, Wants};
+
+impl Call {
+    /// The hub's name of it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Finalize => "finalize",
+            Self::Reopen => "reopen",
+            Self::Claim => "claim",
+            Self::Concede => "concede",
+        }
+    }
+}
+
+impl Scheduler {
+    /// Asks for whatever a task misses now.
+    pub(super) fn review(&mut self, id: TaskId) {
+        let Some(mut task) = self.tasks.remove(&id) else { return };
+        if let Phase::Ended { completed } = task.phase {
+            self.close(task, completed);
+            return;
+        }
+        self.expire(&mut task);
+        if self.now_ms >= task.spec.final_deadline_ms.saturating_add(self.policy.ledger_slack_ms) {
+            self.withdraw_leases(&mut task, 0);
+            self.call(&mut task, Call::Claim, Effect::Claim { task: id });
+        } else {
+            match task.phase {
+                Phase::Collecting => self.review_collecting(&mut task),
+                Phase::Revealing { hash, deadline_ms, since_ms } => {
+                    self.review_revealing(&mut task, hash, deadline_ms, since_ms);
+                }
+                Phase::Ended { .. } => {}
+            }
+        }
+        self.index(&mut task);
+        self.tasks.insert(id, task);
+        // Slots that opened in here made workers fresh; the task itself is settled until something changes.
+        self.dirty.remove(&id);
+    }
+
+    /// Ends leases and authorisations whose time is over.
+    fn expire(&mut self, task: &mut Task) {
+        let run_limit_ms = task.spec.work_clock_ms.saturating_mul(self.policy.run_limit_ratio);
+        let now_ms = self.now_ms;
+        let over = task.replicas.iter().filter_map(|(worker, replica)| match replica.state {
+            ReplicaState::Leased { since_ms, .. } if now_ms >= since_ms.saturating_add(run_limit_ms) => {
+                Some((*worker, Some(RevokeReason::Overrun)))
+            }
+            ReplicaState::Leased { expires_ms, .. } if now_ms >= expires_ms => {
+                Some((*worker, Some(RevokeReason::Expired)))
+            }
+            ReplicaState::Authorised { until_ms, .. } if now_ms >= until_ms => Some((*worker, None)),
+            _ => None,
+        });
+        for (worker, reason) in over.collect::<Vec<_>>() {
+            match reason {
+                Some(reason) => self.lose_lease(task, worker, reason),
+                None => {
+                    if let Some(replica) = task.replicas.get_mut(&worker)
+                        && let ReplicaState::Authorised { hash, .. } = replica.state
+                    {
+                        replica.state = ReplicaState::Lapsed { hash };
+                    }
+                }
+            }
+            self.worker_silent(worker, false);
+        }
+    }
+
+    fn lose_lease(&mut self, task: &mut Task, worker: WorkerId, reason: RevokeReason) {
+        let Some(replica) = task.replicas.remove(&worker) else { return };
+        self.effects.push(Effect::RevokeLease { lease: replica.lease, worker, reason });
+        // A worker that comes back after its death may try again, one that is there and silent later, one that ran for ever
+        // never.
+        let connected = self.workers.get(&worker).is_some_and(|worker| worker.connected);
+        let delay_ms = if connected { self.policy.lease_ms(task.spec.work_clock_ms) } else { 0 };
+        if let (RevokeReason::Expired, Some(attempt)) = (reason, task.attempts.get_mut(&worker)) {
+            let retry_ms = self.now_ms.saturating_add(delay_ms);
+            attempt.retry_ms = Some(retry_ms);
+            if connected {
+                self.timers.insert((retry_ms, Timer::Worker(worker)));
+            }
+        }
+        self.forget_replica(task.id(), worker, &replica);
+    }
+
+    fn review_collecting(&mut self, task: &mut Task) {
+        let slack_ms = self.policy.ledger_slack_ms;
+        if let Some(effective_ms) = task.concede_effective_ms {
+            self.withdraw_leases(task, 0);
+            if self.now_ms >= effective_ms.saturating_add(slack_ms) {
+                self.call(task, Call::Claim, Effect::Claim { task: task.id() });
+            }
+            return;
+        }
+        if self.now_ms >= task.spec.contribution_deadline_ms {
+            self.withdraw_leases(task, 0);
+            if self.now_ms >= task.spec.contribution_deadline_ms.saturating_add(slack_ms) {
+                match task.recomputed {
+                    true => self.call(task, Call::Claim, Effect::Claim { task: task.id() }),
+                    false => self.call(task, Call::Concede, Effect::Concede { task: task.id() }),
+                }
+            }
+            return;
+        }
+        if task.is_public() {
+            self.authorise_reserves(task);
+        } else {
+            self.authorise_ready(task, |replica| matches!(replica.state, ReplicaState::Ready { .. }));
+        }
+        self.stop_if_dead(task);
+    }
+
+    /// Authorises, in the order of their leases, until consensus is reached if all that is authorised lands.
+    fn authorise_ready(&mut self, task: &mut Task, may: impl Fn(&Replica) -> bool) {
+        let mut tally = task.tally.clone();
+        let mut ready = Vec::new();
+        for (worker, replica) in &task.replicas {
+            match replica.state {
+                ReplicaState::Authorised { hash, .. } => _ = tally.add(hash, replica.weight),
+                ReplicaState::Ready { hash, .. } if may(replica) => ready.push((replica.fence, *worker, hash)),
+                _ => {}
+            }
+        }
+        ready.sort_unstable();
+        for (_, worker, hash) in ready {
+            let settled = tally.leader().is_some_and(|leader| tally.reaches(leader, task.spec.trust) == Ok(true));
+            let Some(replica) = task.replicas.get_mut(&worker).filter(|_| !settled) else { break };
+            if tally.add(hash, replica.weight).is_err() {
+                continue;
+            }
+            let until_ms = self.now_ms.saturating_add(self.policy.contribution_wait_ms(task.spec.work_clock_ms));
+            replica.state = ReplicaState::Authorised { hash, until_ms };
+            let lease = replica.lease;
+            self.effects.push(Effect::Authorise { task: task.id(), worker, lease, solo: task.is_solo() });
+        }
+    }
+
+    /// The digest is public: nobody is trusted but who had handed in a sealed upload before, and only if it opens to it.
+    fn authorise_reserves(&mut self, task: &mut Task) {
+        let mut useless = Vec::new();
+        for (worker, replica) in &mut task.replicas {
+            match &mut replica.state {
+                ReplicaState::Ready { hash, held: true, check } if task.digests.contains_key(hash) => {
+                    if *check == Check::None {
+                        *check = Check::Asked;
+                        let digest = task.digests[hash];
+                        self.effects.push(Effect::OpenUpload { task: task.spec.task, worker: *worker, digest });
+                    }
+                }
+                ReplicaState::Ready { .. } | ReplicaState::Leased { .. } => useless.push(*worker),
+                ReplicaState::Authorised { .. } | ReplicaState::Lapsed { .. } => {}
+            }
+        }
+        for worker in useless {
+            self.give_up(task, worker, RevokeReason::NotNeeded);
+        }
+        self.authorise_ready(task, |replica| {
+            matches!(replica.state, ReplicaState::Ready { held: true, check: Check::Good, .. })
+        });
+    }
+
+    /// Nothing is in flight and nothing can be leased: says so, and concedes while that is still early.
+    fn stop_if_dead(&mut self, task: &mut Task) {
+        let alive = task.replicas.values().any(|replica| match replica.state {
+            ReplicaState::Leased { .. } | ReplicaState::Authorised { .. } => true,
+            ReplicaState::Ready { .. } => true,
+            ReplicaState::Lapsed { .. } => false,
+        });
+        // What is on the ledger may be enough already, and the news of consensus on its way.
+        let reached = task.outlook().is_ok_and(|outlook| outlook.reached);
+        if alive || reached || (self.is_leasable(task) && self.wants(task) != Wants::Nothing) {
+            return;
+        }
+        if task.stopped {
+            let (faults, last) = (task.host_faults, task.last_fault.clone());
+            self.note(task, "stopped", || {
+                format!("the pool stops after {faults} host faults in a row, the last: {last}")
+            });
+        } else if task.is_public() {
+            self.note(task, "digest-public", || {
+                "its digest is public, and no replica held before the first reveal can make up for the silent ones"
+                    .to_owned()
+            });
+        } else {
+            self.note(task, "dead", || "no further replica can be in time, or could still bring consensus".to_owned());
+        }
+        if task.seen.is_empty() {
+            self.call(task, Call::Concede, Effect::Concede { task: task.id() });
+        }
+    }
+
+    fn review_revealing(&mut self, task: &mut Task, hash: B256, deadline_ms: u64, since_ms: u64) {
+        let late = self.now_ms >= deadline_ms.saturating_add(self.policy.ledger_slack_ms);
+        self.ask_reveals(task, hash, since_ms);
+        if task.is_public() {
+            self.drop_late_results(task);
+        }
+        let holders = task.holders(hash).count();
+        let proved =
+            task.holders(hash).filter(|(_, seen)| seen.is_proved()).map(|(worker, _)| worker).collect::<Vec<_>>();
+        if proved.is_empty() {
+            if late {
+                self.call(task, Call::Reopen, Effect::Reopen { task: task.id() });
+            }
+            return;
+        }
+        let Some(digest) = task.digests.get(&hash).copied() else { return };
+        match task.uploads.good {
+            Some(worker) if proved.len() == holders || late => {
+                self.call(task, Call::Finalize, Effect::Finalize { task: task.id(), worker, digest });
+            }
+            Some(_) => {}
+            None => self.open_next(task, &proved, digest, proved.len() == holders || late),
+        }
+    }
+
+    /// Tells the holders to reveal, unless a reserve is still being computed and is worth waiting for.
+    fn ask_reveals(&mut self, task: &mut Task, hash: B256, since_ms: u64) {
+        let missing = self.reserve_target(task).saturating_sub(task.ready_reserves(hash));
+        let hold = task.asked.is_empty() && missing > 0 && self.now_ms < self.hold_until_ms(task, since_ms);
+        if hold && (task.leased() > 0 || !task.reserve_refused) {
+            if task.leased() == 0 {
+                self.holding.insert(task.id());
+            }
+            return;
+        }
+        let silent = task.holders(hash).filter(|(_, seen)| !seen.is_proved()).map(|(worker, _)| worker);
+        for worker in silent.collect::<Vec<_>>() {
+            if task.asked.insert(worker) {
+                self.effects.push(Effect::AskReveal { task: task.id(), worker });
+            }
+        }
+        self.withdraw_leases(task, missing as usize);
+    }
+
+    /// Reveals are held back for half a T at most: the reveal window has two.
+    fn hold_until_ms(&self, task: &Task, since_ms: u64) -> u64 {
+        since_ms.saturating_add(task.spec.work_clock_ms / 2)
+    }
+
+    /// After dispatch: a task that waits for a reserve which nobody computes stops waiting.
+    pub(super) fn refuse_reserve(&mut self, id: TaskId) {
+        if self.tasks.get(&id).is_some_and(|task| task.leased() == 0) {
+            self.with_task(id, |task| task.reserve_refused = true);
+        }
+    }
+
+    /// How many reserve replicas this task should have: none if no holder is new, or if a silent one would do no harm.
+    pub(super) fn reserve_target(&self, task: &Task) -> u32 {
+        let reserve = self.policy.reserve_replicas;
+        if reserve == 0 || task.spec.trust.value() == 1 || task.is_public() {
+            return 0;
+        }
+        let is_reliable = |id: &WorkerId| self.workers.get(id).is_some_and(|worker| worker.proven && worker.connected);
+        let (mut count, mut reliable) = (0, true);
+        let mut look_at = |id: &WorkerId| {
+            count += 1;
+            reliable &= is_reliable(id);
+        };
+        match task.phase {
+            Phase::Revealing { hash, .. } => task.holders(hash).for_each(|(id, _)| look_at(&id)),
+            _ => {
+                task.seen.iter().filter(|(_, seen)| seen.is_live()).for_each(|(id, _)| look_at(id));
+                task.replicas.keys().for_each(look_at);
+            }
+        }
+        // A single holder who stays silent leaves the digest secret: the task reopens and goes on.
+        if count < 2 || reliable { 0 } else { reserve }
+    }
+
+    /// What a leasable task wants.
+    pub(super) fn wants(&self, task: &Task) -> Wants {
+        if let Phase::Revealing { hash, .. } = task.phase {
+            let coming = task.ready_reserves(hash) + task.leased() as u32;
+            let short = task.asked.is_empty() && coming < self.reserve_target(task) && !task.reserve_refused;
+            return if short { Wants::Replica } else { Wants::Nothing };
+        }
+        let Ok(Outlook { reached, surplus, .. }) = task.outlook() else { return Wants::Nothing };
+        if reached {
+            return if surplus < self.reserve_target(task) { Wants::Reserve } else { Wants::Nothing };
+        }
+        // Not worth anybody's time if even the heaviest worker in every free place could not bring consensus.
+        let heaviest = self.weights.last().map_or(NEWCOMER_WEIGHT, |(weight, _)| *weight);
+        if matches!(task.shortfall(heaviest), Ok(Some(_))) { Wants::Replica } else { Wants::Nothing }
+    }
+
+    /// Results that came after the first reveal, and work that can only end after it, are of no use.
+    fn drop_late_results(&mut self, task: &mut Task) {
+        let late = task.replicas.iter().filter(|(_, replica)| {
+            matches!(replica.state, ReplicaState::Leased { .. } | ReplicaState::Ready { held: false, .. })
+        });
+        for worker in late.map(|(worker, _)| *worker).collect::<Vec<_>>() {
+            self.give_up(task, worker, RevokeReason::NotNeeded);
+        }
+    }
+
+    fn open_next(&mut self, task: &mut Task, proved: &[WorkerId], digest: B256, last: bool) {
+        if task.uploads.opening.is_some() {
+            return;
+        }
+        match proved.iter().find(|worker| !task.uploads.bad.contains(worker)) {
+            Some(worker) => {
+                task.uploads.opening = Some(*worker);
+                self.effects.push(Effect::OpenUpload { task: task.id(), worker: *worker, digest });
+            }
+            None if last => self.note(task, "no-bytes", || {
+                "no upload of a worker that revealed opens to its digest: the task is not finalised".to_owned()
+            }),
+            None => {}
+        }
+    }
+
+    /// Revokes leases, the youngest first, until `keep` are left.
+    fn withdraw_leases(&mut self, task: &mut Task, keep: usize) {
+        let leased = task.replicas.iter().filter(|(_, replica)| matches!(replica.state, ReplicaState::Leased { .. }));
+        let mut leased = leased.map(|(worker, replica)| (replica.fence, *worker)).collect::<Vec<_>>();
+        leased.sort_unstable();
+        for (_, worker) in leased.split_off(keep.min(leased.len())) {
+            self.give_up(task, worker, RevokeReason::NotNeeded);
+        }
+    }
+
+    /// Drops a replica of a task that is out of the map: a lease is revoked, a result forgotten.
+    fn give_up(&mut self, task: &mut Task, worker: WorkerId, reason: RevokeReason) {
+        let Some(replica) = task.replicas.remove(&worker) else { return };
+        let effect = match replica.state {
+            ReplicaState::Leased { .. } => Effect::RevokeLease { lease: replica.lease, worker, reason },
+            _ => Effect::Forget { task: task.id(), worker },
+        };
+        self.effects.push(effect);
+        // The worker is not to blame: it may be asked again, should the task be reopened.
+        if let Some(attempt) = task.attempts.get_mut(&worker) {
+            attempt.retry_ms = Some(self.now_ms);
+        }
+        self.forget_replica(task.id(), worker, &replica);
+    }
+
+    /// The task ended on the ledger: nothing of it is needed any more but its bytes.
+    fn close(&mut self, mut task: Task, completed: bool) {
+        let id = task.id();
+        let opened = task.uploads.good.is_some() || task.uploads.opening.is_some();
+        let hash = task.consensus_hash.unwrap_or_default();
+        let revealer = task.holders(hash).find(|(_, seen)| seen.is_proved()).map(|(worker, _)| worker);
+        let digest = task.digests.get(&hash).copied();
+        if let (true, false, Some(digest), Some(worker)) = (completed, opened, digest, revealer) {
+            // Finalised by its worker: the upload is opened after the fact.
+            self.effects.push(Effect::OpenUpload { task: id, worker, digest });
+        }
+        for worker in task.replicas.keys().copied().collect::<Vec<_>>() {
+            self.give_up(&mut task, worker, RevokeReason::TaskEnded);
+        }
+        for worker in task.seen.keys() {
+            if let Some(worker) = self.workers.get_mut(worker) {
+                worker.contributed.remove(&id);
+            }
+        }
+        let key = (task.order, id);
+        self.needy.remove(&key);
+        self.spare.remove(&key);
+        self.fresh_tasks.remove(&key);
+        self.holding.remove(&id);
+        if let Some(wake_ms) = task.wake_ms {
+            self.timers.remove(&(wake_ms, Timer::Task(id)));
+        }
+        if let Some(deal) = self.deals.get_mut(&task.spec.deal) {
+            deal.open_tasks = deal.open_tasks.saturating_sub(1);
+            if deal.open_tasks == 0 {
+                self.deals.remove(&task.spec.deal);
+            }
+        }
+    }
+
+    /// Asks for a call, unless it was asked for and may still take effect.
+    fn call(&mut self, task: &mut Task, call: Call, effect: Effect) {
+        let waiting = task.pending.is_some_and(|pending| pending.call == call && self.now_ms < pending.again_ms);
+        if !waiting {
+            let again_ms = self.now_ms.saturating_add(self.policy.call_timeout_ms);
+            task.pending = Some(Pending { call, again_ms });
+            self.effects.push(effect);
+        }
+    }
+
+    /// Sets the timer of a task to the next moment at which a review could find something to do.
+    pub(super) fn arm(&mut self, task: &mut Task) {
+        let slack_ms = self.policy.ledger_slack_ms;
+        let run_limit_ms = task.spec.work_clock_ms.saturating_mul(self.policy.run_limit_ratio);
+        let mut moments = vec![
+            task.spec.contribution_deadline_ms,
+            task.spec.contribution_deadline_ms.saturating_add(slack_ms),
+            task.spec.final_deadline_ms.saturating_add(slack_ms),
+            self.last_lease_ms(task).saturating_add(1),
+        ];
+        moments.extend(task.concede_effective_ms.map(|effective_ms| effective_ms.saturating_add(slack_ms)));
+        moments.extend(task.pending.map(|pending| pending.again_ms));
+        if let Phase::Revealing { deadline_ms, since_ms, .. } = task.phase {
+            moments.extend([deadline_ms.saturating_add(slack_ms), self.hold_until_ms(task, since_ms)]);
+        }
+        for replica in task.replicas.values() {
+            match replica.state {
+                ReplicaState::Leased { since_ms, expires_ms } => {
+                    moments.push(expires_ms.min(since_ms.saturating_add(run_limit_ms)));
+                }
+                ReplicaState::Authorised { until_ms, .. } => moments.push(until_ms),
+                ReplicaState::Ready { .. } | ReplicaState::Lapsed { .. } => {}
+            }
+        }
+        let wake_ms = moments.into_iter().filter(|moment_ms| *moment_ms > self.now_ms).min();
+        if wake_ms == task.wake_ms {
+            return;
+        }
+        if let Some(old_ms) = task.wake_ms {
+            self.timers.remove(&(old_ms, Timer::Task(task.id())));
+        }
+        if let Some(new_ms) = wake_ms {
+            self.timers.insert((new_ms, Timer::Task(task.id())));
+        }
+        task.wake_ms = wake_ms;
+    }
+}

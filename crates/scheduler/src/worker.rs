@@ -1,0 +1,135 @@
+//! What the scheduler remembers of one worker.
+
+use std::collections::BTreeSet;
+
+use gristmill_poco::consensus;
+use gristmill_types::{Amount, TaskId};
+
+use crate::event::WorkerSpec;
+use crate::id::{EngineProfile, LeaseId};
+
+/// A worker that joined once, or was banned before it did.
+#[derive(Clone, Debug)]
+pub(crate) struct Worker {
+    pub slots: u32,
+    pub free_stake: Amount,
+    /// Stake that live replicas will lock once their contributions land.
+    pub committed: Amount,
+    pub score: u64,
+    pub profile: EngineProfile,
+    pub connected: bool,
+    pub draining: bool,
+    pub ban: Option<Ban>,
+    /// Contributions proven wrong, as far as this scheduler saw.
+    pub faulty: u32,
+    /// Leases in a row that ended without an answer.
+    pub silent: u32,
+    pub aside_until_ms: u64,
+    pub aside_times: u32,
+    pub busy_until_ms: u64,
+    /// Revealed a result once, here or (its score says so) elsewhere.
+    pub proven: bool,
+    /// Leases that take a slot.
+    pub leases: BTreeSet<LeaseId>,
+    /// Open tasks of which it has a replica, in any state.
+    pub replicas: BTreeSet<TaskId>,
+    /// Open tasks to which it contributed.
+    pub contributed: BTreeSet<TaskId>,
+    /// Its place in the queue of the idle, while it is there.
+    pub idle_order: Option<u64>,
+    /// Its place in the index of weights, while it is there.
+    pub listed_weight: Option<u64>,
+}
+
+/// Why and how long a worker gets no leases.
+#[derive(Clone, Debug)]
+pub(crate) struct Ban {
+    pub reason: String,
+    pub until_ms: Option<u64>,
+}
+
+impl Worker {
+    /// A worker of which nothing is known but that it exists.
+    pub fn absent() -> Self {
+        Self {
+            slots: 0,
+            free_stake: Amount::ZERO,
+            committed: Amount::ZERO,
+            score: 0,
+            profile: EngineProfile(String::new()),
+            connected: false,
+            draining: false,
+            ban: None,
+            faulty: 0,
+            silent: 0,
+            aside_until_ms: 0,
+            aside_times: 0,
+            busy_until_ms: 0,
+            proven: false,
+            leases: BTreeSet::new(),
+            replicas: BTreeSet::new(),
+            contributed: BTreeSet::new(),
+            idle_order: None,
+            listed_weight: None,
+        }
+    }
+
+    /// It connected, for the first time or again.
+    pub fn join(&mut self, spec: WorkerSpec) {
+        let WorkerSpec { worker: _, slots, free_stake, score, profile } = spec;
+        self.slots = slots;
+        self.free_stake = free_stake;
+        self.profile = profile;
+        self.connected = true;
+        self.draining = false;
+        self.busy_until_ms = 0;
+        self.set_score(score);
+    }
+
+    /// The ledger's score of it.
+    pub fn set_score(&mut self, score: u64) {
+        self.score = score;
+        self.proven |= score > 0;
+    }
+
+    /// The weight its next contribution would have.
+    pub fn weight(&self) -> u64 {
+        consensus::weight(self.score)
+    }
+
+    /// Banned at this time.
+    pub fn is_banned(&self, now_ms: u64) -> bool {
+        self.ban.as_ref().is_some_and(|ban| ban.until_ms.is_none_or(|until| now_ms < until))
+    }
+
+    /// May get leases at this time, if it has a free slot.
+    pub fn is_willing(&self, now_ms: u64) -> bool {
+        self.connected
+            && !self.draining
+            && self.slots > 0
+            && !self.is_banned(now_ms)
+            && self.aside_until_ms <= now_ms
+            && self.busy_until_ms <= now_ms
+    }
+
+    /// Has a free slot.
+    pub fn has_slot(&self) -> bool {
+        (self.leases.len() as u64) < u64::from(self.slots)
+    }
+
+    /// What its free stake lacks to lock `stake` once more; zero if nothing.
+    pub fn lacks_stake(&self, stake: Amount) -> Amount {
+        stake.saturating_sub(self.free_stake.saturating_sub(self.committed))
+    }
+
+    /// A replica of its ended or its contribution landed: the stake is not expected any more.
+    pub fn release_stake(&mut self, stake: Amount) {
+        self.committed = self.committed.saturating_sub(stake);
+    }
+
+    /// It answered: what counts is silences in a row.
+    pub fn answered(&mut self) {
+        self.silent = 0;
+        self.aside_times = 0;
+    }
+}
