@@ -1,0 +1,349 @@
+//! Follow the hub's events, in order, from a stored position.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy_primitives::{Address, B256};
+use gristmill_datadir::{DbError, Table};
+use gristmill_poco::Logged;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::client::HubClient;
+use crate::error::HubError;
+use crate::event::{Event, decode};
+use crate::ledger::{BlockHead, LedgerError, LedgerPort, Log, LogQuery};
+
+/// The pause after the ledger could not be reached, in milliseconds; doubled up to [`PAUSE_MS_MAX`].
+const PAUSE_MS: u64 = 20;
+const PAUSE_MS_MAX: u64 = 1_000;
+
+/// Up to where a ledger was followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// The first block that was not seen.
+    pub next_block: u64,
+    /// The hash of the block before it; zero when there is none.
+    pub last_hash: B256,
+    /// The ledger's genesis block.
+    pub genesis: B256,
+}
+
+/// Where a follower keeps its position. A position is saved only after everything before it was dealt with.
+pub trait PositionStore: Send + Sync + 'static {
+    /// The position saved last.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn load(&self) -> Result<Option<Position>, DbError>;
+
+    /// Saves a position, durably.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn save(&self, position: Position) -> Result<(), DbError>;
+}
+
+/// A position in a table of a database, under a key of its own.
+#[derive(Debug, Clone)]
+pub struct TablePositions {
+    table: Table,
+    key: Vec<u8>,
+}
+
+impl TablePositions {
+    /// The position `key` of `table`.
+    pub fn new(table: Table, key: impl Into<Vec<u8>>) -> Self {
+        Self { table, key: key.into() }
+    }
+}
+
+impl PositionStore for TablePositions {
+    fn load(&self) -> Result<Option<Position>, DbError> {
+        self.table.get_json(&self.key)
+    }
+
+    fn save(&self, position: Position) -> Result<(), DbError> {
+        self.table.put_json(&self.key, &position)
+    }
+}
+
+/// A position that is not kept here: for a caller that stores [`Batch::position`] together with what it made of the events.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct GivenPosition(pub Option<Position>);
+
+impl PositionStore for GivenPosition {
+    fn load(&self) -> Result<Option<Position>, DbError> {
+        Ok(self.0)
+    }
+
+    fn save(&self, _: Position) -> Result<(), DbError> {
+        Ok(())
+    }
+}
+
+/// How a follower works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FollowerConfig {
+    /// How often the ledger is asked for new blocks, in milliseconds.
+    pub poll_ms: u64,
+    /// Blocks asked for at once at most.
+    pub chunk_blocks: u64,
+    /// Blocks after an event's own before it counts; 0 on a ledger without reorganisations.
+    pub confirmations: u64,
+    /// How long an unreachable ledger is waited for before [`Follower::next`] says so, in milliseconds.
+    pub patience_ms: u64,
+    /// Where to begin when no position was saved: the block the hub was made in, or any before.
+    pub start_block: u64,
+}
+
+impl Default for FollowerConfig {
+    fn default() -> Self {
+        Self { poll_ms: 25, chunk_blocks: 1_000, confirmations: 0, patience_ms: 30_000, start_block: 0 }
+    }
+}
+
+/// An event and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerEvent {
+    /// The block it is in.
+    pub block: u64,
+    /// The block's time in Unix seconds.
+    pub timestamp: u64,
+    /// The transaction that emitted it.
+    pub tx_hash: B256,
+    /// Its place among all events of the block.
+    pub index: u64,
+    /// What happened.
+    pub event: Event,
+}
+
+impl LedgerEvent {
+    pub(crate) fn read(log: &Log, timestamp: u64) -> Result<Self, HubError> {
+        let event = decode(log)?;
+        Ok(Self { block: log.block, timestamp, tx_hash: log.tx_hash, index: log.index, event })
+    }
+
+    /// For [`gristmill_poco::Replay`], if it changes the hub's books.
+    pub fn logged(&self) -> Option<Logged> {
+        let event = self.event.as_hub()?.clone();
+        Some(Logged { block: self.block, timestamp: self.timestamp, log_index: self.index, event })
+    }
+}
+
+/// All events of a range of blocks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// The events in their order; there may be none.
+    pub events: Vec<LedgerEvent>,
+    /// The last block of the range: its time is the ledger's clock.
+    pub head: BlockHead,
+    /// Whether the ledger had no newer block when it was asked.
+    pub caught_up: bool,
+    /// What to go on from when these events are dealt with.
+    pub position: Position,
+}
+
+/// The hub could not be followed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FollowError {
+    /// The ledger could not be asked. The follower may be asked again.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// The position could not be read or saved.
+    #[error(transparent)]
+    Database(#[from] DbError),
+    /// The ledger is another one than that of the stored position.
+    #[error(
+        "this ledger (genesis {found}) is not the one that was followed before (genesis {expected}): was it started anew? Then start with fresh data folders"
+    )]
+    OtherLedger {
+        /// The genesis of the stored position.
+        expected: B256,
+        /// The genesis of the ledger met.
+        found: B256,
+    },
+    /// The ledger no longer has a block that it had.
+    #[error(
+        "the ledger went back: block {block} was there and is not any more (its head is {head}); restore its data, or raise the confirmation depth if it reorganises"
+    )]
+    WentBack {
+        /// The block that was seen.
+        block: u64,
+        /// The ledger's newest block.
+        head: u64,
+    },
+}
+
+impl From<LedgerError> for FollowError {
+    fn from(error: LedgerError) -> Self {
+        Self::Hub(error.into())
+    }
+}
+
+impl FollowError {
+    fn is_transient(&self) -> bool {
+        matches!(self, Self::Hub(error) if error.is_transient())
+    }
+}
+
+/// Yields each event of the hub at least once, in the ledger's order: after a restart those that follow the last
+/// [`Follower::commit`].
+pub struct Follower {
+    ledger: Arc<dyn LedgerPort>,
+    hub: Address,
+    positions: Box<dyn PositionStore>,
+    config: FollowerConfig,
+    position: Position,
+    /// Blocks asked for at once: smaller after a server refused a large range.
+    chunk_blocks: u64,
+}
+
+impl fmt::Debug for Follower {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Follower").field("hub", &self.hub).field("position", &self.position).finish_non_exhaustive()
+    }
+}
+
+impl Follower {
+    /// Begins after the saved position, or at [`FollowerConfig::start_block`].
+    ///
+    /// # Errors
+    /// [`FollowError::OtherLedger`] when the position belongs to another ledger, or when the ledger cannot be reached.
+    pub async fn open(
+        client: &HubClient,
+        positions: impl PositionStore,
+        config: FollowerConfig,
+    ) -> Result<Self, FollowError> {
+        let ledger = client.ledger().clone();
+        let saved = positions.load()?;
+        let before = config.start_block.saturating_sub(1);
+        let mut blocks = ledger.blocks(vec![0, before]).await?.into_iter();
+        let (genesis, before) = (blocks.next().flatten(), blocks.next().flatten());
+        let genesis = genesis.ok_or_else(|| HubError::malformed("the genesis block", "there is none"))?.hash;
+        let position = match saved {
+            Some(saved) if saved.genesis != genesis => {
+                return Err(FollowError::OtherLedger { expected: saved.genesis, found: genesis });
+            }
+            Some(saved) => saved,
+            None => {
+                let last_hash = before.filter(|_| config.start_block > 0).map(|block| block.hash).unwrap_or_default();
+                Position { next_block: config.start_block, last_hash, genesis }
+            }
+        };
+        let chunk_blocks = config.chunk_blocks.max(1);
+        Ok(Self { ledger, hub: client.hub, positions: Box::new(positions), config, position, chunk_blocks })
+    }
+
+    /// What was committed last.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Waits for blocks after the committed position and returns their events, perhaps none. Cancel safe: without a commit
+    /// the next call returns the same events again.
+    ///
+    /// # Errors
+    /// [`FollowError::WentBack`], or the ledger was unreachable for [`FollowerConfig::patience_ms`]; then ask again.
+    pub async fn next(&mut self) -> Result<Batch, FollowError> {
+        let mut pause_ms = PAUSE_MS;
+        let mut unreachable_since = None;
+        loop {
+            let wait_ms = match self.poll().await {
+                Ok(Some(batch)) => return Ok(batch),
+                Ok(None) => {
+                    (pause_ms, unreachable_since) = (PAUSE_MS, None);
+                    self.config.poll_ms.max(1)
+                }
+                Err(error) if error.is_transient() => {
+                    let since = *unreachable_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() >= Duration::from_millis(self.config.patience_ms) {
+                        return Err(error);
+                    }
+                    tracing::debug!(%error, "asking for blocks again");
+                    pause_ms = (pause_ms * 2).min(PAUSE_MS_MAX);
+                    pause_ms
+                }
+                Err(error) => return Err(error),
+            };
+            tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+        }
+    }
+
+    /// The next range of blocks if the ledger has one now.
+    ///
+    /// # Errors
+    /// As [`Follower::next`], without patience.
+    pub async fn poll(&mut self) -> Result<Option<Batch>, FollowError> {
+        let head = self.ledger.head().await?;
+        let next = self.position.next_block;
+        if next > 0 && head < next - 1 {
+            return Err(FollowError::WentBack { block: next - 1, head });
+        }
+        let Some(last) = head.checked_sub(self.config.confirmations).filter(|&last| last >= next) else {
+            return Ok(None);
+        };
+        loop {
+            let to = last.min(next.saturating_add(self.chunk_blocks - 1));
+            match self.read(next, to, head).await {
+                Ok(mut batch) => {
+                    batch.caught_up = to == last;
+                    return Ok(Some(batch));
+                }
+                Err(error) if self.chunk_blocks > 1 && is_range_refused(&error) => self.chunk_blocks /= 2,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Remembers that the events of `batch` are dealt with.
+    ///
+    /// # Errors
+    /// When the position cannot be saved; it is then the old one.
+    pub fn commit(&mut self, batch: &Batch) -> Result<(), FollowError> {
+        self.positions.save(batch.position)?;
+        self.position = batch.position;
+        Ok(())
+    }
+
+    async fn read(&self, from: u64, to: u64, head: u64) -> Result<Batch, FollowError> {
+        let query = LogQuery { from, to, addresses: vec![self.hub], events: Vec::new() };
+        let logs = self.ledger.logs(query).await?;
+        let mut numbers = vec![from.saturating_sub(1), to];
+        numbers.extend(logs.iter().filter(|log| log.timestamp.is_none()).map(|log| log.block));
+        numbers[2..].sort_unstable();
+        numbers.dedup();
+        let blocks = self.ledger.blocks(numbers).await?;
+        let block = |number: u64| blocks.iter().flatten().find(|block| block.number == number);
+        if from > 0 && block(from - 1).is_none_or(|block| block.hash != self.position.last_hash) {
+            return Err(FollowError::WentBack { block: from - 1, head });
+        }
+        let head = *block(to).ok_or(FollowError::WentBack { block: to, head })?;
+        let events = logs.iter().map(|log| {
+            let timestamp = log.timestamp.or_else(|| block(log.block).map(|block| block.timestamp));
+            let timestamp = timestamp.ok_or_else(|| HubError::malformed("a block", "its time is missing"))?;
+            Ok(LedgerEvent::read(log, timestamp)?)
+        });
+        let mut events = events.collect::<Result<Vec<_>, FollowError>>()?;
+        events.sort_by_key(|event| (event.block, event.index));
+        let position = Position { next_block: to + 1, last_hash: head.hash, genesis: self.position.genesis };
+        Ok(Batch { events, head, caught_up: true, position })
+    }
+}
+
+/// Public servers bound the blocks, or the events, of one answer.
+fn is_range_refused(error: &FollowError) -> bool {
+    match error {
+        FollowError::Hub(HubError::Ledger(LedgerError::Rpc { message, .. })) => {
+            let text = message.to_ascii_lowercase();
+            ["range", "limit", "too many", "too large", "more than"].iter().any(|word| text.contains(word))
+        }
+        FollowError::Hub(HubError::Ledger(LedgerError::Malformed { what, .. })) => what.contains("longer than"),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

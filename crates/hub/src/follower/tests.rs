@@ -1,0 +1,199 @@
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy_sol_types::SolEvent;
+use gristmill_datadir::Db;
+use gristmill_datadir::faults::Disk;
+
+use super::*;
+use crate::abi::IHub;
+use crate::ledger::{Answer, Call, Fees, Receipt};
+
+/// A ledger with one transfer a block, which fails when it is told to.
+#[derive(Clone, Debug)]
+struct Blocks(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    head: u64,
+    /// Requests that fail from now on.
+    failing: u64,
+    /// Blocks one query may span.
+    range_max: u64,
+    requests: u64,
+    fork: u64,
+}
+
+impl Blocks {
+    fn new(head: u64) -> Self {
+        Self(Arc::new(Mutex::new(State { head, failing: 0, range_max: u64::MAX, requests: 0, fork: u64::MAX })))
+    }
+
+    fn set(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.0.lock().unwrap());
+    }
+
+    fn answer<T: Send + 'static>(&self, work: impl FnOnce(&State) -> Result<T, LedgerError>) -> Answer<'_, T> {
+        let mut state = self.0.lock().unwrap();
+        state.requests += 1;
+        let answer = if state.failing > 0 {
+            state.failing -= 1;
+            Err(LedgerError::Unreachable { url: "here".to_owned(), cause: "it fell over".to_owned() })
+        } else {
+            work(&state)
+        };
+        Box::pin(async { answer })
+    }
+}
+
+impl LedgerPort for Blocks {
+    fn chain_id(&self) -> Answer<'_, u64> {
+        self.answer(|_| Ok(1))
+    }
+    fn head(&self) -> Answer<'_, u64> {
+        self.answer(|state| Ok(state.head))
+    }
+    fn blocks(&self, numbers: Vec<u64>) -> Answer<'_, Vec<Option<BlockHead>>> {
+        self.answer(|state| {
+            let block = |number: u64| {
+                let hash = keccak256([number.to_be_bytes(), u64::from(number >= state.fork).to_be_bytes()].concat());
+                (number <= state.head).then_some(BlockHead { number, hash, timestamp: 1_000 + number })
+            };
+            Ok(numbers.into_iter().map(block).collect())
+        })
+    }
+    fn call(&self, calls: Vec<Call>, _: Option<u64>) -> Answer<'_, Vec<Result<Bytes, LedgerError>>> {
+        self.answer(|_| Ok(calls.iter().map(|_| Ok(Bytes::from(B256::with_last_byte(9)))).collect()))
+    }
+    fn estimate(&self, _: Vec<Call>) -> Answer<'_, Vec<Result<u64, LedgerError>>> {
+        self.answer(|_| Ok(Vec::new()))
+    }
+    fn nonce(&self, _: Address, _: bool) -> Answer<'_, u64> {
+        self.answer(|_| Ok(0))
+    }
+    fn send(&self, _: Vec<Bytes>) -> Answer<'_, Vec<Result<B256, LedgerError>>> {
+        self.answer(|_| Ok(Vec::new()))
+    }
+    fn receipts(&self, _: Vec<B256>) -> Answer<'_, Vec<Option<Receipt>>> {
+        self.answer(|_| Ok(Vec::new()))
+    }
+    fn logs(&self, query: LogQuery) -> Answer<'_, Vec<Log>> {
+        self.answer(|state| {
+            if query.to - query.from >= state.range_max {
+                let message = format!("query spans more than {} blocks", state.range_max);
+                return Err(LedgerError::Rpc { method: "eth_getLogs".to_owned(), code: -32000, message });
+            }
+            let log = |block: u64| {
+                let transfer =
+                    IHub::Transfer { from: Address::ZERO, to: Address::repeat_byte(1), value: U256::from(block) };
+                let data = transfer.encode_log_data();
+                Log {
+                    address: query.addresses[0],
+                    topics: data.topics().to_vec(),
+                    data: data.data,
+                    block,
+                    timestamp: None,
+                    tx_hash: B256::ZERO,
+                    index: 0,
+                }
+            };
+            Ok((query.from.max(1)..=query.to.min(state.head)).map(log).collect())
+        })
+    }
+    fn code(&self, _: Vec<Address>) -> Answer<'_, Vec<Bytes>> {
+        self.answer(|_| Ok(Vec::new()))
+    }
+    fn balance(&self, _: Address) -> Answer<'_, U256> {
+        self.answer(|_| Ok(U256::ZERO))
+    }
+    fn fees(&self) -> Answer<'_, Fees> {
+        self.answer(|_| Ok(Fees::default()))
+    }
+}
+
+async fn client(ledger: &Blocks) -> HubClient {
+    HubClient::on(Arc::new(ledger.clone()), Address::repeat_byte(7)).await.unwrap()
+}
+
+fn quick() -> FollowerConfig {
+    FollowerConfig { poll_ms: 1, patience_ms: 60, ..FollowerConfig::default() }
+}
+
+fn blocks_of(batch: &Batch) -> Vec<u64> {
+    batch.events.iter().map(|event| event.block).collect()
+}
+
+#[tokio::test]
+async fn a_ledger_that_is_away_for_a_moment_is_waited_for_and_one_that_stays_away_is_named() {
+    let ledger = Blocks::new(3);
+    let client = client(&ledger).await;
+    let mut follower = Follower::open(&client, GivenPosition(None), quick()).await.unwrap();
+    ledger.set(|state| state.failing = 2);
+    let batch = follower.next().await.unwrap();
+    assert_eq!(blocks_of(&batch), [1, 2, 3]);
+    assert_eq!(batch.events[2].timestamp, 1_003);
+    follower.commit(&batch).unwrap();
+    ledger.set(|state| state.failing = u64::MAX);
+    let begun = Instant::now();
+    let error = follower.next().await.unwrap_err();
+    assert!(error.to_string().contains("it fell over"), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    // It may be asked again, and nothing is lost.
+    ledger.set(|state| (state.failing, state.head) = (0, 4));
+    assert_eq!(blocks_of(&follower.next().await.unwrap()), [4]);
+}
+
+#[tokio::test]
+async fn a_server_that_bounds_ranges_is_asked_for_smaller_ones() {
+    let ledger = Blocks::new(40);
+    ledger.set(|state| state.range_max = 7);
+    let client = client(&ledger).await;
+    let mut follower = Follower::open(&client, GivenPosition(None), quick()).await.unwrap();
+    let mut seen = Vec::new();
+    loop {
+        let batch = follower.next().await.unwrap();
+        seen.extend(blocks_of(&batch));
+        follower.commit(&batch).unwrap();
+        if batch.caught_up {
+            break;
+        }
+    }
+    assert_eq!(seen, (1..=40).collect::<Vec<u64>>());
+}
+
+#[tokio::test]
+async fn the_position_is_kept_and_a_rewritten_ledger_is_noticed() {
+    let (ledger, disk) = (Blocks::new(5), Disk::new(1));
+    let client = client(&ledger).await;
+    let db = Db::open_on(disk.backend()).unwrap();
+    let positions = || TablePositions::new(db.table("positions"), "hub");
+    let mut follower = Follower::open(&client, positions(), quick()).await.unwrap();
+    let batch = follower.next().await.unwrap();
+    follower.commit(&batch).unwrap();
+    drop(follower);
+    ledger.set(|state| state.head = 7);
+    let mut follower = Follower::open(&client, positions(), quick()).await.unwrap();
+    assert_eq!(blocks_of(&follower.next().await.unwrap()), [6, 7]);
+    // Blocks 5 and later are others now.
+    ledger.set(|state| state.fork = 5);
+    let error = follower.next().await.unwrap_err();
+    assert!(matches!(error, FollowError::WentBack { block: 5, head: 7 }), "{error}");
+    ledger.set(|state| (state.fork, state.head) = (u64::MAX, 3));
+    let error = follower.next().await.unwrap_err();
+    assert!(matches!(error, FollowError::WentBack { block: 5, head: 3 }), "{error}");
+}
+
+#[tokio::test]
+async fn events_wait_for_their_confirmations_and_begin_where_they_should() {
+    let ledger = Blocks::new(10);
+    let client = client(&ledger).await;
+    let config = FollowerConfig { confirmations: 4, start_block: 5, ..quick() };
+    let mut follower = Follower::open(&client, GivenPosition(None), config).await.unwrap();
+    let batch = follower.next().await.unwrap();
+    assert_eq!(blocks_of(&batch), [5, 6]);
+    follower.commit(&batch).unwrap();
+    assert_eq!(follower.poll().await.unwrap(), None);
+    ledger.set(|state| state.head = 11);
+    assert_eq!(blocks_of(&follower.next().await.unwrap()), [7]);
+}

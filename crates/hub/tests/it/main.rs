@@ -1,0 +1,7 @@
+//! The hub's client against the real contracts, on a ledger in the same process.
+
+mod chain;
+mod deployed;
+mod differential;
+mod gas;
+mod market;
