@@ -1,0 +1,58 @@
+//! Run strangers' programs so that the host stays safe and replicas agree bit for bit.
+//!
+//! An app is a WASI preview1 command. A [`Runner`] runs it, once an item, in a child process that has given up what
+//! it does not need; the guest sees a virtual world of our own making (clock, randomness, files: see
+//! [the engine profile](engine_profile)), so that the same app on the same inputs leaves the same bytes, burns the
+//! same fuel and has the same memory on every host of one profile. How it ended is an
+//! [`Ending`](gristmill_result::Ending), a result like any other; what only this host saw (its clock, its disk, its
+//! stack) is a [`HostFault`] and never a result.
+//!
+//! Key types: [`Execution`] in, [`Outcome`] out, [`Runner`] between, [`CancelToken`] to stop it; [`child_main`] is
+//! the child's whole life.
+//!
+//! Layers, outermost first: `runner` and `process` (parent) | `wire` | `child`, `lockdown` (child) | `module`,
+//! `engine`, `guest`, `witness` (wasmtime) | `preview1` (the calls a guest makes) | `vfs` (its files).
+//!
+//! ```no_run
+//! use gristmill_sandbox::{CancelToken, ChildCommand, Execution, Outcome, Runner, RunnerConfig};
+//! # fn task() -> Execution { unreachable!() }
+//! let child = ChildCommand { program: std::env::current_exe()?, args: vec!["sandbox-child".into()] };
+//! let runner = Runner::new(RunnerConfig { child, cache_dir: "cache".into() })?;
+//! match runner.run(&task(), &CancelToken::new())? {
+//!     Outcome::Finished(finished) => println!("{:?} {}", finished.runs, finished.witness),
+//!     Outcome::HostFault(fault) => println!("not here: {fault}"),
+//!     Outcome::Cancelled => println!("stopped"),
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod cancel;
+mod child;
+mod engine;
+mod error;
+mod execution;
+mod guest;
+mod lockdown;
+mod module;
+mod preview1;
+mod process;
+mod runner;
+mod stop;
+mod vfs;
+mod wire;
+mod witness;
+
+pub use cancel::CancelToken;
+pub use child::child_main;
+pub use engine::{HOST_VERSION, WASMTIME_VERSION, describe_trap, engine_profile};
+pub use error::SandboxError;
+pub use execution::{ChildCommand, Execution, Finished, HostFault, HostFaultKind, Input, ItemRun, Outcome, RunReport};
+pub use module::MODULE_BYTES_MAX;
+pub use runner::{Runner, RunnerConfig};
+
+/// Where a guest finds its inputs.
+pub const IEXEC_IN: &str = "/iexec_in";
+/// Where a guest puts its outputs.
+pub const IEXEC_OUT: &str = "/iexec_out";
+/// Bytes of log that an execution keeps.
+pub const LOG_BYTES_MAX: usize = 64 * 1024;

@@ -1,0 +1,322 @@
+//! The trees against a naive model, and what the host does to them meanwhile.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::rc::Rc;
+
+use proptest::prelude::*;
+
+use super::input::InputTree;
+use super::output::{OutputTree, Quota};
+use super::path::OpenHow;
+use super::{Body, Vfs};
+use crate::execution::Input;
+use crate::stop::{Fail, HostProblem, Stop};
+
+/// The descriptor of `/iexec_out`.
+const OUT: u32 = 5;
+/// The descriptor of `/iexec_in`.
+const IN: u32 = 4;
+
+const WRITE: OpenHow = OpenHow {
+    create: true,
+    exclusive: false,
+    truncate: true,
+    directory: false,
+    read: false,
+    write: true,
+    append: false,
+};
+const READ: OpenHow = OpenHow { create: false, truncate: false, write: false, read: true, ..WRITE };
+
+fn vfs(dir: &Path, quota: Quota) -> Vfs {
+    Vfs::new(Rc::new(InputTree::empty()), OutputTree::new(dir.to_path_buf(), quota))
+}
+
+const PLENTY: Quota = Quota { bytes_left: 1 << 20, files_left: 1000 };
+
+#[derive(Clone, Debug)]
+enum Op {
+    Put(String, Vec<u8>),
+    Mkdir(String),
+    Unlink(String),
+    Rmdir(String),
+    Rename(String, String),
+}
+
+fn paths() -> impl Strategy<Value = String> {
+    proptest::collection::vec("[abc]", 1..4).prop_map(|names| names.join("/"))
+}
+
+fn ops() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        (paths(), proptest::collection::vec(any::<u8>(), 0..20)).prop_map(|(path, bytes)| Op::Put(path, bytes)),
+        paths().prop_map(Op::Mkdir),
+        paths().prop_map(Op::Unlink),
+        paths().prop_map(Op::Rmdir),
+        (paths(), paths()).prop_map(|(from, to)| Op::Rename(from, to)),
+    ]
+}
+
+/// Paths to bytes; a folder has none.
+type Model = BTreeMap<String, Option<Vec<u8>>>;
+
+fn parent_is_folder(model: &Model, path: &str) -> bool {
+    path.rsplit_once('/').is_none_or(|(parent, _)| matches!(model.get(parent), Some(None)))
+}
+
+fn is_empty(model: &Model, path: &str) -> bool {
+    !model.keys().any(|key| key.starts_with(&format!("{path}/")))
+}
+
+/// Does it in the model; false when POSIX would refuse.
+fn apply(model: &mut Model, op: &Op) -> bool {
+    match op {
+        Op::Put(path, bytes) => {
+            let fine = parent_is_folder(model, path) && model.get(path) != Some(&None);
+            if fine {
+                model.insert(path.clone(), Some(bytes.clone()));
+            }
+            fine
+        }
+        Op::Mkdir(path) => {
+            let fine = parent_is_folder(model, path) && !model.contains_key(path);
+            if fine {
+                model.insert(path.clone(), None);
+            }
+            fine
+        }
+        Op::Unlink(path) => matches!(model.get(path), Some(Some(_))) && model.remove(path).is_some(),
+        Op::Rmdir(path) => {
+            matches!(model.get(path), Some(None)) && is_empty(model, path) && model.remove(path).is_some()
+        }
+        Op::Rename(from, to) => rename(model, from, to),
+    }
+}
+
+fn rename(model: &mut Model, from: &str, to: &str) -> bool {
+    let Some(moved) = model.get(from).cloned() else { return false };
+    if !parent_is_folder(model, to) {
+        return false;
+    }
+    if from == to {
+        return true;
+    }
+    if to.starts_with(&format!("{from}/")) {
+        return false;
+    }
+    match (&moved, model.get(to)) {
+        (_, None) | (Some(_), Some(Some(_))) => {}
+        (None, Some(None)) if is_empty(model, to) => {}
+        _ => return false,
+    }
+    model.remove(to);
+    let below = format!("{from}/");
+    let old: Vec<String> = model.keys().filter(|key| *key == from || key.starts_with(&below)).cloned().collect();
+    for key in old {
+        let value = model.remove(&key).unwrap();
+        model.insert(format!("{to}{}", &key[from.len()..]), value);
+    }
+    true
+}
+
+fn perform(fs: &mut Vfs, op: &Op) -> Result<(), Fail> {
+    match op {
+        Op::Put(path, bytes) => {
+            let fd = fs.open(OUT, path.as_bytes(), WRITE)?;
+            fs.write(fd, None, bytes)?;
+            fs.close(fd)
+        }
+        Op::Mkdir(path) => fs.create_directory(OUT, path.as_bytes()),
+        Op::Unlink(path) => fs.unlink(OUT, path.as_bytes()),
+        Op::Rmdir(path) => fs.remove_directory(OUT, path.as_bytes()),
+        Op::Rename(from, to) => fs.rename((OUT, from.as_bytes()), (OUT, to.as_bytes())),
+    }
+}
+
+fn delivered(dir: &Path) -> Model {
+    let mut found = Model::new();
+    let mut pending = vec![dir.to_path_buf()];
+    while let Some(folder) = pending.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(dir).unwrap().to_str().unwrap().to_owned();
+            if path.is_dir() {
+                found.insert(name, None);
+                pending.push(path);
+            } else {
+                found.insert(name, Some(std::fs::read(path).unwrap()));
+            }
+        }
+    }
+    found
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn outputs_agree_with_a_naive_model(ops in proptest::collection::vec(ops(), 1..60)) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut fs = vfs(dir.path(), PLENTY);
+        let mut model = Model::new();
+        for op in &ops {
+            let done = perform(&mut fs, op);
+            prop_assert!(!matches!(done, Err(Fail::Stop(_))), "{op:?}: {done:?}");
+            prop_assert_eq!(done.is_ok(), apply(&mut model, op), "{:?}: {:?}", op, done);
+        }
+        let delivered_books = fs.output.deliver().unwrap();
+        let bytes: usize = model.values().flatten().map(Vec::len).sum();
+        prop_assert_eq!(delivered_books.bytes, bytes as u64);
+        prop_assert_eq!(delivered_books.files, model.len() as u64);
+        prop_assert_eq!(delivered(dir.path()), model);
+    }
+}
+
+#[test]
+fn a_file_that_is_removed_while_open_is_not_delivered_and_costs_nothing_in_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut fs = vfs(dir.path(), PLENTY);
+    let fd = fs.open(OUT, b"x", WRITE).unwrap();
+    fs.write(fd, None, b"12345").unwrap();
+    fs.unlink(OUT, b"x").unwrap();
+    fs.write(fd, None, b"67890").unwrap();
+    let books = fs.output.deliver().unwrap();
+    assert_eq!((books.bytes, books.files, books.left), (0, 0, PLENTY));
+    assert!(delivered(dir.path()).is_empty());
+}
+
+#[test]
+fn a_folder_removed_while_open_takes_no_new_entries() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut fs = vfs(dir.path(), PLENTY);
+    fs.create_directory(OUT, b"d").unwrap();
+    let fd = fs.open(OUT, b"d", OpenHow { directory: true, ..READ }).unwrap();
+    fs.remove_directory(OUT, b"d").unwrap();
+    assert!(fs.open(fd, b"x", WRITE).is_err());
+    assert!(fs.create_directory(fd, b"x").is_err());
+    fs.close(fd).unwrap();
+    fs.create_directory(OUT, b"d").unwrap();
+    assert!(fs.output.deliver().is_ok());
+}
+
+#[test]
+fn renumbering_closes_the_target_and_frees_the_source() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut fs = vfs(dir.path(), PLENTY);
+    let first = fs.open(OUT, b"x", WRITE).unwrap();
+    let second = fs.open(OUT, b"y", WRITE).unwrap();
+    fs.renumber(second, first).unwrap();
+    assert!(fs.descriptor(second).is_err());
+    fs.write(first, None, b"to y").unwrap();
+    assert!(fs.renumber(77, first).is_err() && fs.renumber(first, 77).is_err());
+    fs.renumber(first, first).unwrap();
+    assert_eq!(fs.open(OUT, b"z", WRITE).unwrap(), second);
+    fs.output.deliver().unwrap();
+    assert_eq!(delivered(dir.path())["y"], Some(b"to y".to_vec()));
+}
+
+#[test]
+fn a_host_that_cannot_write_is_no_result() {
+    let mut fs = vfs(Path::new("/nowhere/at/all"), PLENTY);
+    let failed = fs.open(OUT, b"x", WRITE).unwrap_err();
+    assert!(matches!(failed, Fail::Stop(Stop::Host(HostProblem::Io(_)))), "{failed:?}");
+}
+
+#[test]
+fn quota_is_checked_before_anything_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut fs = vfs(dir.path(), Quota { bytes_left: 5, files_left: 1 });
+    let fd = fs.open(OUT, b"x", WRITE).unwrap();
+    fs.write(fd, None, b"1234").unwrap();
+    assert_eq!(fs.write(fd, None, b"56"), Err(Stop::OutputLimit.into()));
+    assert_eq!(fs.set_size(fd, 6), Err(Stop::OutputLimit.into()));
+    assert_eq!(fs.allocate(fd, 5, 1), Err(Stop::OutputLimit.into()));
+    assert_eq!(fs.write(fd, Some(u64::MAX >> 1), b"5"), Err(Stop::OutputLimit.into()));
+    fs.write(fd, None, b"5").unwrap();
+    assert_eq!(fs.open(OUT, b"y", WRITE), Err(Stop::FileLimit.into()));
+    assert_eq!(fs.create_directory(OUT, b"d"), Err(Stop::FileLimit.into()));
+    assert_eq!(fs.write(1, None, b"!"), Err(Stop::FileLimit.into()));
+}
+
+/// An input file and the file system over it.
+fn with_input(dir: &Path, bytes: &[u8]) -> (std::path::PathBuf, Vfs) {
+    let host = dir.join("input");
+    std::fs::write(&host, bytes).unwrap();
+    let inputs = [Input { at: "x".into(), host: host.clone() }];
+    let input = Rc::new(InputTree::empty().with(&inputs).unwrap());
+    let out = dir.join("out");
+    std::fs::create_dir(&out).unwrap();
+    (host, Vfs::new(input, OutputTree::new(out, PLENTY)))
+}
+
+fn changed<T: std::fmt::Debug>(outcome: Result<T, Fail>) -> bool {
+    matches!(outcome, Err(Fail::Stop(Stop::Host(HostProblem::InputChanged(_)))))
+}
+
+#[test]
+fn an_input_that_changed_before_it_is_opened_is_a_fault_of_the_host() {
+    let dir = tempfile::tempdir().unwrap();
+    let (host, mut fs) = with_input(dir.path(), b"12345");
+    std::fs::write(&host, b"1234567").unwrap();
+    let fd = fs.open(IN, b"x", READ).unwrap();
+    assert!(changed(fs.read(fd, None, &mut [0; 3])));
+}
+
+#[test]
+fn an_input_that_is_replaced_by_a_link_is_not_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (host, mut fs) = with_input(dir.path(), b"12345");
+    std::fs::remove_file(&host).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", &host).unwrap();
+    let fd = fs.open(IN, b"x", READ).unwrap();
+    let failed = fs.read(fd, None, &mut [0; 3]);
+    assert!(matches!(failed, Err(Fail::Stop(Stop::Host(_)))), "{failed:?}");
+}
+
+#[test]
+fn an_input_that_shrinks_while_it_is_read_is_a_fault_of_the_host() {
+    let dir = tempfile::tempdir().unwrap();
+    let (host, mut fs) = with_input(dir.path(), b"12345");
+    let fd = fs.open(IN, b"x", READ).unwrap();
+    assert_eq!(fs.read(fd, None, &mut [0; 3]), Ok(3));
+    std::fs::File::options().write(true).open(&host).unwrap().set_len(4).unwrap();
+    assert!(changed(fs.read(fd, None, &mut [0; 3])));
+}
+
+#[test]
+fn an_input_that_changed_after_it_was_read_is_noticed_at_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let (host, mut fs) = with_input(dir.path(), b"12345");
+    let fd = fs.open(IN, b"x", READ).unwrap();
+    assert_eq!(fs.read(fd, None, &mut [0; 9]), Ok(5));
+    assert_eq!(fs.check_inputs(), Ok(()));
+    std::fs::write(&host, b"54321").unwrap();
+    std::fs::File::options().write(true).open(&host).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    assert!(fs.check_inputs().is_err());
+}
+
+#[test]
+fn the_log_is_a_ring() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut fs = vfs(dir.path(), PLENTY);
+    for round in 0..3u8 {
+        fs.write_stderr(&vec![round; super::STDERR_TAIL_BYTES / 2]);
+    }
+    assert_eq!((fs.stderr().len(), fs.stderr()[0]), (super::STDERR_TAIL_BYTES, 1));
+    fs.write_stderr(&vec![9; super::STDERR_TAIL_BYTES * 2]);
+    assert_eq!(fs.stderr(), vec![9; super::STDERR_TAIL_BYTES]);
+}
+
+#[test]
+fn listings_are_kept_for_a_bounded_number_of_folders() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut fs = vfs(dir.path(), PLENTY);
+    let folders: Vec<u32> = (0..40).map(|_| fs.open(OUT, b".", OpenHow { directory: true, ..READ }).unwrap()).collect();
+    for fd in &folders {
+        assert!(matches!(fs.descriptor(*fd).unwrap().body, Body::Directory(_)));
+        fs.listing(*fd, true).unwrap();
+    }
+    assert_eq!(fs.listings.len(), super::LISTINGS_MAX);
+    assert_eq!(fs.listing(folders[0], false).unwrap().0.len(), 2);
+}
