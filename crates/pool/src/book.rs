@@ -1,0 +1,112 @@
+//! The deals and tasks of this pool, as the ledger has them.
+
+use std::collections::BTreeMap;
+
+use alloy_primitives::B256;
+use gristmill_hub::{Deal, HubClient, HubError};
+use gristmill_types::{ContentId, DealId, TaskId, TaskStatus};
+
+/// A deal of this pool and what its leases need.
+#[derive(Clone, Debug)]
+pub struct DealBook {
+    /// The deal.
+    pub deal: Deal,
+    /// T of its category, in seconds.
+    pub work_clock_s: u64,
+    /// Its app's module; `None` when the app is none that we can run.
+    pub app: Option<ContentId>,
+    /// Its tasks that are not over.
+    pub open: usize,
+}
+
+/// A task of this pool.
+#[derive(Clone, Debug)]
+pub struct TaskBook {
+    /// Its deal.
+    pub deal: DealId,
+    /// Its index within the request order.
+    pub index: u64,
+    /// Where it stands, as far as this pool has seen.
+    pub status: TaskStatus,
+    /// Its digest, once revealed.
+    pub digest: Option<B256>,
+    /// What happened to it, for people; the latest last.
+    pub notes: Vec<String>,
+}
+
+/// Notes kept of a task.
+const NOTES_MAX: usize = 16;
+
+impl TaskBook {
+    /// Adds a note and drops the oldest past the bound.
+    pub fn note(&mut self, text: String) {
+        if self.notes.len() == NOTES_MAX {
+            self.notes.remove(0);
+        }
+        self.notes.push(text);
+    }
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub struct Book {
+    /// Deals that are not finished.
+    pub deals: BTreeMap<DealId, DealBook>,
+    /// Their tasks.
+    pub tasks: BTreeMap<TaskId, TaskBook>,
+    /// Tasks completed since the pool's folder was made.
+    pub completed: u64,
+    /// Tasks failed since then.
+    pub failed: u64,
+}
+
+impl Book {
+    /// Takes a deal in, with all its tasks. `false` when it is there already.
+    pub fn insert(&mut self, deal: DealBook) -> bool {
+        let id = deal.deal.id;
+        if self.deals.contains_key(&id) {
+            return false;
+        }
+        for index in deal.deal.indices() {
+            let task = TaskBook { deal: id, index, status: TaskStatus::Unset, digest: None, notes: Vec::new() };
+            self.tasks.insert(id.task(index), task);
+        }
+        self.deals.insert(id, deal);
+        true
+    }
+
+    /// Notes that a task is over; returns its deal when it was the deal's last.
+    pub fn finish(&mut self, task: TaskId, status: TaskStatus) -> Option<DealId> {
+        let entry = self.tasks.get_mut(&task)?;
+        if entry.status.is_final() {
+            return None;
+        }
+        entry.status = status;
+        match status {
+            TaskStatus::Completed => self.completed += 1,
+            _ => self.failed += 1,
+        }
+        let id = entry.deal;
+        let deal = self.deals.get_mut(&id)?;
+        deal.open = deal.open.saturating_sub(1);
+        (deal.open == 0).then_some(id)
+    }
+
+    /// The deal and index of a task.
+    pub fn task(&self, task: TaskId) -> Option<(&TaskBook, &DealBook)> {
+        let entry = self.tasks.get(&task)?;
+        Some((entry, self.deals.get(&entry.deal)?))
+    }
+}
+
+/// Reads a deal of the ledger.
+///
+/// # Errors
+/// [`HubError`].
+pub async fn read_deal(hub: &HubClient, id: DealId) -> Result<Option<DealBook>, HubError> {
+    let Some(deal) = hub.view_deal(id).await? else { return Ok(None) };
+    let category = hub.view_category(deal.category).await?;
+    let app = hub.view_app(deal.app.address).await?.and_then(|app| app.wasm());
+    let open = usize::try_from(deal.bot_size).unwrap_or(usize::MAX);
+    Ok(Some(DealBook { deal, work_clock_s: category.work_clock_s, app, open }))
+}

@@ -1,0 +1,46 @@
+//! Say where a pool lives, what it charges and how it schedules.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use alloy_primitives::Address;
+use gristmill_scheduler::Policy;
+use gristmill_types::Amount;
+use gristmill_wallet::Wallet;
+use tokio::sync::mpsc;
+
+/// Tasks that one of the pool's own orders offers: more than any ledger will ever settle.
+pub const ORDER_VOLUME: u64 = 1_000_000_000;
+/// Trust up to which a pool's order may be matched.
+pub const ORDER_TRUST: u64 = 1_000_000;
+/// How often workers send a sign of life, in milliseconds.
+pub const HEARTBEAT_MS: u32 = 1_000;
+
+/// How a pool works.
+#[derive(Debug)]
+pub struct PoolConfig {
+    /// Its folder: journal, key, outbox. One process at a time.
+    pub data_dir: PathBuf,
+    /// Owns the workerpool on the ledger; signs authorisations.
+    pub wallet: Wallet,
+    /// JSON-RPC of the ledger, also told to workers.
+    pub rpc_url: String,
+    /// The hub.
+    pub hub: Address,
+    /// Where workers and clients dial; port 0 for a free one.
+    pub listen: SocketAddr,
+    /// Host that is written into the pool's address; `None`: the listening address.
+    pub advertised_host: Option<String>,
+    /// Base of the store, also told to workers.
+    pub store_url: String,
+    /// What the workerpool is called on the ledger.
+    pub description: String,
+    /// Price of a task by category; an order of each is kept on the ledger.
+    pub prices: Vec<(u64, Amount)>,
+    /// What the pool's account on the hub is filled up to from its tokens when the pool starts.
+    pub stake_target: Amount,
+    /// How it schedules.
+    pub policy: Policy,
+    /// Told the address of each worker whose free stake is below what a task locks: a network may fund it.
+    pub newcomers: Option<mpsc::Sender<Address>>,
+}

@@ -1,0 +1,292 @@
+//! The pool's loop: what happens goes into the scheduler's core, what it decides is done.
+
+mod clients;
+mod effects;
+pub(crate) mod ledger;
+mod workers;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use alloy_primitives::{Address, B256};
+use gristmill_hub::{Follower, HubClient, Outbox};
+use gristmill_protocol::link::{PoolEvents, PoolLinks};
+use gristmill_scheduler::{Call, Effect, Event, LeaseId, Scheduler};
+use gristmill_store::Client;
+use gristmill_types::{Amount, DealId, TaskId};
+use gristmill_wallet::Wallet;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::book::{Book, DealBook};
+use crate::error::PoolError;
+use crate::journal::Journal;
+use crate::open::Opening;
+use crate::reduce::{Reduces, Wait};
+
+pub use clients::Query;
+
+/// Messages of workers taken together: their uploads share one sync of the disk.
+const DRAIN_MAX: usize = 256;
+/// How often workers' stakes and scores are read again.
+const REFRESH: Duration = Duration::from_millis(1_000);
+/// How often deals whose tasks were never initialised, and reduces that wait, are looked at without a cause.
+const REVIEW: Duration = Duration::from_secs(10);
+/// The scheduler's next deadline is looked at no oftener.
+const TICK_MIN_MS: u64 = 5;
+/// The longest sleep without a deadline.
+const TICK_MAX_MS: u64 = 1_000;
+
+/// A worker as the pool knows it.
+#[derive(Clone, Debug)]
+pub(crate) struct WorkerEntry {
+    pub connected: bool,
+    pub draining: bool,
+    pub slots: u32,
+    pub memory_bytes: u64,
+    pub engine_profile: String,
+    pub software_version: String,
+    pub score: u64,
+    pub free_stake: Amount,
+    pub last_seen_unix_ms: u64,
+}
+
+/// A lease that the pool gave.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LeaseEntry {
+    pub task: TaskId,
+    pub worker: Address,
+    pub since_ms: u64,
+}
+
+/// What the engine's own tasks report.
+pub(crate) enum News {
+    DealRead { id: DealId, deal: Box<Option<(DealBook, Vec<ledger::FoundTask>)>> },
+    InitializeFailed { deal: DealId, reason: String },
+    Opened { task: TaskId, worker: Address, opening: Opening },
+    OpenAgain { task: TaskId, worker: Address },
+    CallFailed { task: TaskId, call: Call, reason: String },
+    Refreshed { figures: Vec<(Address, u64, Amount)> },
+    Reduced { reduces: Box<Reduces>, waiting: usize },
+}
+
+/// Mean run time of tasks, for estimates.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RunTimes {
+    pub count: u64,
+    pub total_ms: u64,
+}
+
+impl RunTimes {
+    pub fn add(&mut self, ms: u64) {
+        self.count += 1;
+        self.total_ms = self.total_ms.saturating_add(ms);
+    }
+
+    pub fn mean_s(&self) -> f64 {
+        if self.count == 0 { 0.0 } else { self.total_ms as f64 / self.count as f64 / 1000.0 }
+    }
+}
+
+/// What the engine works with; made by [`crate::start`].
+pub(crate) struct Parts {
+    pub hub: HubClient,
+    pub outbox: Outbox,
+    pub wallet: Wallet,
+    pub workerpool: Address,
+    pub links: PoolLinks,
+    pub store: Client,
+    pub journal: Journal,
+    pub scheduler: Scheduler,
+    pub scratch: PathBuf,
+    pub bans: Arc<RwLock<std::collections::BTreeSet<Address>>>,
+    pub newcomers: Option<mpsc::Sender<Address>>,
+    pub stake_needed: Amount,
+}
+
+pub(crate) struct Engine {
+    parts: Parts,
+    book: Book,
+    workers: BTreeMap<Address, WorkerEntry>,
+    leases: BTreeMap<LeaseId, LeaseEntry>,
+    run_times: RunTimes,
+    /// Deals some of whose tasks could not be initialised, with the time from which they are looked at again.
+    uninitialised: BTreeMap<DealId, u64>,
+    /// `None` while a look is under way.
+    reduces: Option<Box<Reduces>>,
+    reduce_waits: BTreeMap<B256, Wait>,
+    /// Something happened that may let a reduce be matched.
+    reduces_dirty: bool,
+    reduces_waiting: usize,
+    refreshing: bool,
+    news: mpsc::UnboundedSender<News>,
+    /// Scheduler events gathered while a batch is handled.
+    pending: Vec<Event>,
+}
+
+pub(crate) fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64)
+}
+
+impl Engine {
+    pub fn new(parts: Parts, news: mpsc::UnboundedSender<News>) -> Self {
+        let reduces = Some(Box::new(Reduces::new(parts.hub.clone(), parts.workerpool)));
+        Self {
+            parts,
+            book: Book::default(),
+            workers: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            run_times: RunTimes::default(),
+            uninitialised: BTreeMap::new(),
+            reduces,
+            reduce_waits: BTreeMap::new(),
+            reduces_dirty: true,
+            reduces_waiting: 0,
+            refreshing: false,
+            news,
+            pending: Vec::new(),
+        }
+    }
+
+    /// Runs until `stopped`.
+    pub async fn run(
+        mut self,
+        mut follower: Follower,
+        mut events: PoolEvents,
+        mut news: mpsc::UnboundedReceiver<News>,
+        mut queries: mpsc::Receiver<Query>,
+        mut stopped: oneshot::Receiver<()>,
+    ) -> Result<(), PoolError> {
+        let mut refresh = tokio::time::interval(REFRESH);
+        let mut review = tokio::time::interval(REVIEW);
+        for interval in [&mut refresh, &mut review] {
+            interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        }
+        loop {
+            self.step(Vec::new());
+            let sleep = self.sleep();
+            tokio::select! {
+                _ = &mut stopped => break,
+                batch = follower.next() => {
+                    let batch = match batch {
+                        Ok(batch) => batch,
+                        Err(error) => {
+                            tracing::warn!(%error, "the ledger could not be followed");
+                            if !is_transient(&error) { return Err(error.into()) }
+                            continue;
+                        }
+                    };
+                    self.on_batch(&batch).await?;
+                    follower.commit(&batch)?;
+                }
+                Some(event) = events.recv() => {
+                    let mut drained = vec![event];
+                    while drained.len() < DRAIN_MAX && let Some(event) = events.try_recv() { drained.push(event) }
+                    self.on_worker_events(drained).await?;
+                }
+                Some(news) = news.recv() => self.on_news(news)?,
+                Some(query) = queries.recv() => self.answer(query),
+                _ = refresh.tick() => self.refresh_workers(),
+                _ = review.tick() => self.review(),
+                () = tokio::time::sleep(sleep) => self.pending.push(Event::Tick),
+            }
+            self.look_at_reduces();
+        }
+        self.parts.links.shutdown();
+        self.parts.outbox.shutdown().await;
+        Ok(())
+    }
+
+    fn sleep(&self) -> Duration {
+        let now = unix_ms();
+        let due = self.parts.scheduler.next_deadline().map_or(TICK_MAX_MS, |at| at.saturating_sub(now));
+        Duration::from_millis(due.clamp(TICK_MIN_MS, TICK_MAX_MS))
+    }
+
+    /// Hands what happened to the core and does what it decides, until nothing more follows at once.
+    fn step(&mut self, events: Vec<Event>) {
+        self.pending.extend(events);
+        while !self.pending.is_empty() {
+            let events = std::mem::take(&mut self.pending);
+            let effects = self.parts.scheduler.handle_all(unix_ms(), events);
+            for effect in effects {
+                self.perform(effect);
+            }
+        }
+    }
+
+    fn on_news(&mut self, news: News) -> Result<(), PoolError> {
+        match news {
+            News::DealRead { id, deal } => match *deal {
+                Some((deal, tasks)) => self.on_deal(deal, tasks),
+                None => tracing::warn!(%id, "the ledger announced a deal and does not know it"),
+            },
+            News::InitializeFailed { deal, reason } => {
+                tracing::warn!(%deal, reason, "tasks could not be initialised, looking at them again");
+                self.uninitialised.insert(deal, unix_ms() + 2_000);
+            }
+            News::Opened { task, worker, opening } => self.on_opened(task, worker, opening)?,
+            News::OpenAgain { task, worker } => {
+                if let Some(digest) = self.book.tasks.get(&task).and_then(|entry| entry.digest) {
+                    self.open_upload(task, worker, digest);
+                }
+            }
+            News::CallFailed { task, call, reason } => {
+                if let Some(entry) = self.book.tasks.get_mut(&task) {
+                    entry.note(format!("{call:?} did not succeed: {reason}"));
+                }
+                self.pending.push(Event::CallFailed { task, call, reason });
+            }
+            News::Refreshed { figures } => {
+                self.refreshing = false;
+                self.on_figures(figures);
+            }
+            News::Reduced { reduces, waiting } => {
+                self.reduce_waits = reduces.waits();
+                self.reduces = Some(reduces);
+                self.reduces_waiting = waiting;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at reduces when something happened that may let one be matched.
+    fn look_at_reduces(&mut self) {
+        if !self.reduces_dirty {
+            return;
+        }
+        let Some(mut reduces) = self.reduces.take() else { return };
+        self.reduces_dirty = false;
+        let (hub, outbox, news) = (self.parts.hub.clone(), self.parts.outbox.clone(), self.news.clone());
+        tokio::spawn(async move {
+            let waiting = match reduces.look(&hub, &outbox).await {
+                Ok(waiting) => waiting,
+                Err(error) => {
+                    tracing::warn!(%error, "the broadcast orders could not be looked at");
+                    1
+                }
+            };
+            let _ = news.send(News::Reduced { reduces, waiting });
+        });
+    }
+
+    fn review(&mut self) {
+        self.reduces_dirty |= self.reduces_waiting > 0;
+        let now = unix_ms();
+        let due: Vec<DealId> = self.uninitialised.iter().filter(|(_, at)| **at <= now).map(|(deal, _)| *deal).collect();
+        for deal in due {
+            self.uninitialised.remove(&deal);
+            self.read_new_deal(deal);
+        }
+    }
+
+    /// Effects of the core that go beyond a line; see the submodule `effects`.
+    fn perform(&mut self, effect: Effect) {
+        effects::perform(self, effect);
+    }
+}
+
+fn is_transient(error: &gristmill_hub::FollowError) -> bool {
+    matches!(error, gristmill_hub::FollowError::Hub(error) if error.is_transient())
+}

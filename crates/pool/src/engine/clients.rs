@@ -1,0 +1,283 @@
+//! Answer clients: status, workers, explanations, logs, quotes.
+
+use alloy_primitives::Address;
+use gristmill_protocol::wire::{
+    EngineCount, ExplainReply, QuoteReply, QuoteRequest, StatusReply, WorkerInfo, WorkerState, WorkersReply,
+};
+use gristmill_scheduler::{TaskCause, WorkerCause, WorkerId};
+use gristmill_types::{ContentId, DealId, OrderHash, TaskId, TaskStatus, Trust};
+use tokio::sync::oneshot;
+
+use super::{Engine, unix_ms};
+use crate::reduce::Wait;
+
+/// Workers in one answer.
+const WORKERS_PAGE_MAX: usize = 1_000;
+
+/// What a client asks the engine.
+#[derive(Debug)]
+pub enum Query {
+    /// Who the pool is. The identity fields are filled in by the service.
+    Status(oneshot::Sender<StatusReply>),
+    /// A page of workers.
+    Workers {
+        /// After this address.
+        after: Option<Address>,
+        /// At most so many; 0 for the most.
+        limit: u32,
+        /// Where the answer goes.
+        reply: oneshot::Sender<WorkersReply>,
+    },
+    /// Why a task does not move.
+    ExplainTask(TaskId, oneshot::Sender<ExplainReply>),
+    /// Why a deal does not move.
+    ExplainDeal(DealId, oneshot::Sender<ExplainReply>),
+    /// Why a request does not move.
+    ExplainRequest(OrderHash, oneshot::Sender<ExplainReply>),
+    /// Why a worker has nothing to do.
+    ExplainWorker(Address, oneshot::Sender<ExplainReply>),
+    /// The open packs of a task, by worker: their logs are read from the store.
+    Logs(TaskId, oneshot::Sender<Vec<(Address, ContentId)>>),
+    /// What a job would find.
+    Quote(QuoteRequest, oneshot::Sender<QuoteReply>),
+}
+
+fn explanation(code: &str, text: impl Into<String>, fix: impl Into<String>) -> ExplainReply {
+    ExplainReply { code: code.to_owned(), text: text.into(), fix: fix.into() }
+}
+
+impl Engine {
+    pub(super) fn answer(&self, query: Query) {
+        // A client that is gone needs no answer.
+        match query {
+            Query::Status(reply) => drop(reply.send(self.status())),
+            Query::Workers { after, limit, reply } => drop(reply.send(self.worker_page(after, limit))),
+            Query::ExplainTask(task, reply) => drop(reply.send(self.explain_task(task))),
+            Query::ExplainDeal(deal, reply) => drop(reply.send(self.explain_deal(deal))),
+            Query::ExplainRequest(request, reply) => drop(reply.send(self.explain_request(request))),
+            Query::ExplainWorker(worker, reply) => drop(reply.send(self.explain_worker(worker))),
+            Query::Logs(task, reply) => drop(reply.send(self.open_packs(task))),
+            Query::Quote(request, reply) => drop(reply.send(self.quote(&request))),
+        }
+    }
+
+    fn status(&self) -> StatusReply {
+        let connected: Vec<_> = self.workers.iter().filter(|(_, entry)| entry.connected).collect();
+        let leases_of = |worker: &Address| self.leases.values().filter(|lease| lease.worker == *worker).count() as u64;
+        let busy = connected.iter().filter(|(worker, _)| leases_of(worker) > 0).count() as u64;
+        let slots_total: u64 = connected.iter().map(|(_, entry)| u64::from(entry.slots)).sum();
+        let taken: u64 = connected.iter().map(|(worker, _)| leases_of(worker)).sum();
+        let mut engines: Vec<EngineCount> = Vec::new();
+        for (_, entry) in &connected {
+            match engines.iter_mut().find(|engine| engine.engine_profile == entry.engine_profile) {
+                Some(engine) => engine.workers += 1,
+                None => engines.push(EngineCount { engine_profile: entry.engine_profile.clone(), workers: 1 }),
+            }
+        }
+        let leased = |task: &TaskId| self.leases.values().any(|lease| lease.task == *task);
+        let (active, waiting): (Vec<_>, Vec<_>) = self.parts.scheduler.open_tasks().partition(|task| leased(task));
+        StatusReply {
+            workers_total: connected.len() as u64,
+            workers_idle: connected.len() as u64 - busy,
+            workers_busy: busy,
+            slots_total,
+            slots_free: slots_total.saturating_sub(taken),
+            tasks_waiting: waiting.len() as u64,
+            tasks_active: active.len() as u64,
+            tasks_completed: self.book.completed,
+            tasks_failed: self.book.failed,
+            engines,
+            task_seconds_mean: self.run_times.mean_s(),
+            unix_ms: unix_ms(),
+            ..StatusReply::default()
+        }
+    }
+
+    fn worker_page(&self, after: Option<Address>, limit: u32) -> WorkersReply {
+        let limit = if limit == 0 { WORKERS_PAGE_MAX } else { (limit as usize).min(WORKERS_PAGE_MAX) };
+        let mut rest = self.workers.iter().filter(|(worker, _)| after.is_none_or(|after| **worker > after));
+        let workers: Vec<WorkerInfo> = rest.by_ref().take(limit).map(|(worker, _)| self.worker_info(*worker)).collect();
+        WorkersReply { workers, more: rest.next().is_some() }
+    }
+
+    fn worker_info(&self, worker: Address) -> WorkerInfo {
+        let entry = &self.workers[&worker];
+        let task_ids: Vec<Vec<u8>> = self
+            .leases
+            .values()
+            .filter(|lease| lease.worker == worker)
+            .map(|lease| lease.task.as_bytes().to_vec())
+            .collect();
+        let banned = self.parts.bans.read().unwrap_or_else(std::sync::PoisonError::into_inner).contains(&worker);
+        let state = match (banned, entry.connected, entry.draining, task_ids.is_empty()) {
+            (true, ..) => WorkerState::Banned,
+            (_, false, ..) => WorkerState::Away,
+            (_, _, true, _) => WorkerState::Draining,
+            (_, _, _, true) => WorkerState::Idle,
+            (_, _, _, false) => WorkerState::Busy,
+        };
+        let idle_because = if task_ids.is_empty() { self.explain_worker(worker).text } else { String::new() };
+        WorkerInfo {
+            address: worker.to_vec(),
+            state: state.into(),
+            task_ids,
+            score: entry.score,
+            idle_because,
+            engine_profile: entry.engine_profile.clone(),
+            slots: entry.slots,
+            memory_bytes: entry.memory_bytes,
+            last_seen_unix_ms: entry.last_seen_unix_ms,
+            software_version: entry.software_version.clone(),
+        }
+    }
+
+    fn explain_task(&self, task: TaskId) -> ExplainReply {
+        let Some(entry) = self.book.tasks.get(&task) else {
+            return explanation("unknown", "this pool has no such task", "ask the pool that the deal names");
+        };
+        match entry.status {
+            TaskStatus::Completed => return explanation("completed", "the task is completed and paid", ""),
+            TaskStatus::Failed => {
+                let why = entry.notes.last().map_or_else(String::new, |note| format!(": {note}"));
+                return explanation("failed", format!("the task failed and was refunded{why}"), "run it again");
+            }
+            TaskStatus::Unset => {
+                return explanation("initialising", "the task is about to be initialised on the ledger", "");
+            }
+            TaskStatus::Active | TaskStatus::Revealing => {}
+        }
+        let found = self.parts.scheduler.explain_task(unix_ms(), task);
+        let mut text = found.cause.to_string();
+        if let Some(note) = entry.notes.last() {
+            text = format!("{text} (last: {note})");
+        }
+        explanation(task_code(&found.cause), text, found.fix.unwrap_or_default())
+    }
+
+    fn explain_deal(&self, deal: DealId) -> ExplainReply {
+        let Some(entry) = self.book.deals.get(&deal) else {
+            return explanation("unknown", "this pool has no such deal", "ask the pool that the deal names");
+        };
+        let open =
+            entry.deal.tasks().find(|task| self.book.tasks.get(task).is_some_and(|task| !task.status.is_final()));
+        match open {
+            None => explanation("finished", "all tasks of the deal are over", ""),
+            Some(task) => {
+                let first = self.explain_task(task);
+                let text =
+                    format!("{} of {} tasks are open; the first: {}", entry.open, entry.deal.bot_size, first.text);
+                explanation(&first.code, text, first.fix)
+            }
+        }
+    }
+
+    fn explain_request(&self, request: OrderHash) -> ExplainReply {
+        if let Some(wait) = self.reduce_waits.get(&request.0) {
+            return match wait {
+                Wait::MapNotMatched => explanation(
+                    "map-not-matched",
+                    "the reduce waits for its map, which is not wholly matched",
+                    "match or cancel the map",
+                ),
+                Wait::Tasks(missing) => {
+                    let text = format!("the reduce waits for {missing} tasks of its map");
+                    explanation("map-running", text, "")
+                }
+                Wait::MapFailed => explanation(
+                    "map-failed",
+                    "a task of the map failed, so the reduce will never be matched",
+                    "cancel the job and run it again",
+                ),
+                Wait::NoOrder(why) => explanation(
+                    "no-order",
+                    format!("the reduce cannot be matched: {why}"),
+                    "raise the price cap or publish the missing order",
+                ),
+            };
+        }
+        let open = self.book.deals.keys().find(|deal| **deal == DealId::derive(request, 0));
+        match open {
+            Some(deal) => self.explain_deal(*deal),
+            None => explanation("unknown", "this pool has no deal of this request", "match it, or ask another pool"),
+        }
+    }
+
+    fn explain_worker(&self, worker: Address) -> ExplainReply {
+        if !self.workers.contains_key(&worker) {
+            let fix = "start it: gristmill worker --pool <address of this pool>";
+            return explanation("unknown", "this worker has not connected since the pool started", fix);
+        }
+        let found = self.parts.scheduler.explain_worker(unix_ms(), WorkerId(worker));
+        explanation(worker_code(&found.cause), found.cause.to_string(), found.fix.unwrap_or_default())
+    }
+
+    fn open_packs(&self, task: TaskId) -> Vec<(Address, ContentId)> {
+        let uploads = self.parts.journal.stored_uploads(task).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the journal could not be read");
+            Vec::new()
+        });
+        uploads.into_iter().filter_map(|(worker, upload)| Some((worker, upload.opened?.pack))).collect()
+    }
+
+    fn quote(&self, request: &QuoteRequest) -> QuoteReply {
+        let usable = |entry: &&super::WorkerEntry| entry.connected && !entry.draining;
+        let matching: Vec<_> = self.workers.values().filter(usable).collect();
+        let slots: u64 = matching.iter().map(|entry| u64::from(entry.slots)).sum();
+        let replicas = u64::from(Trust::new(request.trust).replicas_of_newcomers());
+        let trust_reachable = matching.len() as u64 >= replicas;
+        let waiting = self.parts.scheduler.open_tasks().count() as u64;
+        let runs = request.tasks.saturating_mul(replicas).saturating_add(waiting);
+        let mean = self.run_times.mean_s();
+        let seconds_expected = if slots == 0 { 0.0 } else { mean * (runs.div_ceil(slots)) as f64 };
+        let note = if matching.is_empty() {
+            "no worker is connected".to_owned()
+        } else if !trust_reachable {
+            format!("{} workers are connected, this confidence needs {replicas} that agree", matching.len())
+        } else {
+            String::new()
+        };
+        QuoteReply {
+            workers_matching: matching.len() as u64,
+            slots_matching: slots,
+            seconds_expected,
+            trust_reachable,
+            note,
+        }
+    }
+}
+
+fn task_code(cause: &TaskCause) -> &'static str {
+    match cause {
+        TaskCause::Unknown => "unknown",
+        TaskCause::Running { .. } => "running",
+        TaskCause::Contributing { .. } => "contributing",
+        TaskCause::Revealing { .. } => "revealing",
+        TaskCause::Calling { .. } => "calling",
+        TaskCause::NoBytes => "not-delivered",
+        TaskCause::NoWorkers => "no-workers",
+        TaskCause::AllTried { .. } => "too-few-workers",
+        TaskCause::AllBusy { .. } => "all-busy",
+        TaskCause::StakeTooLow { .. } => "stake-too-low",
+        TaskCause::ProfileMismatch { .. } => "engine-mismatch",
+        TaskCause::NoneUsable { .. } => "none-usable",
+        TaskCause::TooLate { .. } => "too-late",
+        TaskCause::Stopped { .. } => "stopped",
+        TaskCause::NoPlaces => "no-places",
+        TaskCause::DigestPublic => "digest-public",
+        TaskCause::Queued => "queued",
+        _ => "other",
+    }
+}
+
+fn worker_code(cause: &WorkerCause) -> &'static str {
+    match cause {
+        WorkerCause::Unknown => "unknown",
+        WorkerCause::Disconnected => "away",
+        WorkerCause::Banned { .. } => "banned",
+        WorkerCause::Aside { .. } => "aside",
+        WorkerCause::Busy { .. } => "busy",
+        WorkerCause::Draining => "draining",
+        WorkerCause::Working { .. } => "working",
+        _ => "idle",
+    }
+}

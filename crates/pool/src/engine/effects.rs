@@ -1,0 +1,211 @@
+//! Do what the core decided.
+
+use std::time::Duration;
+
+use alloy_primitives::{Address, B256, Bytes};
+use gristmill_hub::{CallData, sign};
+use gristmill_protocol::wire::{self, CancelReason, RefuseReason, pool_frame};
+use gristmill_protocol::{check, link};
+use gristmill_result::Digest;
+use gristmill_scheduler::{Call, DeclineReason, Effect, Event, Fence, LeaseId, RevokeReason, WorkerId};
+use gristmill_types::{JobParams, TaskId};
+
+use super::{Engine, LeaseEntry, News, unix_ms};
+use crate::error::PoolError;
+use crate::journal::Upload;
+use crate::open::{Opening, open_upload};
+
+/// An upload whose bytes could not be had is tried again after this.
+const OPEN_PAUSE: Duration = Duration::from_secs(2);
+
+pub(super) fn perform(engine: &mut Engine, effect: Effect) {
+    match effect {
+        Effect::Lease { lease, fence, task, worker, expires_ms, .. } => {
+            engine.lease(lease, fence, task, worker, expires_ms);
+        }
+        Effect::RevokeLease { lease, worker, reason } => engine.revoke(lease, worker, reason),
+        Effect::Authorise { task, worker, lease, .. } => engine.authorise(task, worker, lease),
+        Effect::AskReveal { task, worker } => {
+            engine.tell(worker.0, pool_frame::Body::Reveal(wire::Reveal { task_id: task.as_bytes().to_vec() }));
+        }
+        Effect::OpenUpload { task, worker, digest } => engine.open_upload(task, worker.0, digest),
+        Effect::Finalize { task, worker, .. } => engine.finalize(task, worker.0),
+        Effect::Reopen { task } => engine.call(task, Call::Reopen, engine.parts.hub.reopen(task)),
+        Effect::Claim { task } => engine.call(task, Call::Claim, engine.parts.hub.claim(task)),
+        Effect::Concede { task } => engine.call(task, Call::Concede, engine.parts.hub.concede(task)),
+        Effect::Ban { worker, reason } => engine.ban(worker.0, &reason),
+        Effect::Forget { task, worker } => {
+            engine.tell(worker.0, pool_frame::Body::Forget(wire::Forget { task_id: task.as_bytes().to_vec() }));
+        }
+        Effect::Note { task, text } => {
+            tracing::info!(%task, text, "note");
+            if let Some(entry) = engine.book.tasks.get_mut(&task) {
+                entry.note(text);
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// Sends a message; a worker that is gone will be told what still matters when it comes back.
+    fn tell(&self, worker: Address, body: pool_frame::Body) -> bool {
+        match self.parts.links.send(worker, body) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::debug!(%worker, %error, "a message could not be sent");
+                false
+            }
+        }
+    }
+
+    fn lease(&mut self, lease: LeaseId, fence: Fence, task: TaskId, worker: WorkerId, expires_ms: u64) {
+        let Some(message) = self.lease_message(lease, fence, task, expires_ms) else { return };
+        self.leases.insert(lease, LeaseEntry { task, worker: worker.0, since_ms: unix_ms() });
+        if !self.tell(worker.0, pool_frame::Body::Lease(message)) {
+            self.pending.push(Event::LeaseDeclined { lease, reason: DeclineReason::Busy });
+        }
+    }
+
+    fn lease_message(&self, lease: LeaseId, fence: Fence, task: TaskId, expires_ms: u64) -> Option<wire::Lease> {
+        let (entry, deal) = self.book.task(task)?;
+        // Arguments, inputs and items are read by the worker from the ledger itself; only small ones are repeated here.
+        let args = JobParams::parse(&deal.deal.params).map(|params| params.iexec_args).unwrap_or_default();
+        Some(wire::Lease {
+            lease_id: lease.0.to_vec(),
+            fence: fence.0,
+            task_id: task.as_bytes().to_vec(),
+            deal_id: deal.deal.id.as_bytes().to_vec(),
+            task_index: entry.index,
+            bot_first: deal.deal.bot_first,
+            bot_size: deal.deal.bot_size,
+            app_type: if deal.app.is_some() { "wasm".to_owned() } else { "unknown".to_owned() },
+            app_cid: deal.app.map_or_else(|| vec![0; 32], |app| app.as_bytes().to_vec()),
+            args,
+            inputs: vec![],
+            items: None,
+            category_id: deal.deal.category,
+            work_clock_s: deal.work_clock_s,
+            expires_in_ms: expires_ms.saturating_sub(unix_ms()),
+            contribution_deadline: deal.deal.start_time
+                + gristmill_types::category::CONTRIBUTION_DEADLINE_RATIO * deal.work_clock_s,
+            dataset: None,
+            trust: deal.deal.trust.value(),
+        })
+    }
+
+    fn revoke(&mut self, lease: LeaseId, worker: WorkerId, reason: RevokeReason) {
+        self.leases.remove(&lease);
+        let word = match reason {
+            RevokeReason::Expired | RevokeReason::Overrun => CancelReason::Expired,
+            RevokeReason::NotNeeded => CancelReason::Superseded,
+            RevokeReason::TaskEnded => CancelReason::TaskOver,
+            RevokeReason::Unknown | RevokeReason::Banned => CancelReason::UnknownLease,
+        };
+        let cancel = wire::Cancel { lease_id: lease.0.to_vec(), reason: word.into(), text: format!("{reason:?}") };
+        self.tell(worker.0, pool_frame::Body::Cancel(cancel));
+    }
+
+    fn authorise(&mut self, task: TaskId, worker: WorkerId, lease: LeaseId) {
+        let signature = sign::authorization(&self.parts.wallet, worker.0, task, Address::ZERO);
+        let authorise = wire::Authorise {
+            task_id: task.as_bytes().to_vec(),
+            lease_id: lease.0.to_vec(),
+            signature: signature.to_vec(),
+        };
+        self.tell(worker.0, pool_frame::Body::Authorise(authorise));
+    }
+
+    /// Opens an upload in the background; the news of it follows.
+    pub(super) fn open_upload(&mut self, task: TaskId, worker: Address, digest: B256) {
+        let Some(upload) = self.parts.journal.upload(task, worker) else {
+            // Only workers whose upload is held are authorised, so this one came by another pool's doing.
+            tracing::warn!(%task, %worker, "a revealed result was never uploaded here");
+            return;
+        };
+        if upload.opened.is_some() {
+            self.pending.push(Event::UploadOpened { task, worker: WorkerId(worker), matches: true });
+            return;
+        }
+        let (store, scratch, sealed) = (self.parts.store.clone(), self.parts.scratch.clone(), upload.sealed);
+        let news = self.news.clone();
+        tokio::spawn(async move {
+            let opening = open_upload(&store, &scratch, task, worker, Digest(digest), sealed).await;
+            let _ = news.send(News::Opened { task, worker, opening });
+        });
+    }
+
+    pub(super) fn on_opened(&mut self, task: TaskId, worker: Address, opening: Opening) -> Result<(), PoolError> {
+        let opened = match opening {
+            Opening::Matches(opened) => Some(opened),
+            Opening::Wrong => None,
+            Opening::Unavailable => {
+                let news = self.news.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(OPEN_PAUSE).await;
+                    let _ = news.send(News::OpenAgain { task, worker });
+                });
+                return Ok(());
+            }
+        };
+        let matches = opened.is_some();
+        if let (Some(opened), Some(upload)) = (opened, self.parts.journal.upload(task, worker).cloned()) {
+            self.parts.journal.put_uploads(vec![(task, worker, Upload { opened: Some(opened), ..upload })])?;
+        }
+        self.pending.push(Event::UploadOpened { task, worker: WorkerId(worker), matches });
+        self.retire_deal_of(task)
+    }
+
+    /// Marks the deal of `task` as finished once all its tasks are over and its results lie open.
+    fn retire_deal_of(&mut self, task: TaskId) -> Result<(), PoolError> {
+        let Some((_, deal)) = self.book.task(task) else { return Ok(()) };
+        if deal.open > 0 {
+            return Ok(());
+        }
+        let id = deal.deal.id;
+        let tasks: Vec<TaskId> = deal.deal.tasks().collect();
+        let delivered = |task: &TaskId| {
+            let completed = self.book.tasks.get(task).is_some_and(|entry| entry.digest.is_some());
+            !completed || self.parts.journal.uploads(*task).any(|(_, upload)| upload.opened.is_some())
+        };
+        if tasks.iter().all(delivered) {
+            self.parts.journal.finish_deal(id, tasks.into_iter())?;
+        }
+        Ok(())
+    }
+
+    fn finalize(&mut self, task: TaskId, worker: Address) {
+        let Some(opened) = self.parts.journal.upload(task, worker).and_then(|upload| upload.opened.clone()) else {
+            return;
+        };
+        let has_callback = self.book.task(task).is_some_and(|(_, deal)| !deal.deal.callback.is_zero());
+        let results = format!(r#"{{"storage":"gristmill","location":"/v1/blobs/{}"}}"#, opened.pack);
+        let callback_data = if has_callback { opened.commitment } else { Bytes::new() };
+        let call = self.parts.hub.finalize(task, results.into_bytes().into(), callback_data);
+        self.call(task, Call::Finalize, call);
+    }
+
+    /// Makes a call to the hub in the background. Each try has a key of its own: the hub itself refuses a second effect.
+    fn call(&self, task: TaskId, call: Call, data: CallData) {
+        let key = format!("{call:?}:{task}:{}", unix_ms());
+        let (outbox, news) = (self.parts.outbox.clone(), self.news.clone());
+        tokio::spawn(async move {
+            if let Err(error) = outbox.execute(data.intent(key)).await {
+                let _ = news.send(News::CallFailed { task, call, reason: error.to_string() });
+            }
+        });
+    }
+
+    fn ban(&mut self, worker: Address, reason: &str) {
+        tracing::warn!(%worker, reason, "a worker is banned");
+        if let Err(error) = self.parts.journal.ban(worker, reason) {
+            tracing::error!(%error, "the ban could not be written");
+        }
+        self.parts.bans.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(worker);
+        let text = check::shorten(format!("this pool gives you no more work: {reason}"));
+        self.parts.links.dismiss(worker, link::refuse(RefuseReason::Banned, text));
+        if let Some(entry) = self.workers.get_mut(&worker) {
+            entry.connected = false;
+        }
+        self.pending.push(Event::WorkerLeft { worker: WorkerId(worker) });
+    }
+}

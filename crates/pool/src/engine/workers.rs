@@ -1,0 +1,231 @@
+//! What the workers say.
+
+use alloy_primitives::{Address, B256};
+use gristmill_protocol::convert::{FieldError, fixed};
+use gristmill_protocol::link::{PoolEvent, PoolEventKind};
+use gristmill_protocol::wire::{self, Hello, worker_frame};
+use gristmill_scheduler::{DeclineReason, EngineProfile, Event, LeaseId, WorkerId, WorkerSpec};
+use gristmill_types::{Amount, ContentId, TaskId};
+
+use super::{Engine, News, WorkerEntry, unix_ms};
+use crate::error::PoolError;
+use crate::journal::Upload;
+use crate::open::SEALED_BYTES_MAX;
+
+/// A result that a worker offers.
+struct Offer {
+    lease: LeaseId,
+    task: TaskId,
+    upload: Upload,
+}
+
+impl Engine {
+    pub(super) async fn on_worker_events(&mut self, events: Vec<PoolEvent>) -> Result<(), PoolError> {
+        let mut offers = Vec::new();
+        for PoolEvent { worker, kind } in events {
+            if let Some(entry) = self.workers.get_mut(&worker) {
+                entry.last_seen_unix_ms = unix_ms();
+            }
+            match kind {
+                PoolEventKind::Connected { hello, .. } => self.on_connected(worker, &hello).await?,
+                PoolEventKind::Disconnected { reason } => {
+                    tracing::info!(%worker, reason, "a worker's connection ended");
+                    if let Some(entry) = self.workers.get_mut(&worker) {
+                        entry.connected = false;
+                    }
+                    self.pending.push(Event::WorkerLeft { worker: WorkerId(worker) });
+                }
+                PoolEventKind::Heartbeat(heartbeat) => {
+                    let leases = heartbeat.leases.iter().filter_map(|lease| lease_id(&lease.lease_id).ok()).collect();
+                    self.pending.push(Event::Heartbeat { worker: WorkerId(worker), leases });
+                }
+                PoolEventKind::Message(worker_frame::Body::ResultReady(ready)) => match self.offer(&ready) {
+                    Ok(Some(offer)) => offers.push((worker, offer)),
+                    Ok(None) => tracing::debug!(%worker, "a result of a task that is not ours"),
+                    Err(error) => tracing::warn!(%worker, %error, "a malformed result"),
+                },
+                PoolEventKind::Message(body) => self.on_message(worker, body),
+                _ => {}
+            }
+        }
+        self.on_offers(offers)?;
+        self.step(Vec::new());
+        Ok(())
+    }
+
+    async fn on_connected(&mut self, worker: Address, hello: &Hello) -> Result<(), PoolError> {
+        let account = self.parts.hub.view_account(worker).await?;
+        let score = self.parts.hub.view_score(worker).await?;
+        let entry = WorkerEntry {
+            connected: true,
+            draining: false,
+            slots: hello.slots,
+            memory_bytes: hello.memory_bytes,
+            engine_profile: hello.engine_profile.clone(),
+            software_version: hello.software_version.clone(),
+            score,
+            free_stake: account.stake,
+            last_seen_unix_ms: unix_ms(),
+        };
+        tracing::info!(%worker, slots = entry.slots, score, free_stake = %entry.free_stake, "a worker connected");
+        self.workers.insert(worker, entry);
+        self.announce_newcomer(worker, account.stake);
+        self.pending.push(Event::WorkerJoined(WorkerSpec {
+            worker: WorkerId(worker),
+            slots: hello.slots,
+            free_stake: account.stake,
+            score,
+            profile: EngineProfile(hello.engine_profile.clone()),
+        }));
+        Ok(())
+    }
+
+    fn announce_newcomer(&self, worker: Address, free_stake: Amount) {
+        if free_stake < self.parts.stake_needed
+            && let Some(newcomers) = &self.parts.newcomers
+        {
+            // A full queue is no loss: the worker is announced again with the next look at its stake.
+            let _ = newcomers.try_send(worker);
+        }
+    }
+
+    fn on_message(&mut self, worker: Address, body: worker_frame::Body) {
+        match body {
+            worker_frame::Body::LeaseAccepted(accepted) => {
+                if let Ok(lease) = lease_id(&accepted.lease_id) {
+                    self.pending.push(Event::LeaseAccepted { lease });
+                }
+            }
+            worker_frame::Body::LeaseDeclined(declined) => {
+                let Ok(lease) = lease_id(&declined.lease_id) else { return };
+                tracing::info!(%worker, text = declined.text, "a lease was declined");
+                self.note_of_lease(lease, format!("worker {worker} declined: {}", declined.text));
+                self.leases.remove(&lease);
+                let reason = match declined.reason() {
+                    wire::DeclineReason::Busy | wire::DeclineReason::Stake => DeclineReason::Busy,
+                    _ => DeclineReason::Unable(declined.text),
+                };
+                self.pending.push(Event::LeaseDeclined { lease, reason });
+            }
+            worker_frame::Body::LeaseFailed(failed) => {
+                let Ok(lease) = lease_id(&failed.lease_id) else { return };
+                self.note_of_lease(lease, format!("worker {worker} brought no result: {}", failed.text));
+                self.leases.remove(&lease);
+                self.pending.push(Event::LeaseFailed { lease, reason: failed.text });
+            }
+            worker_frame::Body::ContributeFailed(failed) => {
+                let Ok(id) = fixed::<32>("contribute_failed.task_id", &failed.task_id) else { return };
+                let task = TaskId(id.into());
+                if let Some(entry) = self.book.tasks.get_mut(&task) {
+                    entry.note(format!("worker {worker} could not contribute: {}", failed.text));
+                }
+                self.pending.push(Event::ContributionFailed { task, worker: WorkerId(worker), reason: failed.text });
+            }
+            worker_frame::Body::Draining(_) => {
+                if let Some(entry) = self.workers.get_mut(&worker) {
+                    entry.draining = true;
+                }
+                self.pending.push(Event::WorkerDraining { worker: WorkerId(worker) });
+            }
+            // What a worker says of its transactions is seen on the ledger; its word adds nothing.
+            _ => {}
+        }
+    }
+
+    fn note_of_lease(&mut self, lease: LeaseId, text: String) {
+        if let Some(entry) = self.leases.get(&lease)
+            && let Some(task) = self.book.tasks.get_mut(&entry.task)
+        {
+            task.note(text);
+        }
+    }
+
+    /// `None` for a task that is not ours.
+    fn offer(&self, ready: &wire::ResultReady) -> Result<Option<Offer>, FieldError> {
+        let task = TaskId(fixed::<32>("result_ready.task_id", &ready.task_id)?.into());
+        let lease = lease_id(&ready.lease_id)?;
+        let result_hash = B256::from(fixed::<32>("result_ready.result_hash", &ready.result_hash)?);
+        let sealed = ContentId(fixed("result_ready.sealed_cid", &ready.sealed_cid)?);
+        let expected = "the size of a result that the pool takes";
+        if ready.sealed_size > SEALED_BYTES_MAX {
+            return Err(FieldError::Range { field: "result_ready.sealed_size", expected, got: ready.sealed_size });
+        }
+        let Some(entry) = self.book.tasks.get(&task) else { return Ok(None) };
+        let before_reveal = entry.digest.is_none();
+        let upload = Upload { result_hash, sealed, sealed_size: ready.sealed_size, before_reveal, opened: None };
+        Ok(Some(Offer { lease, task, upload }))
+    }
+
+    /// Remembers uploads with one sync, then tells the core of them. A worker's first offer for a task stands: another
+    /// upload later would let it change its mind after it saw somebody's reveal.
+    fn on_offers(&mut self, offers: Vec<(Address, Offer)>) -> Result<(), PoolError> {
+        let mut fresh = Vec::new();
+        for (worker, offer) in &offers {
+            if self.parts.journal.upload(offer.task, *worker).is_none() {
+                fresh.push((offer.task, *worker, offer.upload.clone()));
+            }
+        }
+        self.parts.journal.put_uploads(fresh)?;
+        for (worker, offer) in offers {
+            if let Some(lease) = self.leases.remove(&offer.lease)
+                && lease.worker == worker
+            {
+                self.run_times.add(unix_ms().saturating_sub(lease.since_ms));
+            }
+            let stored = self.parts.journal.upload(offer.task, worker);
+            let Some(result_hash) = stored.map(|upload| upload.result_hash) else { continue };
+            let (task, lease) = (offer.task, offer.lease);
+            self.pending.push(Event::ResultReady { worker: WorkerId(worker), task, lease, result_hash });
+        }
+        Ok(())
+    }
+
+    /// Reads stakes and scores of the connected workers again, in the background.
+    pub(super) fn refresh_workers(&mut self) {
+        let workers: Vec<Address> =
+            self.workers.iter().filter(|(_, entry)| entry.connected).map(|(worker, _)| *worker).collect();
+        if self.refreshing || workers.is_empty() {
+            return;
+        }
+        self.refreshing = true;
+        let (hub, news) = (self.parts.hub.clone(), self.news.clone());
+        tokio::spawn(async move {
+            let (accounts, scores) = tokio::join!(hub.view_accounts(&workers), hub.view_scores(&workers));
+            let figures = match (accounts, scores) {
+                (Ok(accounts), Ok(scores)) => workers
+                    .into_iter()
+                    .zip(accounts)
+                    .zip(scores)
+                    .map(|((worker, account), score)| (worker, score, account.stake))
+                    .collect(),
+                (Err(error), _) | (_, Err(error)) => {
+                    tracing::warn!(%error, "the workers' stakes could not be read");
+                    Vec::new()
+                }
+            };
+            let _ = news.send(News::Refreshed { figures });
+        });
+    }
+
+    pub(super) fn on_figures(&mut self, figures: Vec<(Address, u64, Amount)>) {
+        for (worker, score, free_stake) in figures {
+            let Some(before) = self.workers.get(&worker).map(|entry| (entry.score, entry.free_stake)) else { continue };
+            self.announce(worker, score, free_stake, before);
+        }
+    }
+
+    fn announce(&mut self, worker: Address, score: u64, free_stake: Amount, before: (u64, Amount)) {
+        self.announce_newcomer(worker, free_stake);
+        if (score, free_stake) == before {
+            return;
+        }
+        if let Some(entry) = self.workers.get_mut(&worker) {
+            (entry.score, entry.free_stake) = (score, free_stake);
+        }
+        self.pending.push(Event::WorkerUpdated { worker: WorkerId(worker), score, free_stake });
+    }
+}
+
+fn lease_id(bytes: &[u8]) -> Result<LeaseId, FieldError> {
+    fixed("lease_id", bytes).map(LeaseId)
+}

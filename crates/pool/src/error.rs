@@ -1,0 +1,45 @@
+//! What ends a pool.
+
+use std::io;
+use std::net::SocketAddr;
+
+use gristmill_datadir::{DataDirError, DbError};
+use gristmill_hub::{FollowError, HubError, OutboxError};
+use gristmill_protocol::tls::IdentityError;
+use gristmill_store::ClientError;
+
+/// A pool could not start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PoolError {
+    /// Its folder.
+    #[error(transparent)]
+    Folder(#[from] DataDirError),
+    /// Its database.
+    #[error(transparent)]
+    Database(#[from] DbError),
+    /// Its TLS key.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// Its address is taken, or not one of this machine.
+    #[error("the pool cannot listen on {address}: choose another address, or port 0 for a free one")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system answered.
+        #[source]
+        source: io::Error,
+    },
+    /// The hub could not be read.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// The ledger could not be followed.
+    #[error(transparent)]
+    Follow(#[from] FollowError),
+    /// A transaction that the pool needs failed.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] ClientError),
+}

@@ -1,0 +1,197 @@
+//! What a pool must know after a restart that the ledger does not tell: sealed uploads, opened results, bans.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use alloy_primitives::{Address, B256, Bytes};
+use gristmill_datadir::{Db, DbError, Table};
+use gristmill_types::{ContentId, DealId, TaskId};
+use serde::{Deserialize, Serialize};
+
+/// A sealed upload that the pool knows of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upload {
+    /// keccak256(task ++ digest), as the worker said.
+    pub result_hash: B256,
+    /// Content id of the sealed pack.
+    pub sealed: ContentId,
+    /// Its length in bytes.
+    pub sealed_size: u64,
+    /// True if it came before the first reveal of the task.
+    pub before_reveal: bool,
+    /// What it held, once opened and checked.
+    pub opened: Option<Opened>,
+}
+
+/// A result whose bytes were checked against the revealed digest and lie open in the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opened {
+    /// Content id of the open pack.
+    pub pack: ContentId,
+    /// The digest's preimage, which a callback is handed.
+    pub commitment: Bytes,
+}
+
+/// The pool's memory on the disk.
+#[derive(Debug)]
+pub struct Journal {
+    db: Db,
+    uploads: Table,
+    bans: Table,
+    finished: Table,
+    meta: Table,
+    /// INVARIANT: holds exactly what the table `uploads` holds, of deals that are not finished.
+    cache: BTreeMap<TaskId, BTreeMap<Address, Upload>>,
+}
+
+fn key(task: TaskId, worker: Address) -> [u8; 52] {
+    let mut key = [0u8; 52];
+    key[..32].copy_from_slice(task.as_bytes());
+    key[32..].copy_from_slice(worker.as_slice());
+    key
+}
+
+impl Journal {
+    /// Reads what an earlier process left.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub fn open(db: Db) -> Result<Self, DbError> {
+        let (uploads, bans) = (db.table("uploads"), db.table("bans"));
+        let (finished, meta) = (db.table("finished-deals"), db.table("meta"));
+        let mut cache: BTreeMap<TaskId, BTreeMap<Address, Upload>> = BTreeMap::new();
+        for entry in uploads.iter()? {
+            let (key, value) = entry?;
+            if key.len() == 52 {
+                let task = TaskId(B256::from_slice(&key[..32]));
+                let worker = Address::from_slice(&key[32..]);
+                cache.entry(task).or_default().insert(worker, uploads.parse_json(&value)?);
+            }
+        }
+        Ok(Self { db, uploads, bans, finished, meta, cache })
+    }
+
+    /// The uploads of a task, by worker.
+    pub fn uploads(&self, task: TaskId) -> impl Iterator<Item = (Address, &Upload)> {
+        self.cache.get(&task).into_iter().flatten().map(|(worker, upload)| (*worker, upload))
+    }
+
+    /// One upload.
+    pub fn upload(&self, task: TaskId, worker: Address) -> Option<&Upload> {
+        self.cache.get(&task)?.get(&worker)
+    }
+
+    /// Writes uploads, all or none, with one sync. Blocks for the disk.
+    ///
+    /// # Errors
+    /// [`DbError`]; then nothing has changed.
+    pub fn put_uploads(&mut self, uploads: Vec<(TaskId, Address, Upload)>) -> Result<(), DbError> {
+        if uploads.is_empty() {
+            return Ok(());
+        }
+        let mut batch = self.db.batch();
+        for (task, worker, upload) in &uploads {
+            batch = batch.put_json(&self.uploads, &key(*task, *worker), upload)?;
+        }
+        batch.commit()?;
+        for (task, worker, upload) in uploads {
+            self.cache.entry(task).or_default().insert(worker, upload);
+        }
+        Ok(())
+    }
+
+    /// Remembers that a deal needs no more work. Its uploads leave the memory, not the disk: logs are read from them.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub fn finish_deal(&mut self, deal: DealId, tasks: impl Iterator<Item = TaskId>) -> Result<(), DbError> {
+        self.finished.put(deal.as_bytes(), b"")?;
+        for task in tasks {
+            self.cache.remove(&task);
+        }
+        Ok(())
+    }
+
+    /// True if a deal needs no more work.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub fn is_finished(&self, deal: DealId) -> Result<bool, DbError> {
+        Ok(self.finished.get(deal.as_bytes())?.is_some())
+    }
+
+    /// The uploads of a task as they are on the disk, also of finished deals.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub fn stored_uploads(&self, task: TaskId) -> Result<Vec<(Address, Upload)>, DbError> {
+        let mut found = Vec::new();
+        for entry in self.uploads.prefix(task.as_bytes())? {
+            let (key, value) = entry?;
+            if key.len() == 52 {
+                found.push((Address::from_slice(&key[32..]), self.uploads.parse_json(&value)?));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Remembers a ban.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub fn ban(&self, worker: Address, reason: &str) -> Result<(), DbError> {
+        self.bans.put(worker.as_slice(), reason.as_bytes())
+    }
+
+    /// Everybody who is banned.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub fn bans(&self) -> Result<BTreeSet<Address>, DbError> {
+        self.bans.iter()?.map(|entry| Ok(Address::from_slice(&entry?.0))).collect()
+    }
+
+    /// Reserves fences: every fence below the returned bound's start was handed out by nobody.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub fn next_fence_epoch(&self) -> Result<u64, DbError> {
+        let epoch: u64 = self.meta.get_json(b"fence-epoch")?.unwrap_or(0) + 1;
+        self.meta.put_json(b"fence-epoch", &epoch)?;
+        // 2^40 leases a process: no fence of one process is ever met in the next.
+        Ok(epoch << 40)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uploads_bans_and_fences_survive_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pool.redb");
+        let (task, worker) = (TaskId(B256::repeat_byte(1)), Address::repeat_byte(2));
+        let upload = Upload {
+            result_hash: B256::ZERO,
+            sealed: ContentId([1; 32]),
+            sealed_size: 5,
+            before_reveal: true,
+            opened: None,
+        };
+        let first = {
+            let mut journal = Journal::open(Db::open(&path).unwrap()).unwrap();
+            journal.put_uploads(vec![(task, worker, upload.clone())]).unwrap();
+            journal.ban(worker, "lied").unwrap();
+            journal.next_fence_epoch().unwrap()
+        };
+        let mut journal = Journal::open(Db::open(&path).unwrap()).unwrap();
+        assert_eq!(journal.upload(task, worker), Some(&upload));
+        assert!(journal.bans().unwrap().contains(&worker));
+        assert!(journal.next_fence_epoch().unwrap() > first);
+        let deal = DealId(B256::ZERO);
+        journal.finish_deal(deal, [task].into_iter()).unwrap();
+        assert!(journal.is_finished(deal).unwrap());
+        assert_eq!(journal.upload(task, worker), None);
+        assert_eq!(journal.stored_uploads(task).unwrap(), [(worker, upload)]);
+    }
+}

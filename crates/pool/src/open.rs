@@ -1,0 +1,99 @@
+//! Open a sealed upload with the revealed digest, check its bytes, and put the open pack into the store.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Write};
+use std::path::Path;
+
+use alloy_primitives::{Address, Bytes};
+use gristmill_result::Digest;
+use gristmill_result::pack::verify_pack;
+use gristmill_result::seal::{self, SealError};
+use gristmill_store::Client;
+use gristmill_types::{ContentId, TaskId};
+
+use crate::journal::Opened;
+
+/// Bytes of a sealed pack that the pool takes: the largest category's outputs with room for the frame.
+pub const SEALED_BYTES_MAX: u64 = 2 << 30;
+
+/// What came of opening an upload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// Its bytes hash to the digest and lie open in the store.
+    Matches(Opened),
+    /// Its bytes are there and are not what was committed to: the worker's fault.
+    Wrong,
+    /// Its bytes could not be had or kept just now: nobody's fault that is known; it may be tried again.
+    Unavailable,
+}
+
+/// Opens the upload `sealed` of `worker`. Only [`Opening::Matches`] may ever be shown as a result.
+pub async fn open_upload(
+    store: &Client,
+    scratch: &Path,
+    task: TaskId,
+    worker: Address,
+    digest: Digest,
+    sealed: ContentId,
+) -> Opening {
+    let folder = scratch.join(format!("{:x}-{:x}", task.0, worker));
+    let result = open_in(store, &folder, task, worker, digest, sealed).await;
+    if let Err(error) = std::fs::remove_dir_all(&folder) {
+        tracing::warn!(folder = %folder.display(), %error, "a scratch folder could not be removed");
+    }
+    match result {
+        Ok(opened) => Opening::Matches(opened),
+        Err(Failure::Wrong(reason)) => {
+            tracing::warn!(%task, %worker, reason, "an upload does not open to the revealed digest");
+            Opening::Wrong
+        }
+        Err(Failure::Unavailable(reason)) => {
+            tracing::warn!(%task, %worker, reason, "an upload could not be opened now");
+            Opening::Unavailable
+        }
+    }
+}
+
+/// Why an upload did not open.
+enum Failure {
+    Wrong(String),
+    Unavailable(String),
+}
+
+fn unavailable(error: impl std::fmt::Display) -> Failure {
+    Failure::Unavailable(error.to_string())
+}
+
+async fn open_in(
+    store: &Client,
+    folder: &Path,
+    task: TaskId,
+    worker: Address,
+    digest: Digest,
+    sealed: ContentId,
+) -> Result<Opened, Failure> {
+    std::fs::create_dir_all(folder).map_err(unavailable)?;
+    let (sealed_file, plain_file) = (folder.join("sealed"), folder.join("plain"));
+    store.get_file(sealed, &sealed_file, SEALED_BYTES_MAX).await.map_err(unavailable)?;
+    let plain = plain_file.clone();
+    let checked = tokio::task::spawn_blocking(move || check(&sealed_file, &plain, task, worker, digest)).await;
+    let commitment = checked.map_err(unavailable)??;
+    let pack = store.put_file(&plain_file).await.map_err(unavailable)?;
+    Ok(Opened { pack, commitment })
+}
+
+fn check(sealed: &Path, plain: &Path, task: TaskId, worker: Address, digest: Digest) -> Result<Bytes, Failure> {
+    let mut source = BufReader::new(File::open(sealed).map_err(unavailable)?);
+    let mut sink = BufWriter::new(File::create(plain).map_err(unavailable)?);
+    seal::open(digest, task, worker, &mut source, &mut sink).map_err(|error| match error {
+        SealError::Io(error) => unavailable(error),
+        error => Failure::Wrong(error.to_string()),
+    })?;
+    sink.flush().map_err(unavailable)?;
+    let mut pack = BufReader::new(File::open(plain).map_err(unavailable)?);
+    let header = verify_pack(&mut pack, digest).map_err(|error| Failure::Wrong(error.to_string()))?;
+    Ok(header.commitment.encode().into())
+}
+
+#[cfg(test)]
+mod tests;

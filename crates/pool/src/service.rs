@@ -1,0 +1,309 @@
+//! Start a pool: its listener, its calls, its loop.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use alloy_primitives::Address;
+use gristmill_datadir::DataDir;
+use gristmill_hub::{Follower, FollowerConfig, GivenPosition, HubClient, Outbox, OutboxConfig};
+use gristmill_protocol::convert::{FieldError, address, fixed};
+use gristmill_protocol::link::{Admission, LinkLimits, PoolFrames, PoolLinks, refuse};
+use gristmill_protocol::server::{self, ListenLimits};
+use gristmill_protocol::tls::{PoolUrl, ServerTls};
+use gristmill_protocol::tonic::{self, Request, Response, Status, Streaming};
+use gristmill_protocol::wire::{
+    ExplainReply, ExplainRequest, Hello, LogsReply, LogsRequest, QuoteReply, QuoteRequest, Refuse, RefuseReason,
+    StatusReply, StatusRequest, TaskLog, Welcome, WorkerFrame, WorkersReply, WorkersRequest, explain_request,
+    pool_server,
+};
+use gristmill_result::pack::{LOG_BYTES_MAX, read_header};
+use gristmill_scheduler::{Fence, Scheduler};
+use gristmill_store::Client;
+use gristmill_types::{Amount, DealId, OrderHash, TaskId};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::config::{HEARTBEAT_MS, PoolConfig};
+use crate::engine::{Engine, Parts, Query, ledger};
+use crate::error::PoolError;
+use crate::journal::Journal;
+use crate::setup;
+
+/// Kind and version of a pool's data folder.
+pub const DATA_KIND: &str = "pool";
+/// See [`DATA_KIND`].
+pub const DATA_VERSION: u32 = 1;
+/// Questions of clients that wait.
+const QUERIES_MAX: usize = 256;
+/// What a worker stakes of the pool's price, in percent: iExec's default policy, which this pool keeps.
+const WORKER_STAKE_RATIO: u128 = 30;
+/// Bytes of a pack that are read for its log: the sections before the files.
+const LOG_PACK_BYTES_MAX: u64 = 256 << 20;
+
+/// A running pool. Dropping the handle does not stop it; [`PoolHandle::shutdown`] does.
+pub struct PoolHandle {
+    url: PoolUrl,
+    workerpool: Address,
+    local_addr: SocketAddr,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<()>,
+    task: JoinHandle<Result<(), PoolError>>,
+}
+
+impl fmt::Debug for PoolHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PoolHandle").field("url", &self.url.to_string()).finish_non_exhaustive()
+    }
+}
+
+impl PoolHandle {
+    /// Where workers and clients dial it.
+    pub fn url(&self) -> &PoolUrl {
+        &self.url
+    }
+
+    /// Its workerpool on the ledger.
+    pub fn workerpool(&self) -> Address {
+        self.workerpool
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// True once its loop has ended by itself: the ledger is gone for good, or its disk failed.
+    pub fn is_finished(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    /// Stops it. Leases end; what the ledger and the journal hold goes on after the next start.
+    ///
+    /// # Errors
+    /// What ended it, if it ended before.
+    pub async fn shutdown(self) -> Result<(), PoolError> {
+        let _ = self.stop.send(());
+        let result = match self.task.await {
+            Ok(result) => result,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => Ok(()),
+        };
+        self.serving.abort();
+        result
+    }
+}
+
+/// Starts a pool inside the current tokio runtime: registers it on the ledger where that is still to do, takes up
+/// every deal that is not finished, and listens.
+///
+/// # Errors
+/// [`PoolError`].
+pub async fn start(config: PoolConfig) -> Result<PoolHandle, PoolError> {
+    let dir = DataDir::open(&config.data_dir, DATA_KIND, DATA_VERSION)?;
+    let tls = ServerTls::load_or_create(dir.file("tls.pem")?)?;
+    let listen_error = |source| PoolError::Listen { address: config.listen, source };
+    let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
+    let local_addr = listener.local_addr().map_err(listen_error)?;
+    let host = config.advertised_host.clone().unwrap_or_else(|| local_addr.ip().to_string());
+    let url = tls.url(host, local_addr.port());
+    let store = Client::new(&config.store_url)?;
+    let hub = HubClient::connect(&config.rpc_url, config.hub).await?;
+    let outbox =
+        Outbox::open(dir.subdir("outbox")?, config.wallet.clone(), Arc::clone(hub.ledger()), OutboxConfig::default())
+            .await?;
+    let workerpool = setup::register(&config, &hub, &outbox, &config.wallet).await?;
+    let journal = Journal::open(dir.database("journal.redb")?)?;
+    let bans = Arc::new(RwLock::new(journal.bans()?));
+    let fence = Fence(journal.next_fence_epoch()?);
+    let found = ledger::find(&hub, workerpool, |deal| Ok(journal.is_finished(deal)?)).await?;
+    let follower_config = FollowerConfig { start_block: found.next_block, ..FollowerConfig::default() };
+    let follower = Follower::open(&hub, GivenPosition(None), follower_config).await?;
+    let stake_needed = stake_needed(&config);
+    let identity = Identity {
+        welcome: Welcome {
+            rpc_url: config.rpc_url.clone(),
+            hub_address: config.hub.to_vec(),
+            chain_id: hub.chain_id(),
+            store_url: config.store_url.clone(),
+            pool_address: workerpool.to_vec(),
+            pool_owner: config.wallet.address().to_vec(),
+            heartbeat_ms: HEARTBEAT_MS,
+            stake_needed: u64::try_from(stake_needed.ngrist()).unwrap_or(u64::MAX),
+            ..Welcome::default()
+        },
+    };
+    let gate = Gate { welcome: identity.welcome.clone(), bans: Arc::clone(&bans) };
+    let (links, events) = PoolLinks::new(gate, tls.key_hash(), LinkLimits::default());
+    let (news_sender, news) = mpsc::unbounded_channel();
+    let parts = Parts {
+        hub,
+        outbox,
+        wallet: config.wallet.clone(),
+        workerpool,
+        links: links.clone(),
+        store: store.clone(),
+        journal,
+        scheduler: Scheduler::new(config.policy.clone(), fence),
+        scratch: dir.subdir("scratch")?,
+        bans,
+        newcomers: config.newcomers.clone(),
+        stake_needed,
+    };
+    let mut engine = Engine::new(parts, news_sender);
+    engine.restore(found);
+    let (queries, query_queue) = mpsc::channel(QUERIES_MAX);
+    let service = Service { identity, links: links.clone(), queries, store };
+    let (stop, stopped) = oneshot::channel();
+    let incoming = server::incoming(listener, &tls, ListenLimits::default());
+    let serving = tokio::spawn(async move {
+        // Ended by abort: the streams are closed by the engine before.
+        if let Err(error) = server::serve(incoming, service, std::future::pending()).await {
+            tracing::error!(%error, "the pool's listener failed");
+        }
+    });
+    let task = tokio::spawn(async move {
+        let result = engine.run(follower, events, news, query_queue, stopped).await;
+        drop(dir);
+        result
+    });
+    tracing::info!(%url, %workerpool, "the pool is open");
+    Ok(PoolHandle { url, workerpool, local_addr, stop, serving, task })
+}
+
+/// The stake of the dearest category.
+fn stake_needed(config: &PoolConfig) -> Amount {
+    let stake = |price: &Amount| price.checked_ratio(WORKER_STAKE_RATIO, 100).unwrap_or(Amount::MAX);
+    config.prices.iter().map(|(_, price)| stake(price)).max().unwrap_or(Amount::ZERO)
+}
+
+#[derive(Clone, Debug)]
+struct Identity {
+    welcome: Welcome,
+}
+
+/// Lets workers in whose hello is signed by their ledger key, and nobody who is banned.
+struct Gate {
+    welcome: Welcome,
+    bans: Arc<RwLock<BTreeSet<Address>>>,
+}
+
+#[tonic::async_trait]
+impl Admission for Gate {
+    async fn admit(&self, hello: &Hello, text: &[u8], _: Option<SocketAddr>) -> Result<Welcome, Refuse> {
+        let worker = address("hello.worker_address", &hello.worker_address)
+            .map_err(|error| refuse(RefuseReason::Malformed, error.to_string()))?;
+        match gristmill_wallet::recover_message(text, &hello.signature) {
+            Ok(signer) if signer == worker => {}
+            _ => return Err(refuse(RefuseReason::Signature, "the hello is not signed by the worker's key")),
+        }
+        if self.bans.read().unwrap_or_else(PoisonError::into_inner).contains(&worker) {
+            let text = "this pool gives you no more work: a contribution of yours was proven wrong on the ledger";
+            return Err(refuse(RefuseReason::Banned, text));
+        }
+        Ok(self.welcome.clone())
+    }
+}
+
+struct Service {
+    identity: Identity,
+    links: PoolLinks,
+    queries: mpsc::Sender<Query>,
+    store: Client,
+}
+
+fn invalid(error: FieldError) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+impl Service {
+    async fn ask<T>(&self, query: impl FnOnce(oneshot::Sender<T>) -> Query) -> Result<T, Status> {
+        let stopping = || Status::unavailable("the pool is stopping");
+        let (reply, answer) = oneshot::channel();
+        self.queries.send(query(reply)).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())
+    }
+
+    async fn log_of(&self, worker: Address, pack: gristmill_types::ContentId) -> Option<TaskLog> {
+        let bytes = self.store.get_bytes(pack, LOG_PACK_BYTES_MAX).await.ok()?;
+        let header = read_header(&mut bytes.as_slice(), None).ok()?;
+        Some(TaskLog { worker: worker.to_vec(), truncated: header.log.len() >= LOG_BYTES_MAX, log: header.log })
+    }
+}
+
+#[tonic::async_trait]
+impl pool_server::Pool for Service {
+    type SessionStream = PoolFrames;
+
+    async fn session(&self, request: Request<Streaming<WorkerFrame>>) -> Result<Response<PoolFrames>, Status> {
+        self.links.session(request).await
+    }
+
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
+        let welcome = &self.identity.welcome;
+        let figures = self.ask(Query::Status).await?;
+        Ok(Response::new(StatusReply {
+            pool_address: welcome.pool_address.clone(),
+            pool_owner: welcome.pool_owner.clone(),
+            hub_address: welcome.hub_address.clone(),
+            chain_id: welcome.chain_id,
+            rpc_url: welcome.rpc_url.clone(),
+            store_url: welcome.store_url.clone(),
+            protocol_version: gristmill_protocol::PROTOCOL_VERSION,
+            software_version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..figures
+        }))
+    }
+
+    async fn workers(&self, request: Request<WorkersRequest>) -> Result<Response<WorkersReply>, Status> {
+        let request = request.into_inner();
+        let after = match request.after.as_slice() {
+            [] => None,
+            bytes => Some(address("workers.after", bytes).map_err(invalid)?),
+        };
+        let limit = request.limit;
+        self.ask(|reply| Query::Workers { after, limit, reply }).await.map(Response::new)
+    }
+
+    async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainReply>, Status> {
+        use explain_request::Subject;
+        let id = |field, bytes: &[u8]| fixed::<32>(field, bytes).map_err(invalid);
+        let reply = match request.into_inner().subject {
+            Some(Subject::TaskId(bytes)) => {
+                let task = TaskId(id("explain.task_id", &bytes)?.into());
+                self.ask(|reply| Query::ExplainTask(task, reply)).await?
+            }
+            Some(Subject::DealId(bytes)) => {
+                let deal = DealId(id("explain.deal_id", &bytes)?.into());
+                self.ask(|reply| Query::ExplainDeal(deal, reply)).await?
+            }
+            Some(Subject::RequestHash(bytes)) => {
+                let request = OrderHash(id("explain.request_hash", &bytes)?.into());
+                self.ask(|reply| Query::ExplainRequest(request, reply)).await?
+            }
+            Some(Subject::Worker(bytes)) => {
+                let worker = address("explain.worker", &bytes).map_err(invalid)?;
+                self.ask(|reply| Query::ExplainWorker(worker, reply)).await?
+            }
+            None => return Err(Status::invalid_argument("explain: no subject is given")),
+        };
+        Ok(Response::new(reply))
+    }
+
+    async fn logs(&self, request: Request<LogsRequest>) -> Result<Response<LogsReply>, Status> {
+        let task = TaskId(fixed::<32>("logs.task_id", &request.into_inner().task_id).map_err(invalid)?.into());
+        let packs = self.ask(|reply| Query::Logs(task, reply)).await?;
+        let mut logs = Vec::new();
+        for (worker, pack) in packs {
+            logs.extend(self.log_of(worker, pack).await);
+        }
+        Ok(Response::new(LogsReply { logs }))
+    }
+
+    async fn quote(&self, request: Request<QuoteRequest>) -> Result<Response<QuoteReply>, Status> {
+        let request = request.into_inner();
+        self.ask(|reply| Query::Quote(request, reply)).await.map(Response::new)
+    }
+}

@@ -1,0 +1,80 @@
+//! Register the pool, fill its account, and keep a priced order of each category on the ledger.
+
+use alloy_primitives::{Address, B256, U256};
+use gristmill_hub::{HubClient, OrderBook, Outbox, sign};
+use gristmill_types::{Amount, WorkerpoolOrder};
+use gristmill_wallet::Wallet;
+
+use crate::config::{ORDER_TRUST, ORDER_VOLUME, PoolConfig};
+use crate::error::PoolError;
+
+/// Makes sure that the pool stands on the ledger as its config says, and returns the workerpool's address. Running it
+/// again changes nothing.
+pub async fn register(
+    config: &PoolConfig,
+    hub: &HubClient,
+    outbox: &Outbox,
+    wallet: &Wallet,
+) -> Result<Address, PoolError> {
+    let owner = wallet.address();
+    let workerpool = hub.predict_workerpool(owner, &config.description).await?;
+    if !hub.is_registered(hub.workerpool_registry, workerpool).await? {
+        let call = hub.create_workerpool(owner, &config.description);
+        outbox.execute(call.intent(format!("create-workerpool:{workerpool}"))).await?;
+    }
+    fill_account(hub, outbox, owner, config.stake_target).await?;
+    publish_orders(config, hub, outbox, wallet, workerpool).await?;
+    Ok(workerpool)
+}
+
+async fn fill_account(hub: &HubClient, outbox: &Outbox, owner: Address, target: Amount) -> Result<(), PoolError> {
+    let account = hub.view_account(owner).await?;
+    let held = account.stake.checked_add(account.locked).unwrap_or(Amount::MAX);
+    let missing = target.saturating_sub(held).min(hub.token_balance(owner).await?);
+    if !missing.is_zero() {
+        // A key of its own for each filling: the same sum may be needed twice.
+        let key = format!("deposit:{}", random_salt());
+        outbox.execute(hub.deposit(missing).intent(key)).await?;
+    }
+    Ok(())
+}
+
+async fn publish_orders(
+    config: &PoolConfig,
+    hub: &HubClient,
+    outbox: &Outbox,
+    wallet: &Wallet,
+    workerpool: Address,
+) -> Result<(), PoolError> {
+    let mut book = OrderBook::new(hub.clone(), 0);
+    book.refresh().await?;
+    let standing = book.workerpool_orders_of(workerpool).await?;
+    for (category, price) in &config.prices {
+        let stands = standing.iter().any(|open| {
+            open.signed.order.category == U256::from(*category) && open.signed.order.workerpoolprice == price.to_u256()
+        });
+        if stands {
+            continue;
+        }
+        let order = WorkerpoolOrder {
+            workerpool,
+            workerpoolprice: price.to_u256(),
+            volume: U256::from(ORDER_VOLUME),
+            tag: B256::ZERO,
+            category: U256::from(*category),
+            trust: U256::from(ORDER_TRUST),
+            apprestrict: Address::ZERO,
+            datasetrestrict: Address::ZERO,
+            requesterrestrict: Address::ZERO,
+            salt: random_salt(),
+        };
+        let signed = sign::order(wallet, order, hub.domain());
+        let key = format!("broadcast:{}", hub.order_hash(&signed.order));
+        outbox.execute(hub.broadcast_workerpool_order(&signed).intent(key)).await?;
+    }
+    Ok(())
+}
+
+fn random_salt() -> B256 {
+    B256::new(rand::random())
+}

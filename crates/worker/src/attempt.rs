@@ -1,0 +1,285 @@
+//! Run one task: lay out its inputs, run the app, produce the sealed result.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use alloy_primitives::Address;
+use gristmill_result::items::{ITEMS_PACK_BYTES_MAX, Item, ItemsError, decode_items};
+use gristmill_result::pack::{PackError, read_files, read_header};
+use gristmill_sandbox::{CancelToken, Execution, HostFault, Input, ItemRun, Outcome, RunReport, Runner, SandboxError};
+
+use crate::fetch::{FetchError, Fetcher};
+use crate::plan::{Plan, ResultInput};
+use crate::produce::{ProduceError, Produced, Run, produce};
+
+/// A task may run so many T of wall clock; past it this host is too slow for it.
+const WALL_CLOCK_RATIO: u32 = 6;
+/// The shortest wall clock, whatever T.
+const WALL_CLOCK_MIN: Duration = Duration::from_secs(10);
+const SEED_CONTEXT: &str = "gristmill 2026 task seed v1";
+
+/// How far a task is; shared with whoever reports it.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Items that have ended.
+    pub done: AtomicU64,
+    /// Items in all; 1 without items, 0 before it is known.
+    pub total: AtomicU64,
+}
+
+/// What an attempt works with.
+#[derive(Debug)]
+pub struct Means<'a> {
+    /// Fetches app and inputs.
+    pub fetcher: &'a Fetcher,
+    /// Runs the app.
+    pub runner: Runner,
+    /// Stops it.
+    pub cancel: CancelToken,
+    /// Told how far it is.
+    pub progress: Arc<Progress>,
+}
+
+/// Why a task brought no result here.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AttemptError {
+    /// The app could not be fetched.
+    #[error("the app cannot be fetched")]
+    App(#[source] FetchError),
+    /// An input could not be fetched.
+    #[error("an input cannot be fetched")]
+    Input(#[source] FetchError),
+    /// The items' pack is not what its index says.
+    #[error(transparent)]
+    Items(#[from] ItemsError),
+    /// Another task's result is not what the ledger settled.
+    #[error("the result of task {index}, an input, is refused")]
+    Result {
+        /// The task's index.
+        index: u64,
+        /// Why.
+        #[source]
+        source: PackError,
+    },
+    /// This host cannot read or write what it must.
+    #[error("cannot use {}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system answered.
+        #[source]
+        source: io::Error,
+    },
+    /// The sandbox did not begin.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// The sandbox did not come to an end that replicas agree on.
+    #[error("{0}")]
+    Fault(HostFault),
+    /// The lease was taken back.
+    #[error("the lease was taken back")]
+    Cancelled,
+    /// The sealed result could not be uploaded.
+    #[error("the sealed result cannot be uploaded")]
+    Upload(#[source] Box<gristmill_store::ClientError>),
+    /// The result could not be put together.
+    #[error(transparent)]
+    Produce(#[from] ProduceError),
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> AttemptError {
+    let path = path.to_path_buf();
+    move |source| AttemptError::Io { path, source }
+}
+
+/// Runs `plan` in `folder` (made, and removed again whatever happens); the sealed result is put into `results`.
+pub async fn run(
+    plan: Plan,
+    worker: Address,
+    means: Means<'_>,
+    folder: PathBuf,
+    results: PathBuf,
+) -> Result<Produced, AttemptError> {
+    let Means { fetcher, runner, cancel, progress } = means;
+    progress.total.store(plan.items.as_ref().map_or(1, |items| items.count), Ordering::Relaxed);
+    let _cleanup = RemoveOnDrop(folder.clone());
+    let layout = lay_out(&plan, fetcher, &folder).await?;
+    let blocking = move || execute(&plan, worker, &layout, &runner, (&cancel, &progress), &results);
+    match tokio::task::spawn_blocking(blocking).await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(AttemptError::Cancelled),
+    }
+}
+
+struct RemoveOnDrop(PathBuf);
+
+impl Drop for RemoveOnDrop {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(folder = %self.0.display(), %error, "a task's folder could not be removed");
+        }
+    }
+}
+
+/// Where the inputs of a task lie on this host.
+struct Layout {
+    app: PathBuf,
+    inputs: Vec<Input>,
+    /// (global index, name, file) of each item.
+    items: Vec<(u64, String, PathBuf)>,
+    outputs: PathBuf,
+}
+
+async fn lay_out(plan: &Plan, fetcher: &Fetcher, folder: &Path) -> Result<Layout, AttemptError> {
+    let outputs = folder.join("out");
+    fs::create_dir_all(&outputs).map_err(at(&outputs))?;
+    let app = fetcher.file(plan.app).await.map_err(AttemptError::App)?;
+    let mut inputs = Vec::new();
+    for file in plan.inputs.iter().chain(&plan.dataset) {
+        let host = fetcher.file(file.content).await.map_err(AttemptError::Input)?;
+        inputs.push(Input { at: file.name.clone(), host });
+    }
+    let mut items = Vec::new();
+    if let Some(task) = &plan.items {
+        let bytes = fetcher.bytes(task.pack, ITEMS_PACK_BYTES_MAX as u64).await.map_err(AttemptError::Input)?;
+        let item_folder = folder.join("items");
+        fs::create_dir_all(&item_folder).map_err(at(&item_folder))?;
+        for (offset, Item { name, bytes }) in decode_items(&bytes, task.count)?.into_iter().enumerate() {
+            let index = task.first + offset as u64;
+            let path = item_folder.join(format!("{index:06}"));
+            fs::write(&path, bytes).map_err(at(&path))?;
+            items.push((index, name, path));
+        }
+    }
+    if !plan.results.is_empty() {
+        let tree = folder.join("results");
+        for result in &plan.results {
+            let pack = fetcher.file(result.pack).await.map_err(AttemptError::Input)?;
+            let (result, tree) = (*result, tree.clone());
+            let unpacked = tokio::task::spawn_blocking(move || unpack(&result, &pack, &tree)).await;
+            unpacked.map_err(|_| AttemptError::Cancelled)??;
+        }
+        inputs.push(Input { at: String::new(), host: tree });
+    }
+    Ok(Layout { app, inputs, items, outputs })
+}
+
+/// Unpacks another task's result below `tree`, checked against the ledger's digest: one folder an item, or one for
+/// the task when it has no items.
+fn unpack(input: &ResultInput, pack: &Path, tree: &Path) -> Result<(), AttemptError> {
+    let refused = |source| AttemptError::Result { index: input.index, source };
+    let mut source = BufReader::new(File::open(pack).map_err(at(pack))?);
+    let header = read_header(&mut source, Some(input.digest)).map_err(refused)?;
+    let single = format!("{:06}/", input.index);
+    for part in header.manifest.parts() {
+        let folder = tree.join(if part.item.is_some() { part.folder() } else { single.clone() });
+        fs::create_dir_all(&folder).map_err(at(&folder))?;
+    }
+    let has_items = header.manifest.parts().iter().any(|part| part.item.is_some());
+    read_files(&header, &mut source, |path| {
+        let path = if has_items { tree.join(path) } else { tree.join(&single).join(path) };
+        fs::create_dir_all(path.parent().unwrap_or(tree))?;
+        File::create(path)
+    })
+    .map_err(refused)
+}
+
+fn execute(
+    plan: &Plan,
+    worker: Address,
+    layout: &Layout,
+    runner: &Runner,
+    (cancel, progress): (&CancelToken, &Progress),
+    results: &Path,
+) -> Result<Produced, AttemptError> {
+    let execution = execution_of(plan, layout);
+    let mut count = |_: &RunReport| {
+        progress.done.fetch_add(1, Ordering::Relaxed);
+    };
+    let finished = match runner.run_with(&execution, cancel, &mut count)? {
+        Outcome::Finished(finished) => finished,
+        Outcome::HostFault(fault) => return Err(AttemptError::Fault(fault)),
+        Outcome::Cancelled => return Err(AttemptError::Cancelled),
+    };
+    let runs: Vec<Run> = finished
+        .runs
+        .iter()
+        .zip(&execution.runs)
+        .map(|(report, run)| Run {
+            item: plan.items.as_ref().map(|_| report.index),
+            ending: report.ending,
+            output_dir: run.output_dir.clone(),
+        })
+        .collect();
+    Ok(produce(plan.task, worker, &runs, finished.witness, finished.log, results)?)
+}
+
+fn execution_of(plan: &Plan, layout: &Layout) -> Execution {
+    let variable = |key: &str, value: String| (key.to_owned(), value);
+    let mut env = vec![
+        variable("IEXEC_BOT_TASK_INDEX", plan.index.to_string()),
+        variable("IEXEC_BOT_TASK_SIZE", plan.deal.bot_size.to_string()),
+        variable("IEXEC_BOT_TASK_FIRST", plan.deal.bot_first.to_string()),
+        // The names that iExec's own workers set.
+        variable("IEXEC_BOT_SIZE", plan.deal.bot_size.to_string()),
+        variable("IEXEC_BOT_FIRST_INDEX", plan.deal.bot_first.to_string()),
+        variable("IEXEC_INPUT_FILES_NUMBER", plan.inputs.len().to_string()),
+    ];
+    for (number, file) in plan.inputs.iter().enumerate() {
+        env.push(variable(&format!("IEXEC_INPUT_FILE_NAME_{}", number + 1), file.name.clone()));
+    }
+    if let Some(dataset) = &plan.dataset {
+        env.push(variable("IEXEC_DATASET_FILENAME", dataset.name.clone()));
+    }
+    let runs = if layout.items.is_empty() {
+        let output_dir = layout.outputs.join("task");
+        vec![ItemRun { index: plan.index, env: vec![], inputs: vec![], output_dir }]
+    } else {
+        layout
+            .items
+            .iter()
+            .map(|(index, name, file)| ItemRun {
+                index: *index,
+                env: vec![
+                    variable("GRISTMILL_ITEM_INDEX", index.to_string()),
+                    variable("GRISTMILL_ITEM_NAME", name.clone()),
+                ],
+                inputs: vec![Input { at: "item".to_owned(), host: file.clone() }],
+                output_dir: layout.outputs.join(format!("{index:06}")),
+            })
+            .collect()
+    };
+    let wall_clock = Duration::from_secs(plan.work_clock_s).saturating_mul(WALL_CLOCK_RATIO).max(WALL_CLOCK_MIN);
+    Execution {
+        app: layout.app.clone(),
+        app_id: plan.app,
+        args: plan.args.clone(),
+        env,
+        seed: seed_of(plan),
+        inputs: layout.inputs.clone(),
+        runs,
+        limits: plan.limits,
+        wall_clock,
+    }
+}
+
+/// The seed of the virtual randomness follows from the work alone, so that replicas agree and a second job of the same
+/// work gives the same root.
+fn seed_of(plan: &Plan) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_derive_key(SEED_CONTEXT);
+    hasher.update(plan.app.as_bytes());
+    hasher.update(&plan.index.to_le_bytes());
+    for arg in &plan.args {
+        hasher.update(&(arg.len() as u64).to_le_bytes());
+        hasher.update(arg.as_bytes());
+    }
+    *hasher.finalize().as_bytes()
+}

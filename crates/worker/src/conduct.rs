@@ -1,0 +1,21 @@
+//! Behave, or misbehave in one of the ways that the market must survive.
+//!
+//! Only demonstrations and tests make a worker misbehave; no flag of `gristmill worker` does. They speak the same
+//! protocol with the same keys and stakes as everybody, so what catches them is what would catch a stranger.
+
+/// What a worker does with its tasks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Conduct {
+    /// Runs what it is given and says what came out.
+    #[default]
+    Honest,
+    /// Runs nothing and makes a result up.
+    Liar,
+    /// Runs nothing, waits for somebody's commitment on the ledger and commits to the same hash, under a seal that
+    /// cannot be right.
+    Copier,
+    /// Runs and commits, then never reveals.
+    Silent,
+    /// Takes leases and never answers.
+    Mute,
+}

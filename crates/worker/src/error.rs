@@ -1,0 +1,36 @@
+//! What ends a worker.
+
+use gristmill_datadir::{DataDirError, DbError, FileError};
+use gristmill_hub::{HubError, OutboxError};
+use gristmill_protocol::link::LinkError;
+use gristmill_sandbox::SandboxError;
+
+/// A worker could not start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WorkerError {
+    /// Its folder.
+    #[error(transparent)]
+    Folder(#[from] DataDirError),
+    /// A file in it.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Its database.
+    #[error(transparent)]
+    Database(#[from] DbError),
+    /// Its sandbox.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// Its pool turned it away for good, or is not the one its address names.
+    #[error(transparent)]
+    Link(LinkError),
+    /// The ledger.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// Its transactions.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
+    /// The pool's welcome makes no sense.
+    #[error("the pool's welcome is refused: {0}")]
+    Welcome(String),
+}

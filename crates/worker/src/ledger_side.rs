@@ -1,0 +1,134 @@
+//! Act on the ledger with the worker's own key: contribute, reveal, and what its owner would do if the pool were gone.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use alloy_primitives::{Address, Bytes};
+use gristmill_hub::{ContributeArgs, HubClient, HubError, Outbox, OutboxConfig, OutboxError, Outcome};
+use gristmill_types::{TaskId, TaskStatus};
+use gristmill_wallet::Wallet;
+
+use crate::error::WorkerError;
+use crate::journal::{Phase, Record};
+
+/// After the final deadline the worker waits so long for somebody else to claim, in seconds of the ledger's clock.
+const CLAIM_PATIENCE_S: u64 = 5;
+/// After the time from which a revealer may finalise, the worker still leaves it to the pool for so long, in seconds.
+const FINALIZE_PATIENCE_S: u64 = 1;
+/// Tasks looked up in one request.
+const LOOKUP_MAX: usize = 200;
+
+/// The hub as this worker uses it. Clones share one outbox.
+#[derive(Clone, Debug)]
+pub struct LedgerSide {
+    /// Reads.
+    pub hub: HubClient,
+    /// Writes.
+    pub outbox: Outbox,
+}
+
+/// What the ledger asks of one result now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The task is over.
+    Over,
+    /// It cannot be contributed any more.
+    TooLate,
+    /// The contribution is there.
+    Contributed,
+    /// Reveal it.
+    Reveal,
+    /// The reveal is there.
+    Revealed,
+    /// The pool is silent: finalise it.
+    Finalize,
+    /// Everybody is silent: claim it.
+    Claim,
+}
+
+impl LedgerSide {
+    /// Connects to the hub, and opens the outbox in `folder`.
+    pub async fn open(rpc_url: &str, hub: Address, wallet: Wallet, folder: &Path) -> Result<Self, WorkerError> {
+        let hub = HubClient::connect(rpc_url, hub).await?;
+        let outbox = Outbox::open(folder, wallet, Arc::clone(hub.ledger()), OutboxConfig::default()).await?;
+        Ok(Self { hub, outbox })
+    }
+
+    /// Contributes, or contributes and finalises at once where trust 1 allows it.
+    pub async fn contribute(&self, record: &Record, signature: Bytes) -> Result<Outcome, OutboxError> {
+        let call = if record.trust == 1 {
+            let (hint, data) = (record.results_hint(), record.callback_data());
+            self.hub.contribute_and_finalize(record.task, record.digest.0, hint, data, signature)
+        } else {
+            self.hub.contribute(&ContributeArgs {
+                task: record.task,
+                result_hash: record.result_hash,
+                result_seal: record.result_seal,
+                enclave_challenge: Address::ZERO,
+                enclave_sign: Bytes::new(),
+                authorization: signature,
+            })
+        };
+        self.outbox.execute(call.intent(format!("contribute:{}", record.task))).await
+    }
+
+    /// Reveals.
+    pub async fn reveal(&self, record: &Record) -> Result<Outcome, OutboxError> {
+        let call = self.hub.reveal(record.task, record.digest.0);
+        self.outbox.execute(call.intent(format!("reveal:{}", record.task))).await
+    }
+
+    /// Finalises in the pool's place.
+    pub async fn finalize(&self, record: &Record) -> Result<Outcome, OutboxError> {
+        let call = self.hub.finalize(record.task, record.results_hint(), record.callback_data());
+        self.outbox.execute(call.intent(format!("finalize:{}", record.task))).await
+    }
+
+    /// Claims in everybody's place.
+    pub async fn claim(&self, task: TaskId) -> Result<Outcome, OutboxError> {
+        self.outbox.execute(self.hub.claim(task).intent(format!("claim:{task}"))).await
+    }
+
+    /// What the ledger asks of each record now; nothing for those that just wait.
+    pub async fn look(&self, records: &[Record]) -> Result<Vec<(TaskId, Verdict)>, HubError> {
+        let head = self.hub.ledger().head().await?;
+        let now =
+            self.hub.ledger().blocks(vec![head]).await?.into_iter().flatten().next().map_or(0, |block| block.timestamp);
+        let me = self.outbox.address();
+        let mut verdicts = Vec::new();
+        for chunk in records.chunks(LOOKUP_MAX) {
+            let tasks: Vec<TaskId> = chunk.iter().map(|record| record.task).collect();
+            for (record, task) in chunk.iter().zip(self.hub.view_tasks(&tasks).await?) {
+                if let Some(verdict) = judge(record, &task, me, now) {
+                    verdicts.push((record.task, verdict));
+                }
+            }
+        }
+        Ok(verdicts)
+    }
+}
+
+fn judge(record: &Record, task: &gristmill_hub::Task, me: Address, now: u64) -> Option<Verdict> {
+    let contributed = task.contributors.contains(&me);
+    match task.status {
+        TaskStatus::Completed | TaskStatus::Failed => return Some(Verdict::Over),
+        TaskStatus::Unset => return None,
+        TaskStatus::Active | TaskStatus::Revealing => {}
+    }
+    if now >= task.final_deadline.saturating_add(CLAIM_PATIENCE_S) {
+        return Some(Verdict::Claim);
+    }
+    if !contributed {
+        return (now >= task.contribution_deadline).then_some(Verdict::TooLate);
+    }
+    let holds_consensus = task.status == TaskStatus::Revealing && task.consensus == record.result_hash;
+    match record.phase {
+        Phase::Offered | Phase::Authorised { .. } => Some(Verdict::Contributed),
+        Phase::Contributed => (holds_consensus && now < task.reveal_deadline).then_some(Verdict::Reveal),
+        Phase::Revealed => {
+            // A revealer may finalise from reveal deadline + T/2 on.
+            let from = task.reveal_deadline + record.work_clock_s / 2 + FINALIZE_PATIENCE_S;
+            (holds_consensus && now >= from).then_some(Verdict::Finalize)
+        }
+    }
+}

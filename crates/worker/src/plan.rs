@@ -1,0 +1,175 @@
+//! Learn from the ledger what a task is: app, arguments, inputs, items.
+//!
+//! The pool's lease only names the task. Everything that the result depends on is read from the ledger or from the
+//! store by content id, so that a pool cannot make its workers compute something else than what was bought.
+
+use std::collections::BTreeMap;
+
+use alloy_primitives::Address;
+use gristmill_hub::{Deal, HubClient, HubError};
+use gristmill_result::Digest;
+use gristmill_result::items::{ItemsError, ItemsIndex, TaskItems};
+use gristmill_types::params::{ParamsError, is_plain_file_name, split_args};
+use gristmill_types::{ContentId, DealId, InputFile, JobParams, OrderHash, ResourceLimits, TaskId, TaskStatus};
+
+use crate::fetch::{FetchError, Fetcher};
+
+/// Deals that one request order may have been matched into, as far as a reduce follows them.
+const DEALS_PER_ORDER_MAX: u64 = 1_000;
+/// Tasks whose results one reduce may take.
+pub const REDUCE_INPUTS_MAX: u64 = 100_000;
+/// Bytes of an index of items.
+const ITEMS_INDEX_BYTES_MAX: u64 = 64 << 20;
+
+/// All that the result of a task depends on.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The task.
+    pub task: TaskId,
+    /// Its index within the request order.
+    pub index: u64,
+    /// Its deal.
+    pub deal: Deal,
+    /// The module.
+    pub app: ContentId,
+    /// Arguments after `argv[0]`.
+    pub args: Vec<String>,
+    /// Files in `IEXEC_IN`.
+    pub inputs: Vec<InputFile>,
+    /// The dataset's file in `IEXEC_IN`.
+    pub dataset: Option<InputFile>,
+    /// The task's items.
+    pub items: Option<TaskItems>,
+    /// Results of other tasks in `IEXEC_IN`.
+    pub results: Vec<ResultInput>,
+    /// What the category grants.
+    pub limits: ResourceLimits,
+    /// T of the category, in seconds.
+    pub work_clock_s: u64,
+}
+
+/// A result that is the input of a reduce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResultInput {
+    /// Whose result.
+    pub task: TaskId,
+    /// Its index within the request order: its folder, when it has no items.
+    pub index: u64,
+    /// What the ledger settled.
+    pub digest: Digest,
+    /// Where its pack should be; checked against the digest.
+    pub pack: ContentId,
+}
+
+/// A task that cannot be planned.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// The ledger could not be read.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// Something of the store is missing.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The params are malformed: every replica sees the same.
+    #[error(transparent)]
+    Params(#[from] ParamsError),
+    /// The items are malformed: every replica sees the same.
+    #[error(transparent)]
+    Items(#[from] ItemsError),
+    /// The lease contradicts the ledger.
+    #[error("{0}")]
+    Contradiction(String),
+}
+
+/// Reads a task's plan.
+pub async fn read(
+    hub: &HubClient,
+    fetcher: &Fetcher,
+    task: TaskId,
+    deal: DealId,
+    index: u64,
+) -> Result<Plan, PlanError> {
+    let refuse = |text: String| PlanError::Contradiction(text);
+    if deal.task(index) != task {
+        return Err(refuse(format!("task {task} is not number {index} of deal {deal}")));
+    }
+    let deal = hub.view_deal(deal).await?.ok_or_else(|| refuse(format!("the hub knows no deal {deal}")))?;
+    let app = hub
+        .view_app(deal.app.address)
+        .await?
+        .and_then(|app| app.wasm())
+        .ok_or_else(|| refuse(format!("app {} is no `wasm:<content id>`", deal.app.address)))?;
+    let category = hub.view_category(deal.category).await?;
+    let params = JobParams::parse(&deal.params)?;
+    let items = match params.gristmill_items {
+        Some(id) => Some(items_of(fetcher, id, index).await?),
+        None => None,
+    };
+    let results = match params.gristmill_after {
+        Some(order) => results_of(hub, order).await?,
+        None => Vec::new(),
+    };
+    Ok(Plan {
+        task,
+        index,
+        app,
+        args: split_args(&params.iexec_args)?,
+        inputs: params.iexec_input_files,
+        dataset: dataset_of(hub, deal.dataset.address).await?,
+        items,
+        results,
+        limits: ResourceLimits::of_work_clock(category.work_clock_s),
+        work_clock_s: category.work_clock_s,
+        deal,
+    })
+}
+
+async fn items_of(fetcher: &Fetcher, id: ContentId, index: u64) -> Result<TaskItems, PlanError> {
+    let bytes = fetcher.bytes(id, ITEMS_INDEX_BYTES_MAX).await?;
+    let items = ItemsIndex::parse(&bytes)?;
+    let at = usize::try_from(index).ok().and_then(|index| items.tasks.get(index).cloned());
+    at.ok_or_else(|| ItemsError::Index(format!("it has no task {index}")).into())
+}
+
+async fn dataset_of(hub: &HubClient, address: Address) -> Result<Option<InputFile>, PlanError> {
+    if address.is_zero() {
+        return Ok(None);
+    }
+    let refuse = || PlanError::Contradiction(format!("dataset {address} is no `blake3:<content id>`"));
+    let dataset = hub.view_dataset(address).await?.ok_or_else(refuse)?;
+    let content = dataset.content().ok_or_else(refuse)?;
+    let name = if is_plain_file_name(&dataset.name) { dataset.name } else { "dataset".to_owned() };
+    Ok(Some(InputFile { content, name, size: 0 }))
+}
+
+/// The results of every task of a request order, in their order. All must be completed.
+async fn results_of(hub: &HubClient, order: OrderHash) -> Result<Vec<ResultInput>, PlanError> {
+    let refuse = |text: String| PlanError::Contradiction(text);
+    let mut results = BTreeMap::new();
+    let mut consumed = 0u64;
+    for _ in 0..DEALS_PER_ORDER_MAX {
+        let Some(deal) = hub.view_deal(DealId::derive(order, consumed)).await? else { break };
+        consumed = consumed.saturating_add(deal.bot_size);
+        if consumed > REDUCE_INPUTS_MAX {
+            return Err(refuse(format!("request {order} has more than {REDUCE_INPUTS_MAX} tasks")));
+        }
+        let tasks: Vec<TaskId> = deal.tasks().collect();
+        for (task, index) in hub.view_tasks(&tasks).await?.into_iter().zip(deal.indices()) {
+            if task.status != TaskStatus::Completed {
+                return Err(refuse(format!("task {} of request {order} is not completed", task.id)));
+            }
+            let pack = pack_of(&task).ok_or_else(|| refuse(format!("task {} names no result of ours", task.id)))?;
+            results.insert(index, ResultInput { task: task.id, index, digest: Digest(task.digest), pack });
+        }
+    }
+    if results.is_empty() {
+        return Err(refuse(format!("request {order}, whose results are the input, was never matched")));
+    }
+    Ok(results.into_values().collect())
+}
+
+/// The pack that a task's `results` hint names.
+fn pack_of(task: &gristmill_hub::Task) -> Option<ContentId> {
+    task.results_location()?.rsplit('/').next()?.parse().ok()
+}

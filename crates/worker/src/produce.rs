@@ -1,0 +1,208 @@
+//! Turn what the sandbox left into a result: manifest, digest, pack and sealed pack, on the worker's own disk.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use alloy_primitives::{Address, B256};
+use gristmill_result::computed::{COMPUTED_BYTES_MAX, COMPUTED_FILE};
+use gristmill_result::manifest::ManifestError;
+use gristmill_result::pack::{Header, PackError, write_pack};
+use gristmill_result::seal::{SealError, seal};
+use gristmill_result::{
+    Commitment, Computed, Digest, Ending, FileEntry, Manifest, Part, Witness, result_hash, result_seal,
+};
+use gristmill_types::{ContentId, TaskId};
+
+/// One run of the app and where its files lie.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The item's index; `None` for a task without items.
+    pub item: Option<u64>,
+    /// How it ended.
+    pub ending: Ending,
+    /// Its output folder on this host.
+    pub output_dir: PathBuf,
+}
+
+/// A result that is on the disk, sealed, and can be committed to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Produced {
+    /// What is committed to and revealed.
+    pub digest: Digest,
+    /// The digest's preimage.
+    pub commitment: Commitment,
+    /// keccak256(task ++ digest).
+    pub result_hash: B256,
+    /// keccak256(worker ++ task ++ digest).
+    pub result_seal: B256,
+    /// Content id of the open pack: where the result will be found once it is opened.
+    pub pack: ContentId,
+    /// The sealed pack.
+    pub sealed_file: PathBuf,
+}
+
+/// A result could not be put together. Always a fault of this host, since the sandbox bounded what the app wrote.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProduceError {
+    /// Reading or writing a file failed.
+    #[error("cannot read or write {}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system answered.
+        #[source]
+        source: io::Error,
+    },
+    /// The manifest's rules are broken.
+    #[error("the outputs cannot be listed")]
+    Manifest(#[from] ManifestError),
+    /// The pack could not be written.
+    #[error("the result pack could not be written")]
+    Pack(#[from] PackError),
+    /// The seal could not be written.
+    #[error("the result could not be sealed")]
+    Seal(#[from] SealError),
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> ProduceError {
+    let path = path.to_path_buf();
+    move |source| ProduceError::Io { path, source }
+}
+
+/// Lists the outputs of `runs`, packs and seals them below `folder` (two files, named after the task).
+pub fn produce(
+    task: TaskId,
+    worker: Address,
+    runs: &[Run],
+    witness: Witness,
+    log: Vec<u8>,
+    folder: &Path,
+) -> Result<Produced, ProduceError> {
+    let mut parts = Vec::with_capacity(runs.len());
+    let mut answer = Vec::new();
+    for run in runs {
+        let (part, run_answer) = list_part(run)?;
+        // An answer goes to a contract; it belongs to the task as a whole, so only a task of one run has one.
+        if runs.len() == 1 {
+            answer = run_answer;
+        }
+        parts.push(part);
+    }
+    let header = Header::new(Manifest::new(parts)?, witness, answer, log);
+    let open = |path: &str| open_output(runs, path);
+    seal_pack(task, worker, &header, open, folder)
+}
+
+/// Writes the pack of `header`, then its sealed form; the open pack is removed again.
+pub(crate) fn seal_pack<R: Read>(
+    task: TaskId,
+    worker: Address,
+    header: &Header,
+    open: impl FnMut(&str) -> io::Result<R>,
+    folder: &Path,
+) -> Result<Produced, ProduceError> {
+    let pack_file = folder.join(format!("{:x}.pack", task.0));
+    let sealed_file = folder.join(format!("{:x}.sealed", task.0));
+    let mut sink = HashingWriter {
+        inner: BufWriter::new(File::create(&pack_file).map_err(at(&pack_file))?),
+        hasher: blake3::Hasher::new(),
+    };
+    write_pack(header, open, &mut sink)?;
+    sink.flush().map_err(at(&pack_file))?;
+    let pack = ContentId(*sink.hasher.finalize().as_bytes());
+    drop(sink);
+    let digest = header.commitment.digest();
+    let mut plain = BufReader::new(File::open(&pack_file).map_err(at(&pack_file))?);
+    let mut sealed = BufWriter::new(File::create(&sealed_file).map_err(at(&sealed_file))?);
+    seal(digest, task, worker, &mut plain, &mut sealed)?;
+    let sealed = sealed.into_inner().map_err(|error| at(&sealed_file)(error.into_error()))?;
+    // Synced before anybody commits to it: a digest whose bytes are lost costs the stake.
+    sealed.sync_all().map_err(at(&sealed_file))?;
+    fs::remove_file(&pack_file).map_err(at(&pack_file))?;
+    Ok(Produced {
+        digest,
+        commitment: header.commitment.clone(),
+        result_hash: result_hash(task, digest),
+        result_seal: result_seal(worker, task, digest),
+        pack,
+        sealed_file,
+    })
+}
+
+struct HashingWriter<W> {
+    inner: W,
+    hasher: blake3::Hasher,
+}
+
+impl<W: Write> Write for HashingWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+fn open_output(runs: &[Run], path: &str) -> io::Result<File> {
+    let belongs = |run: &&Run| run.item.is_none_or(|item| path.starts_with(&format!("{item:06}/")));
+    let run = runs.iter().find(belongs).ok_or(io::ErrorKind::NotFound)?;
+    let below = if run.item.is_some() { path.split_once('/').map_or("", |(_, rest)| rest) } else { path };
+    File::open(run.output_dir.join(below))
+}
+
+fn list_part(run: &Run) -> Result<(Part, Vec<u8>), ProduceError> {
+    let computed = read_computed(&run.output_dir)?;
+    let mut files = Vec::new();
+    if run.output_dir.is_dir() {
+        list_files(&run.output_dir, "", &mut files)?;
+    }
+    if let Some(counted) = &computed.deterministic_output_path {
+        let inside = |path: &str| {
+            path == counted || path.strip_prefix(counted.as_str()).is_some_and(|rest| rest.starts_with('/'))
+        };
+        files.retain(|file| inside(&file.path));
+    }
+    files.sort_by(|a, b| a.path.as_bytes().cmp(b.path.as_bytes()));
+    Ok((Part { item: run.item, ending: run.ending, files }, computed.answer))
+}
+
+fn read_computed(output_dir: &Path) -> Result<Computed, ProduceError> {
+    let path = output_dir.join(COMPUTED_FILE);
+    match File::open(&path) {
+        Ok(file) => {
+            let mut bytes = Vec::new();
+            file.take(COMPUTED_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(at(&path))?;
+            let fits = bytes.len() as u64 <= COMPUTED_BYTES_MAX;
+            Ok(if fits { Computed::parse(&bytes) } else { Computed::default() })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Computed::default()),
+        Err(error) => Err(at(&path)(error)),
+    }
+}
+
+fn list_files(folder: &Path, prefix: &str, files: &mut Vec<FileEntry>) -> Result<(), ProduceError> {
+    for entry in fs::read_dir(folder).map_err(at(folder))? {
+        let entry = entry.map_err(at(folder))?;
+        let path = entry.path();
+        let name = entry.file_name().into_string().map_err(|_| ManifestError::Path(path.display().to_string()))?;
+        let kind = entry.file_type().map_err(at(&path))?;
+        if kind.is_dir() {
+            list_files(&path, &format!("{prefix}{name}/"), files)?;
+        } else if kind.is_file() {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update_reader(File::open(&path).map_err(at(&path))?).map_err(at(&path))?;
+            let length = hasher.count();
+            let content = ContentId(*hasher.finalize().as_bytes());
+            files.push(FileEntry { path: format!("{prefix}{name}"), length, content });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
