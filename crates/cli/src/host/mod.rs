@@ -1,0 +1,58 @@
+//! What runs a network, a worker, or the demonstration.
+
+mod demo;
+mod demo_report;
+mod up;
+mod worker;
+
+use clap::Subcommand;
+use gristmill_sandbox::ChildCommand;
+
+use crate::exit::Exit;
+
+/// The hidden command that the sandbox starts itself with.
+const SANDBOX_CHILD: &str = "sandbox-child";
+
+/// What a machine's owner does.
+#[derive(Debug, Subcommand)]
+pub enum HostCommand {
+    Demo(demo::DemoArgs),
+    Up(up::UpArgs),
+    Worker(worker::WorkerArgs),
+    /// Run one task in a locked-down process; started by workers only
+    #[command(hide = true, name = SANDBOX_CHILD)]
+    SandboxChild,
+}
+
+/// Runs a host command to its end.
+pub fn run(command: HostCommand, json: bool) -> anyhow::Result<Exit> {
+    let future: std::pin::Pin<Box<dyn Future<Output = anyhow::Result<Exit>>>> = match command {
+        HostCommand::SandboxChild => {
+            gristmill_sandbox::child_main();
+            return Ok(Exit::Ok);
+        }
+        HostCommand::Demo(args) => Box::pin(demo::run(args, json)),
+        HostCommand::Up(args) => Box::pin(up::run(args, json)),
+        HostCommand::Worker(args) => Box::pin(worker::run(args, json)),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(future);
+    runtime.shutdown_background();
+    result
+}
+
+/// This program again, as a sandbox child.
+fn child() -> anyhow::Result<ChildCommand> {
+    Ok(ChildCommand { program: std::env::current_exe()?, args: vec![SANDBOX_CHILD.into()] })
+}
+
+/// Completes when the user or the system asks the program to stop.
+async fn stop_requested() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupt = tokio::signal::ctrl_c() => interrupt?,
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! What the program says of itself, on standard error.
+
+use tracing_subscriber::EnvFilter;
+
+/// The variable that says what is logged.
+const VARIABLE: &str = "GRISTMILL_LOG";
+
+/// Begins logging; warnings and errors unless [`VARIABLE`] says otherwise.
+pub fn init() {
+    let filter = EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+}

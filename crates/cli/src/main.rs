@@ -1,0 +1,37 @@
+//! The command line of Gristmill: an open market for computing.
+//!
+//! One file a topic. [`host`] holds what runs a network, a worker or the demonstration, [`client`] what a requester types; each command parses, asks the `requester` crate, and prints.
+//! [`cli`] is the list of all commands, [`exit`] what they end with.
+
+mod cli;
+mod client;
+mod exit;
+mod host;
+mod logging;
+mod output;
+#[cfg(test)]
+mod reference;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+use exit::Exit;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    logging::init();
+    let json = cli.json;
+    let result = match cli.command {
+        Command::Host(command) => host::run(command, json),
+        Command::Client(command) => client::run(command, json),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            output::error(error.as_ref(), json);
+            Exit::Error.into()
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Start `gristmill`, talk to it, stop it, and hold what it leaves against what must always hold.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use gristmill_hub::HubClient;
+use gristmill_network::Audit;
+use gristmill_store::Client;
+use gristmill_types::AddressBook;
+use serde_json::Value;
+
+/// The binary under test.
+pub const GRISTMILL: &str = env!("CARGO_BIN_EXE_gristmill");
+/// How long a network may take to start on a busy machine.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Held by each test of this program: two networks at a time on two cores would miss each other's deadlines of a few seconds.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    // A test that failed leaves nothing behind that would spoil the next.
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A WASI program that nobody wrote for this: it carries out the commands given as arguments.
+pub fn probe() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../sandbox/tests/guests/probe.wasm")
+}
+
+/// A running `gristmill up`. Dropping it kills it and its children.
+pub struct Up {
+    child: Child,
+    pub data_dir: PathBuf,
+}
+
+impl Up {
+    /// Starts a network in `data_dir` and waits until it says where it listens.
+    pub fn start(data_dir: &Path, args: &[&str]) -> Self {
+        let mut child = Command::new(GRISTMILL)
+            .args(["up", "--json", "--data-dir"])
+            .arg(data_dir)
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("gristmill starts");
+        let output = child.stdout.take().expect("standard output is piped");
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let mut text = String::new();
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                text += &line;
+                if line == "}" {
+                    let _ = sender.send(text.clone());
+                }
+            }
+        });
+        let Ok(text) = receiver.recv_timeout(START_PATIENCE) else {
+            let _ = child.kill();
+            panic!("the network did not start within {START_PATIENCE:?}: {:?}", child.wait());
+        };
+        let _: Value = serde_json::from_str(&text).expect("up prints JSON");
+        Self { child, data_dir: data_dir.to_path_buf() }
+    }
+
+    /// Kills it as a power cut would.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("kill -9");
+        self.child.wait().expect("it is dead");
+    }
+
+    pub fn book(&self) -> AddressBook {
+        let text = std::fs::read(self.data_dir.join("address.json")).expect("the address file is there");
+        serde_json::from_slice(&text).expect("the address file is JSON")
+    }
+
+    pub fn pool(&self) -> String {
+        self.book().pools[0].clone()
+    }
+
+    /// `gristmill ARGS --data-dir ...`.
+    pub fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().expect("gristmill runs")
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(GRISTMILL);
+        command.args(args).arg("--data-dir").arg(&self.data_dir);
+        command
+    }
+
+    /// As [`Up::run`] with `--json`, which must succeed.
+    pub fn json(&self, args: &[&str]) -> Value {
+        let output = self.command(args).arg("--json").output().expect("gristmill runs");
+        assert!(output.status.success(), "{args:?}: {}\n{}", output.status, text(&output));
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{args:?}: {error}\n{}", text(&output)))
+    }
+
+    /// I1 to I8 hold, and every task has ended.
+    pub fn assert_invariants(&self) {
+        let book = self.book();
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        runtime.block_on(async {
+            let hub = HubClient::connect(&book.rpc, book.hub).await.expect("the hub answers");
+            let audit = Audit::read(&hub).await.expect("the ledger can be replayed");
+            let store = Client::new(&book.store).expect("the store's address is good");
+            audit.check(&store, true).await.expect("what must always hold");
+        });
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A `gristmill worker` process. Dropping it kills it.
+pub struct Worker(Child);
+
+impl Worker {
+    pub fn start(pool: &str, data_dir: &Path) -> Self {
+        let child = Command::new(GRISTMILL)
+            .args(["worker", "--slots", "1", "--pool", pool, "--data-dir"])
+            .arg(data_dir)
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("gristmill starts");
+        Self(child)
+    }
+
+    pub fn kill(&mut self) {
+        self.0.kill().expect("kill -9");
+        self.0.wait().expect("it is dead");
+    }
+
+    /// The address in its key file, once it has one.
+    pub fn address(data_dir: &Path) -> String {
+        let path = data_dir.join("wallet.json");
+        wait_until("the worker's key", || path.is_file());
+        let text = std::fs::read(path).expect("the key file can be read");
+        let key: Value = serde_json::from_slice(&text).expect("the key file is JSON");
+        key["address"].as_str().expect("it has an address").to_lowercase()
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What a program printed, for a failing assertion.
+pub fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Waits up to a minute for something.
+pub fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !happened() {
+        assert!(started.elapsed() < START_PATIENCE, "waited {START_PATIENCE:?} for {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Every file below a folder, by its path, with its bytes.
+pub fn tree(folder: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
+    fn walk(root: &Path, folder: &Path, found: &mut std::collections::BTreeMap<String, Vec<u8>>) {
+        for entry in std::fs::read_dir(folder).expect("the folder is there").map(|entry| entry.expect("an entry")) {
+            let path = entry.path();
+            if path.is_dir() {
+                walk(root, &path, found);
+            } else {
+                let name = path.strip_prefix(root).expect("it is below").display().to_string();
+                found.insert(name, std::fs::read(&path).expect("it can be read"));
+            }
+        }
+    }
+    let mut found = std::collections::BTreeMap::new();
+    walk(folder, folder, &mut found);
+    found
+}

@@ -1,0 +1,8 @@
+//! Whole networks of real processes: the binary as a user runs it.
+
+mod bad_input;
+mod crash;
+mod daily;
+mod harness;
+mod misconduct;
+mod story;

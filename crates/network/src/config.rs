@@ -1,0 +1,68 @@
+//! Say what a local network consists of.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use alloy_primitives::Address;
+use gristmill_sandbox::ChildCommand;
+use gristmill_types::Amount;
+use gristmill_types::category::GENESIS_CATEGORIES;
+use gristmill_worker::Conduct;
+
+/// A worker of the network's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerPlan {
+    /// What it does with its tasks.
+    pub conduct: Conduct,
+    /// Tasks at a time.
+    pub slots: u32,
+}
+
+/// How a local network is set up.
+#[derive(Clone, Debug)]
+pub struct NetworkConfig {
+    /// Its folder: keys, ledger, store, pool, workers.
+    pub data_dir: PathBuf,
+    /// Where JSON-RPC is served; port 0: the port of the last time if it is free, else any.
+    pub rpc: SocketAddr,
+    /// Where the pool listens; port as above.
+    pub pool: SocketAddr,
+    /// Where the store listens; port as above.
+    pub store: SocketAddr,
+    /// The workers that run in this process.
+    pub workers: Vec<WorkerPlan>,
+    /// Who is given funds besides the network's own.
+    pub fund: Vec<Address>,
+    /// How a sandbox child is started.
+    pub child: ChildCommand,
+    /// Price of a task by category.
+    pub prices: Vec<(u64, Amount)>,
+    /// How the pool schedules.
+    pub policy: gristmill_scheduler::Policy,
+}
+
+/// Price of a task of 300 s on the reference machine; other categories in proportion, none below a tenth of it.
+const PRICE_XS: Amount = Amount::from_ngrist(100_000_000);
+
+impl NetworkConfig {
+    /// A network in `data_dir` on free ports of this machine, with `workers` honest workers of one slot each.
+    pub fn new(data_dir: PathBuf, workers: usize, child: ChildCommand) -> Self {
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let prices = (0..).zip(GENESIS_CATEGORIES).map(|(id, (_, work_clock_s))| {
+            let price = PRICE_XS.ngrist() * u128::from(work_clock_s) / 300;
+            (id, Amount::from_ngrist(price.max(PRICE_XS.ngrist() / 10)))
+        });
+        Self {
+            data_dir,
+            rpc: listen,
+            pool: listen,
+            store: listen,
+            workers: vec![WorkerPlan { conduct: Conduct::Honest, slots: 1 }; workers],
+            fund: Vec::new(),
+            child,
+            prices: prices.collect(),
+            // As long as a worker gives a run before it calls it a fault of its host.
+            policy: gristmill_scheduler::Policy { run_limit_ratio: 6, ..gristmill_scheduler::Policy::default() },
+        }
+    }
+}

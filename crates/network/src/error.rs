@@ -1,0 +1,67 @@
+//! What keeps a network from starting, or ends it.
+
+use std::io;
+use std::net::SocketAddr;
+
+use gristmill_datadir::{DataDirError, DbError, FileError};
+use gristmill_hub::deploy::DeployError;
+use gristmill_hub::{HubError, OutboxError};
+use gristmill_node::StartError;
+use gristmill_pool::PoolError;
+use gristmill_store::{ClientError, StoreError};
+use gristmill_wallet::WalletFileError;
+use gristmill_worker::WorkerError;
+
+/// A network could not start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NetworkError {
+    /// Its folder.
+    #[error(transparent)]
+    Folder(#[from] DataDirError),
+    /// A file in it.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A database in it.
+    #[error(transparent)]
+    Database(#[from] DbError),
+    /// A key in it.
+    #[error(transparent)]
+    Wallet(#[from] WalletFileError),
+    /// The ledger.
+    #[error(transparent)]
+    Node(#[from] StartError),
+    /// The hub could not be deployed.
+    #[error(transparent)]
+    Deploy(#[from] DeployError),
+    /// The hub could not be read.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// A transaction that the network needs failed.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
+    /// The store's folder.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store's service.
+    #[error(transparent)]
+    StoreClient(#[from] ClientError),
+    /// The store's address is taken, or not one of this machine.
+    #[error("the store cannot listen on {address}: choose another address with --store, or port 0 for a free one")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system answered.
+        #[source]
+        source: io::Error,
+    },
+    /// The pool.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// A worker.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+    /// A part of the network ended by itself.
+    #[error("the network cannot go on: {0}")]
+    Ended(String),
+}

@@ -1,0 +1,19 @@
+//! Compose a local network: ledger, hub, store, pool and workers in one process, on one data folder.
+//!
+//! [`Network::start`] makes what is missing (keys, hub, funds, apps) and starts everything; running it on the folder of
+//! an earlier network goes on where that one stopped, however it stopped. `up`, `demo` and the end-to-end tests all use
+//! it.
+
+pub mod audit;
+pub mod builtin;
+mod config;
+mod error;
+mod ledger;
+mod service;
+mod treasury;
+
+pub use audit::Audit;
+pub use config::{NetworkConfig, WorkerPlan};
+pub use error::NetworkError;
+pub use gristmill_hub::audit::AuditError;
+pub use service::{ADDRESS_FILE, DATA_KIND, DATA_VERSION, Network};

@@ -1,0 +1,305 @@
+//! Start everything of a network, and stop it.
+
+use std::fmt;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use alloy_primitives::Address;
+use gristmill_datadir::{DataDir, write_atomic};
+use gristmill_hub::{HubClient, Outbox, OutboxConfig};
+use gristmill_node::NodeHandle;
+use gristmill_pool::{PoolConfig, PoolHandle};
+use gristmill_store::{Client, Store, StoreLimits, server};
+use gristmill_types::AddressBook;
+use gristmill_wallet::Wallet;
+use gristmill_worker::{Conduct, WorkerConfig, WorkerHandle};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::builtin::APPS;
+use crate::config::{NetworkConfig, WorkerPlan};
+use crate::error::NetworkError;
+use crate::{ledger, treasury};
+
+/// Kind and version of a network's data folder.
+pub const DATA_KIND: &str = "network";
+/// See [`DATA_KIND`].
+pub const DATA_VERSION: u32 = 1;
+/// Where the addresses stand in the data folder.
+pub const ADDRESS_FILE: &str = "address.json";
+/// Newcomers that wait to be funded.
+const NEWCOMERS_MAX: usize = 1_024;
+
+/// A running network.
+pub struct Network {
+    book: AddressBook,
+    dir: DataDir,
+    node: NodeHandle,
+    hub: HubClient,
+    store: Store,
+    store_service: (oneshot::Sender<()>, JoinHandle<()>),
+    pool: PoolHandle,
+    workers: Vec<(WorkerHandle, WorkerPlan)>,
+    outboxes: Vec<Outbox>,
+    funding: JoinHandle<()>,
+}
+
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Network").field("book", &self.book).finish_non_exhaustive()
+    }
+}
+
+/// The keys of a network, each in a file of its own.
+struct Keys {
+    treasury: Wallet,
+    pool: Wallet,
+    requester: Wallet,
+    provider: Wallet,
+    requester_path: PathBuf,
+}
+
+impl Keys {
+    fn open(dir: &DataDir) -> Result<Self, NetworkError> {
+        let folder = dir.subdir("keys")?;
+        let key = |name: &str| Wallet::load_or_generate(folder.join(name));
+        Ok(Self {
+            treasury: key("treasury.json")?,
+            pool: key("pool.json")?,
+            requester: key("requester.json")?,
+            provider: key("provider.json")?,
+            requester_path: folder.join("requester.json"),
+        })
+    }
+}
+
+impl Network {
+    /// Starts a network, or goes on with the one in the folder.
+    ///
+    /// # Errors
+    /// [`NetworkError`]; nothing of it runs then.
+    pub async fn start(config: NetworkConfig) -> Result<Self, NetworkError> {
+        let dir = DataDir::open(&config.data_dir, DATA_KIND, DATA_VERSION)?;
+        let before = read_book(&dir);
+        let keys = Keys::open(&dir)?;
+        let rpc = sticky(config.rpc, before.as_ref().and_then(|book| port_of(&book.rpc)));
+        let ledger = ledger::start(&dir, rpc, &keys.treasury).await?;
+        let (hub, treasury) = (ledger.hub.clone(), ledger.treasury.clone());
+        let store = Store::open(dir.subdir("store")?, StoreLimits::default())?;
+        let address = sticky(config.store, before.as_ref().and_then(|book| port_of(&book.store)));
+        let (store_url, store_service) = serve_store(address, store.clone()).await?;
+        treasury::approve(&hub, &treasury).await?;
+        let provider_outbox = open_outbox(&dir, "provider", &keys.provider, &hub).await?;
+        fund_own(&config, &hub, &treasury, &keys).await?;
+        publish_apps(&store, &hub, &provider_outbox, &keys.provider).await?;
+        let (newcomers, newcomer_queue) = mpsc::channel(NEWCOMERS_MAX);
+        let funding = tokio::spawn(treasury::fund_newcomers(hub.clone(), treasury.clone(), newcomer_queue));
+        let pool_listen = sticky(config.pool, before.as_ref().and_then(|book| port_of(book.pools.first()?)));
+        let pool = gristmill_pool::start(PoolConfig {
+            data_dir: dir.subdir("pool")?,
+            wallet: keys.pool.clone(),
+            rpc_url: ledger.node.rpc_url(),
+            hub: ledger.deployment.hub,
+            listen: pool_listen,
+            advertised_host: None,
+            store_url: store_url.clone(),
+            description: "local pool".to_owned(),
+            prices: config.prices.clone(),
+            stake_target: treasury::POOL_STAKE,
+            policy: config.policy.clone(),
+            newcomers: Some(newcomers),
+        })
+        .await?;
+        let book = AddressBook {
+            rpc: ledger.node.rpc_url(),
+            chain_id: hub.chain_id(),
+            hub: ledger.deployment.hub,
+            pools: vec![pool.url().to_string()],
+            store: store_url,
+            wallet: Some(keys.requester_path.display().to_string()),
+        };
+        let served = AddressBook { wallet: None, ..book.clone() };
+        ledger.node.set_network_info(serde_json::to_value(served).unwrap_or_default());
+        write_book(&dir, &book)?;
+        let mut network = Self {
+            book,
+            dir,
+            node: ledger.node,
+            hub,
+            store,
+            store_service,
+            pool,
+            workers: Vec::new(),
+            outboxes: vec![treasury, provider_outbox],
+            funding,
+        };
+        for (index, plan) in config.workers.iter().enumerate() {
+            network.start_worker(index, *plan, &config)?;
+        }
+        Ok(network)
+    }
+
+    fn start_worker(&mut self, index: usize, plan: WorkerPlan, config: &NetworkConfig) -> Result<(), NetworkError> {
+        let folder = self.dir.subdir("workers")?.join(format!("{index:02}"));
+        let key = self.dir.subdir("keys")?.join(format!("worker-{index:02}.json"));
+        let wallet = Wallet::load_or_generate(key)?;
+        let mut worker = WorkerConfig::new(folder, wallet, self.pool.url().clone(), config.child.clone());
+        worker.slots = plan.slots;
+        worker.conduct = plan.conduct;
+        worker.modules_dir = Some(self.dir.subdir("modules")?);
+        self.workers.push((gristmill_worker::start(worker)?, plan));
+        Ok(())
+    }
+
+    /// Where everything listens.
+    pub fn book(&self) -> &AddressBook {
+        &self.book
+    }
+
+    /// The hub.
+    pub fn hub(&self) -> &HubClient {
+        &self.hub
+    }
+
+    /// The pool.
+    pub fn pool(&self) -> &PoolHandle {
+        &self.pool
+    }
+
+    /// The store's folder.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// A client of the store.
+    ///
+    /// # Errors
+    /// Never for a running network.
+    pub fn store_client(&self) -> Result<Client, NetworkError> {
+        Ok(Client::new(&self.book.store)?)
+    }
+
+    /// The ledger's node.
+    pub fn node(&self) -> &NodeHandle {
+        &self.node
+    }
+
+    /// The workers of this process: who they are and what they set out to do.
+    pub fn worker_plans(&self) -> Vec<(Address, Conduct)> {
+        self.workers.iter().map(|(worker, plan)| (worker.address(), plan.conduct)).collect()
+    }
+
+    /// The addresses of the workers of this process.
+    pub fn worker_addresses(&self) -> Vec<Address> {
+        self.workers.iter().map(|(worker, _)| worker.address()).collect()
+    }
+
+    /// The data folder.
+    pub fn data_dir(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
+    /// Waits until a part of the network that it cannot do without ends by itself, and says which. Cancel safe.
+    pub async fn failed(&self) -> NetworkError {
+        let pool_ended = async {
+            while !self.pool.is_finished() {
+                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            }
+        };
+        tokio::select! {
+            cause = self.node.failed() => NetworkError::Ended(format!("the ledger makes no more blocks: {cause}")),
+            () = pool_ended => NetworkError::Ended("the pool has stopped; see its messages above".to_owned()),
+        }
+    }
+
+    /// Stops everything in order: workers, pool, store, ledger. Nothing is left running.
+    ///
+    /// # Errors
+    /// The first part that had ended with an error.
+    pub async fn shutdown(self) -> Result<(), NetworkError> {
+        let mut result = Ok(());
+        for (worker, _) in self.workers {
+            // A cheater that was thrown out has ended before, which is its own affair.
+            if let Err(error) = worker.shutdown().await {
+                tracing::debug!(%error, "a worker had ended");
+            }
+        }
+        if let Err(error) = self.pool.shutdown().await {
+            result = Err(error.into());
+        }
+        self.funding.abort();
+        for outbox in &self.outboxes {
+            outbox.shutdown().await;
+        }
+        let (stop, serving) = self.store_service;
+        let _ = stop.send(());
+        let _ = serving.await;
+        self.node.shutdown().await;
+        result
+    }
+}
+
+async fn open_outbox(dir: &DataDir, name: &str, wallet: &Wallet, hub: &HubClient) -> Result<Outbox, NetworkError> {
+    let ledger = Arc::clone(hub.ledger());
+    Ok(Outbox::open(dir.subdir(name)?, wallet.clone(), ledger, OutboxConfig::default()).await?)
+}
+
+async fn fund_own(config: &NetworkConfig, hub: &HubClient, treasury: &Outbox, keys: &Keys) -> Result<(), NetworkError> {
+    treasury::deposit(hub, treasury, keys.requester.address(), treasury::REQUESTER_FUNDS).await?;
+    treasury::give(hub, treasury, keys.pool.address(), treasury::POOL_STAKE).await?;
+    for address in &config.fund {
+        treasury::deposit(hub, treasury, *address, treasury::REQUESTER_FUNDS).await?;
+        treasury::give(hub, treasury, *address, treasury::REQUESTER_FUNDS).await?;
+    }
+    Ok(())
+}
+
+async fn publish_apps(store: &Store, hub: &HubClient, outbox: &Outbox, provider: &Wallet) -> Result<(), NetworkError> {
+    for app in APPS {
+        let content = store.put_bytes(app.wasm)?;
+        treasury::publish(hub, outbox, provider, &app, content).await?;
+    }
+    Ok(())
+}
+
+async fn serve_store(
+    address: SocketAddr,
+    store: Store,
+) -> Result<(String, (oneshot::Sender<()>, JoinHandle<()>)), NetworkError> {
+    let listen_error = |source| NetworkError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(listen_error)?;
+    let url = format!("http://{}", listener.local_addr().map_err(listen_error)?);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = tokio::spawn(server::serve(listener, store, async {
+        let _ = stopped.await;
+    }));
+    Ok((url, (stop, serving)))
+}
+
+/// With port 0 the port of the last time, if nobody has it: clients and workers then find the network again.
+fn sticky(wanted: SocketAddr, last: Option<u16>) -> SocketAddr {
+    match (wanted.port(), last) {
+        (0, Some(port)) if std::net::TcpListener::bind((wanted.ip(), port)).is_ok() => {
+            SocketAddr::new(wanted.ip(), port)
+        }
+        _ => wanted,
+    }
+}
+
+/// The port in `scheme://HOST:PORT[/...]`.
+fn port_of(url: &str) -> Option<u16> {
+    let host = url.split_once("://")?.1.split('/').next()?;
+    host.parse::<SocketAddr>().ok().map(|address| address.port())
+}
+
+fn read_book(dir: &DataDir) -> Option<AddressBook> {
+    serde_json::from_slice(&fs::read(dir.file(ADDRESS_FILE).ok()?).ok()?).ok()
+}
+
+fn write_book(dir: &DataDir, book: &AddressBook) -> Result<(), NetworkError> {
+    let text = serde_json::to_vec_pretty(book).unwrap_or_default();
+    Ok(write_atomic(dir.file(ADDRESS_FILE)?, &text, 0o644)?)
+}

@@ -1,0 +1,292 @@
+//! Read and check everything a job starts from, before anything is sent or spent.
+
+use std::path::Path;
+
+use alloy_primitives::U256;
+use gristmill_hub::{DatasetInfo, OpenOrder, OrderBook};
+use gristmill_types::params::join_args;
+use gristmill_types::{Address, Amount, Category, DatasetOrder, JobParams, OrderHash, Trust};
+
+use crate::catalog::{self, AppChoice};
+use crate::error::RequesterError;
+use crate::inputs::{LocalFile, read_file, read_inputs};
+use crate::items::{PackedItems, pack_items, read_items};
+use crate::module::check_module;
+use crate::offers::Fit;
+use crate::pool::{PoolChoice, PoolLink};
+use crate::request::{AppSource, CATEGORY_DEFAULT, JobRequest, TASKS_MAX};
+use crate::sender::Requester;
+
+/// The storage that results go to.
+const RESULT_STORAGE: &str = "gristmill";
+
+/// A job whose files are read and whose app is known: it can be priced and submitted.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// The app.
+    pub app: AppChoice,
+    /// The dataset and the order that offers it.
+    pub dataset: Option<(DatasetInfo, OpenOrder<DatasetOrder>)>,
+    /// The last step.
+    pub reduce: Option<PreparedReduce>,
+    /// The size class.
+    pub category: Category,
+    /// How sure the results must be.
+    pub trust: Trust,
+    /// Tasks, without the reduce.
+    pub tasks: u64,
+    /// The items.
+    pub items: Option<PackedItems>,
+    /// Files that every task gets.
+    pub inputs: Vec<LocalFile>,
+    /// What the map's request carries.
+    pub params: JobParams,
+    /// What the whole job may cost.
+    pub max_price: Option<Amount>,
+    /// The only pool that may do it.
+    pub pool: Option<Address>,
+    /// A connection to that pool, when it was named by its URL.
+    pub pool_link: Option<PoolLink>,
+    /// Whether missing deposit may be taken from the wallet's tokens.
+    pub may_deposit: bool,
+}
+
+/// The last step of a prepared job.
+#[derive(Clone, Debug)]
+pub struct PreparedReduce {
+    /// Its app.
+    pub app: AppChoice,
+    /// Its arguments.
+    pub args: Vec<String>,
+}
+
+impl PreparedReduce {
+    /// What its request carries, when `map` is the request whose results it gets.
+    pub fn params(&self, map: OrderHash) -> JobParams {
+        JobParams {
+            iexec_args: join_args(&self.args),
+            iexec_result_storage_provider: Some(RESULT_STORAGE.to_owned()),
+            gristmill_after: Some(map),
+            ..JobParams::default()
+        }
+    }
+}
+
+impl Prepared {
+    /// What the offers of pools have to go with, for the map.
+    pub fn fit(&self, requester: Address) -> Fit<'_> {
+        Fit {
+            app: self.app.address,
+            app_order: self.app.order.as_ref().map(|open| &open.signed.order),
+            dataset_order: self.dataset.as_ref().map(|(_, open)| &open.signed.order),
+            requester,
+            pool: self.pool,
+            max_price: U256::MAX,
+        }
+    }
+
+    /// The same for the reduce; the map's when there is none.
+    pub fn reduce_fit(&self, requester: Address) -> Fit<'_> {
+        let fit = self.fit(requester);
+        let Some(reduce) = &self.reduce else { return fit };
+        let app_order = reduce.app.order.as_ref().map(|open| &open.signed.order);
+        Fit { app: reduce.app.address, app_order, dataset_order: None, ..fit }
+    }
+}
+
+/// What the user's own files hold.
+struct Files {
+    app: Option<LocalFile>,
+    reduce: Option<LocalFile>,
+    inputs: Vec<LocalFile>,
+    items: Option<PackedItems>,
+}
+
+impl Requester {
+    /// Reads and checks everything that `request` names. Nothing is sent, nothing is spent.
+    ///
+    /// # Errors
+    /// [`RequesterError`]: a file that is missing, empty, no module, or changes while it is read; an app, dataset, size or
+    /// pool that is not there.
+    pub async fn prepare(&self, request: &JobRequest) -> Result<Prepared, RequesterError> {
+        let files = {
+            let request = request.clone();
+            let read = tokio::task::spawn_blocking(move || read_files(&request)).await;
+            read.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?
+        };
+        let tasks = match &files.items {
+            Some(items) => items.packs.len() as u64,
+            None => request.tasks.unwrap_or(1),
+        };
+        if tasks > TASKS_MAX {
+            return Err(RequesterError::TooManyTasks { got: tasks, max: TASKS_MAX });
+        }
+        let params = JobParams {
+            iexec_args: join_args(&request.args),
+            iexec_input_files: files.inputs.iter().map(LocalFile::input).collect(),
+            iexec_result_storage_provider: Some(RESULT_STORAGE.to_owned()),
+            gristmill_items: files.items.as_ref().map(|items| items.index_id),
+            gristmill_after: None,
+        };
+        params.encode()?;
+        let (pool, pool_link) = self.chosen_pool(request.pool.as_ref()).await?;
+        let hub = &self.network.hub;
+        let mut book = OrderBook::new(hub.clone(), 0);
+        book.refresh().await?;
+        let app = self.choose_app(&book, &request.app, files.app).await?;
+        let reduce = match &request.reduce {
+            None => None,
+            Some(reduce) => {
+                let app = self.choose_app(&book, &reduce.app, files.reduce).await?;
+                let reduce = PreparedReduce { app, args: reduce.args.clone() };
+                reduce.params(OrderHash::default()).encode()?;
+                Some(reduce)
+            }
+        };
+        let dataset = match &request.dataset {
+            None => None,
+            Some(text) => Some(catalog::dataset(hub, &book, text).await?),
+        };
+        Ok(Prepared {
+            app,
+            dataset,
+            reduce,
+            category: self.category(request.category.as_deref()).await?,
+            trust: request.trust,
+            tasks,
+            items: files.items,
+            inputs: files.inputs,
+            params,
+            max_price: request.max_price,
+            pool,
+            pool_link,
+            may_deposit: request.may_deposit,
+        })
+    }
+
+    async fn choose_app(
+        &self,
+        book: &OrderBook,
+        source: &AppSource,
+        file: Option<LocalFile>,
+    ) -> Result<AppChoice, RequesterError> {
+        let hub = &self.network.hub;
+        match (source, file) {
+            (_, Some(file)) => catalog::app_of_file(hub, book, self.address(), file).await,
+            (AppSource::Address(address), None) => catalog::app_at(hub, book, *address).await,
+            (AppSource::Named(name), None) => catalog::app_named(hub, book, name).await,
+            (AppSource::File(path), None) => catalog::app_named(hub, book, &path.to_string_lossy()).await,
+        }
+    }
+
+    async fn chosen_pool(
+        &self,
+        choice: Option<&PoolChoice>,
+    ) -> Result<(Option<Address>, Option<PoolLink>), RequesterError> {
+        match choice {
+            None => Ok((None, None)),
+            Some(PoolChoice::Url(url)) => {
+                let link = PoolLink::dial(url).await?;
+                Ok((Some(link.workerpool), Some(link)))
+            }
+            Some(PoolChoice::Address(address)) => {
+                let known = self.network.hub.view_workerpool(*address).await?;
+                known.ok_or(RequesterError::NoAsset { kind: "pool", address: *address })?;
+                Ok((Some(*address), None))
+            }
+        }
+    }
+
+    /// The size class of this name or number.
+    ///
+    /// # Errors
+    /// [`RequesterError::UnknownCategory`] naming those there are.
+    pub async fn category(&self, name: Option<&str>) -> Result<Category, RequesterError> {
+        let all = self.network.hub.view_categories().await?;
+        let name = name.unwrap_or(CATEGORY_DEFAULT);
+        let found = all.iter().find(|category| category.name.eq_ignore_ascii_case(name));
+        let found =
+            found.or_else(|| name.parse::<u64>().ok().and_then(|id| all.iter().find(|category| category.id == id)));
+        found.cloned().ok_or_else(|| RequesterError::UnknownCategory {
+            name: name.chars().take(80).collect(),
+            known: all.iter().map(|category| category.name.as_str()).collect::<Vec<_>>().join(", "),
+        })
+    }
+}
+
+fn read_files(request: &JobRequest) -> Result<Files, RequesterError> {
+    let app = app_file(&request.app)?;
+    let reduce = match &request.reduce {
+        Some(reduce) => app_file(&reduce.app)?,
+        None => None,
+    };
+    let items = match &request.items {
+        None => None,
+        Some(path) => Some(packed(path, request.tasks)?),
+    };
+    let inputs = read_inputs(&request.inputs, items.is_some())?;
+    Ok(Files { app, reduce, inputs, items })
+}
+
+fn app_file(source: &AppSource) -> Result<Option<LocalFile>, RequesterError> {
+    let AppSource::File(path) = source else { return Ok(None) };
+    let file = match read_file(path) {
+        // The module check has the better words for an empty one.
+        Err(crate::inputs::InputError::Empty { .. }) => {
+            check_module(path, &[]).map_err(crate::inputs::InputError::from)?;
+            return Ok(None);
+        }
+        file => file?,
+    };
+    check_module(path, &file.head).map_err(crate::inputs::InputError::from)?;
+    Ok(Some(file))
+}
+
+fn packed(path: &Path, tasks: Option<u64>) -> Result<PackedItems, RequesterError> {
+    let items = read_items(path)?;
+    Ok(pack_items(path, &items, tasks)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_refused_before_anything_else_happens() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("app.wasm"), b"\0asm\x01\0\0\0").unwrap();
+        std::fs::write(path("native"), b"\x7fELF\x02\x01\x01\0\0").unwrap();
+        std::fs::write(path("empty.wasm"), b"").unwrap();
+        let good = JobRequest::new(AppSource::File(path("app.wasm")));
+        assert!(read_files(&good).is_ok());
+        let cases: [(JobRequest, &str); 5] = [
+            (JobRequest::new(AppSource::File(path("native"))), "native Linux program"),
+            (JobRequest::new(AppSource::File(path("empty.wasm"))), "it is empty"),
+            (JobRequest::new(AppSource::File(path("absent.wasm"))), "does not exist"),
+            (JobRequest { inputs: vec![path("absent")], ..good.clone() }, "does not exist"),
+            (JobRequest { inputs: vec![path("empty.wasm")], ..good.clone() }, "is empty"),
+        ];
+        for (request, expected) in cases {
+            let error = read_files(&request).err().expect("refused").to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_reduce_names_its_map_and_nothing_else() {
+        let app = AppChoice {
+            address: Address::ZERO,
+            name: "r".into(),
+            module: gristmill_types::ContentId([0; 32]),
+            order: None,
+            file: None,
+            new: None,
+        };
+        let reduce = PreparedReduce { app, args: vec!["two words".into()] };
+        let map = OrderHash(alloy_primitives::B256::repeat_byte(5));
+        let params = reduce.params(map);
+        assert_eq!(JobParams::parse(&params.encode().unwrap()).unwrap(), params);
+        assert_eq!((params.gristmill_after, params.iexec_args.as_str()), (Some(map), "'two words'"));
+    }
+}
