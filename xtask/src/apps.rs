@@ -1,0 +1,24 @@
+//! Build and test the applications.
+
+use anyhow::Result;
+
+use crate::step::command;
+
+/// Applications in `apps/`, each with a `test.sh` and a `build.sh`.
+const APPS: [&str; 1] = ["efast"];
+
+/// Runs each application's own tests with the host build.
+pub fn test() -> Result<()> {
+    for app in APPS {
+        command("bash", &["test.sh"]).current_dir(&crate::root().join("apps").join(app)).run()?;
+    }
+    Ok(())
+}
+
+/// Rebuilds each module from source and fails if its bytes differ from what is checked in.
+pub fn rebuild() -> Result<()> {
+    for app in APPS {
+        command("bash", &["build.sh", "--check"]).current_dir(&crate::root().join("apps").join(app)).run()?;
+    }
+    Ok(())
+}

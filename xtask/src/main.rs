@@ -1,0 +1,99 @@
+//! Run the project's chores: `cargo xtask test`, `cargo xtask ci` and their parts.
+
+mod apps;
+mod contracts;
+mod npm;
+mod step;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use step::{cargo, run_steps};
+
+const USAGE: &str = "\
+Usage: cargo xtask COMMAND
+
+  test [--slow]   every test: Rust, contracts, applications; --slow adds what takes longer
+  ci              format, lints, test, docs, contract artifacts, tidy: what CI runs
+  fmt             format the Rust code
+  lint            clippy with warnings denied
+  docs            the API documentation with warnings denied
+  contracts       compile the contracts and compare with the checked-in artifacts (--write to update them)
+  apps            build the applications and compare with what is checked in
+  tidy            layers, room names in ARCHITECTURE.md, sizes of files and functions (--write to lower the ratchet)
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    match dispatch(&words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(words: &[&str]) -> Result<()> {
+    match words {
+        ["test"] => test(false),
+        ["test", "--slow"] => test(true),
+        ["ci"] => ci(),
+        ["fmt"] => cargo(&["fmt", "--all"]),
+        ["lint"] => lint(),
+        ["docs"] => docs(),
+        ["contracts"] => contracts::compare(),
+        ["contracts", "--write"] => contracts::write(),
+        ["apps"] => apps::rebuild(),
+        ["tidy"] => tidy::check(),
+        ["tidy", "--write"] => tidy::write_ratchet(),
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        other => bail!("there is no command `{}`\n\n{USAGE}", other.join(" ")),
+    }
+}
+
+/// Every test. Slow ones are chosen by the environment variable that the tests read, so that one build serves both.
+fn test(slow: bool) -> Result<()> {
+    npm::require()?;
+    if slow {
+        // SAFETY: no other thread runs in this program.
+        unsafe { std::env::set_var("GRISTMILL_SLOW_TESTS", "1") };
+    }
+    run_steps(&[
+        ("contracts: tests", &contracts::test),
+        ("applications: tests", &apps::test),
+        ("Rust: tests", &|| cargo(&["test", "--release", "--workspace", "--locked"])),
+    ])
+}
+
+fn lint() -> Result<()> {
+    cargo(&["clippy", "--release", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])
+}
+
+fn docs() -> Result<()> {
+    step::command("cargo", &["doc", "--release", "--workspace", "--no-deps", "--locked"])
+        .env("RUSTDOCFLAGS", "-D warnings")
+        .run()
+}
+
+fn ci() -> Result<()> {
+    run_steps(&[
+        ("format", &|| cargo(&["fmt", "--all", "--check"])),
+        ("tidy", &tidy::check),
+        ("contracts: artifacts", &contracts::compare),
+        ("tests", &|| test(false)),
+        ("lints", &lint),
+        ("docs", &docs),
+    ])
+}
+
+/// The repository's root.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the repository").to_path_buf()
+}

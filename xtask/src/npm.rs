@@ -1,0 +1,33 @@
+//! Install what the tests need from npm, from the lock files, into the folders that use it.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::step::command;
+
+/// Says clearly what is missing when node or npm are.
+pub fn require() -> Result<()> {
+    for program in ["node", "npm"] {
+        if Command::new(program).arg("--version").output().is_err() {
+            bail!(
+                "`{program}` is missing: the contract and client tests need Node.js 20 or newer with npm (Debian: apt-get install nodejs npm)"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// `npm ci` in `folder`, unless what is installed was installed from the same lock file.
+pub fn install(folder: &Path) -> Result<()> {
+    require()?;
+    let lock = fs::read(folder.join("package-lock.json")).context("package-lock.json is missing")?;
+    let stamp = folder.join("node_modules/.installed-lock");
+    if fs::read(&stamp).is_ok_and(|installed| installed == lock) {
+        return Ok(());
+    }
+    command("npm", &["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]).current_dir(folder).run()?;
+    fs::write(&stamp, lock).with_context(|| format!("cannot write {}", stamp.display()))
+}
