@@ -15,7 +15,7 @@ use step::{cargo, run_steps};
 const USAGE: &str = "\
 Usage: cargo xtask COMMAND
 
-  test [--slow]   every test: Rust, contracts, applications; --slow adds what takes longer
+  test [--slow]   the tests: Rust, contracts, applications; --slow adds whole networks and long runs
   ci              format, lints, test, docs, contract artifacts, tidy: what CI runs
   fmt             format the Rust code
   lint            clippy with warnings denied
@@ -68,8 +68,17 @@ fn test(slow: bool) -> Result<()> {
     run_steps(&[
         ("contracts: tests", &contracts::test),
         ("applications: tests", &apps::test),
-        ("Rust: tests", &|| cargo(&["test", "--release", "--workspace", "--locked"])),
+        ("Rust: tests", &|| rust_tests(slow)),
     ])
+}
+
+/// The tests of whole networks are compiled for the slow run only.
+fn rust_tests(slow: bool) -> Result<()> {
+    let mut args = vec!["test", "--release", "--workspace", "--locked"];
+    if slow {
+        args.extend(["--features", "gristmill-cli/end-to-end"]);
+    }
+    cargo(&args)
 }
 
 fn lint() -> Result<()> {

@@ -131,6 +131,11 @@ fn functions(source: &str) -> Vec<Function> {
             continue;
         };
         let name: String = at.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        // A declaration without a body, in a trait.
+        let head_end = lines[start..].iter().find(|line| line.ends_with(['{', ';', '}']));
+        if head_end.is_some_and(|line| line.ends_with(';')) {
+            continue;
+        }
         let closing = format!("{}}}", " ".repeat(indentation));
         if let Some(length) = lines[start..].iter().position(|line| *line == closing) {
             found.push(Function { name, lines: length + 1 });

@@ -117,7 +117,6 @@ pub async fn start(config: PoolConfig) -> Result<PoolHandle, PoolError> {
     let workerpool = setup::register(&config, &hub, &outbox, &config.wallet).await?;
     let journal = Journal::open(dir.database("journal.redb")?)?;
     let bans = Arc::new(RwLock::new(journal.bans()?));
-    let fence = Fence(journal.next_fence_epoch()?);
     let found = ledger::find(&hub, workerpool, |deal| Ok(journal.is_finished(deal)?)).await?;
     let follower_config = FollowerConfig { start_block: found.next_block, ..FollowerConfig::default() };
     let follower = Follower::open(&hub, GivenPosition(None), follower_config).await?;
@@ -145,8 +144,8 @@ pub async fn start(config: PoolConfig) -> Result<PoolHandle, PoolError> {
         workerpool,
         links: links.clone(),
         store: store.clone(),
+        scheduler: Scheduler::new(config.policy.clone(), Fence(journal.next_fence_epoch()?)),
         journal,
-        scheduler: Scheduler::new(config.policy.clone(), fence),
         scratch: dir.subdir("scratch")?,
         bans,
         newcomers: config.newcomers.clone(),

@@ -85,7 +85,7 @@ pub struct CancelArgs {
 pub struct FetchArgs {
     /// The job's id or its first digits
     job: String,
-    /// Folder for the results; new, empty, or of the same job [default: job-<first digits of its id>]
+    /// Folder for the results; new, empty, or of the same job [default: job-{first digits of its id}]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]

@@ -67,7 +67,7 @@ pub struct RunArgs {
     /// Use only what is deposited already, never the wallet's tokens
     #[arg(long)]
     no_deposit: bool,
-    /// Folder for the results; new, empty, or of the same job [default: job-<first digits of its id>]
+    /// Folder for the results; new, empty, or of the same job [default: job-{first digits of its id}]
     #[arg(long, value_name = "DIR", conflicts_with_all = ["detach", "dry_run"])]
     out: Option<PathBuf>,
     /// Order the job and return at once

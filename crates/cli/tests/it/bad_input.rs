@@ -43,7 +43,7 @@ fn what_a_requester_gets_wrong() {
     refused(&up.run(&["run", &probe, "--input", "missing.csv"]), 1, &["missing.csv"]);
     refused(&up.run(&["run", &probe, "--input", &empty]), 1, &["empty"]);
     refused(&up.run(&["run", &probe, "--max-price", "0.000001"]), 1, &["price"]);
-    refused(&up.run(&["run", &probe, "--tasks", "90000"]), 1, &["GRIST"]);
+    refused(&up.run(&["run", &probe, "--tasks", "90000", "--category", "XL"]), 1, &["GRIST"]);
     refused(&up.run(&["run", &probe, "--confidence", "150%"]), 2, &["confidence"]);
     refused(&up.run(&["run", &probe, "--category", "HUGE"]), 1, &["HUGE"]);
     refused(&up.run(&["job", "show", "0xdeadbeef"]), 1, &["deadbeef"]);
