@@ -104,7 +104,7 @@ fn what_an_operator_gets_wrong() {
     // A folder of another version, and one that is somebody else's.
     std::fs::create_dir(folder.path().join("old")).unwrap();
     std::fs::write(folder.path().join("old/VERSION"), "gristmill network 99\n").unwrap();
-    refused(&run(&["up", "--data-dir", &path("old")]), 1, &["version"]);
+    refused(&run(&["up", "--data-dir", &path("old")]), 1, &["format 99"]);
     std::fs::create_dir(folder.path().join("photos")).unwrap();
     std::fs::write(folder.path().join("photos/cat.jpg"), "x").unwrap();
     refused(&run(&["up", "--data-dir", &path("photos")]), 1, &["photos"]);
