@@ -39,8 +39,9 @@ pub const REDUCE_FOLDER: &str = "reduce";
 const SCRATCH_FOLDER: &str = ".unfinished";
 /// Domain of the fingerprint of a whole job.
 const JOB_ROOT_CONTEXT: &str = "gristmill 2026 job root v1";
-/// A pack may be in the store a moment later than its task is completed on the ledger.
-const PATIENCE: u32 = 10;
+/// A pack is in the store later than its task is completed on the ledger: a solo task is opened only then, and the pool needs
+/// seconds for a large one. So it is asked for this often, with [`PAUSE`] between: a minute.
+const PATIENCE: u32 = 200;
 const PAUSE: Duration = Duration::from_millis(300);
 /// Witness, answer, log and lengths of a pack.
 const PACK_FRONT_BYTES_MAX: u64 = 1 << 20;

@@ -128,7 +128,8 @@ fn a_copier_cannot_reveal_and_loses_its_stake() {
 #[test]
 fn a_silent_worker_loses_its_stake() {
     let _alone = alone();
-    let fate = fate_of(Conduct::Silent, 3);
+    // Which workers are asked, and whose result comes first, is chance: with twice the tasks it is the likelier among them.
+    let fate = fate_of(Conduct::Silent, 6);
     assert!(fate.contributions > 0, "the silent worker never contributed: the test shows nothing");
     assert_eq!((fate.paid, fate.proved, fate.score), (Amount::ZERO, 0, 0));
     assert_eq!(fate.rejected, fate.contributions);
