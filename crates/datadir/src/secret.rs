@@ -89,7 +89,7 @@ pub fn write(path: impl AsRef<Path>, bytes: &[u8]) -> Result<(), SecretError> {
 /// Returns the secret at `path`, or makes one with `make` and stores it there first.
 ///
 /// # Errors
-/// As [`read`] and [`write`].
+/// As [`read`] and [`write()`].
 pub fn read_or_create(path: impl AsRef<Path>, make: impl FnOnce() -> Vec<u8>) -> Result<Vec<u8>, SecretError> {
     let path = path.as_ref();
     if !fs::exists(path).map_err(at("read", path))? {
