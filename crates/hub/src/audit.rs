@@ -1,6 +1,7 @@
 //! Replay the hub's whole history and read what the ledger says now, so that the checkers of `gristmill_poco::check` can
 //! compare the two.
 
+use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 
 use alloy_primitives::Address;
@@ -63,94 +64,101 @@ impl Audit {
 ///
 /// # Errors
 /// [`AuditError`].
-pub async fn audit(
+pub fn audit(
     client: &HubClient,
     start_block: u64,
     volumes: BTreeMap<OrderHash, u64>,
-) -> Result<Audit, AuditError> {
-    let (replay, block, now) = replay(client, start_block).await?;
-    let view = ledger_view(&client.at(block), replay.books(), now, volumes).await?;
-    Ok(Audit { block, replay, view })
+) -> BoxFuture<'_, Result<Audit, AuditError>> {
+    Box::pin(async move {
+        let (replay, block, now) = replay(client, start_block).await?;
+        let view = ledger_view(&client.at(block), replay.books(), now, volumes).await?;
+        Ok(Audit { block, replay, view })
+    })
 }
 
 /// Replays all events from `start_block` (the hub's own, or any before) to the newest block; also its number and time.
 ///
 /// # Errors
 /// [`AuditError`].
-pub async fn replay(client: &HubClient, start_block: u64) -> Result<(Replay, u64, u64), AuditError> {
-    let config = FollowerConfig { start_block, ..FollowerConfig::default() };
-    let mut follower = Follower::open(client, GivenPosition(None), config).await?;
-    let mut replay = Replay::new(client.hub);
-    let clocks: BTreeMap<u64, u64> =
-        client.view_categories().await?.into_iter().map(|category| (category.id, category.work_clock_s)).collect();
-    loop {
-        let batch = follower.next().await?;
-        let logged: Vec<_> = batch.events.iter().filter_map(|event| event.logged()).collect();
-        let deals: Vec<DealId> = logged
-            .iter()
-            .filter_map(|logged| match logged.event {
-                HubEvent::OrdersMatched { deal, .. } => Some(deal),
-                _ => None,
-            })
-            .collect();
-        for deals in deals.chunks(VIEWS_AT_ONCE) {
-            for (id, deal) in deals.iter().zip(client.view_deals(deals).await?) {
-                let deal = deal.ok_or(AuditError::DealMissing(*id))?;
-                let clock = clocks.get(&deal.category).copied().unwrap_or_default();
-                replay.add_deal(*id, deal.terms(clock));
+pub fn replay(client: &HubClient, start_block: u64) -> BoxFuture<'_, Result<(Replay, u64, u64), AuditError>> {
+    Box::pin(async move {
+        let config = FollowerConfig { start_block, ..FollowerConfig::default() };
+        let mut follower = Follower::open(client, GivenPosition(None), config).await?;
+        let mut replay = Replay::new(client.hub);
+        let clocks: BTreeMap<u64, u64> =
+            client.view_categories().await?.into_iter().map(|category| (category.id, category.work_clock_s)).collect();
+        loop {
+            let batch = follower.next().await?;
+            let logged: Vec<_> = batch.events.iter().filter_map(|event| event.logged()).collect();
+            let deals: Vec<DealId> = logged
+                .iter()
+                .filter_map(|logged| match logged.event {
+                    HubEvent::OrdersMatched { deal, .. } => Some(deal),
+                    _ => None,
+                })
+                .collect();
+            for deals in deals.chunks(VIEWS_AT_ONCE) {
+                for (id, deal) in deals.iter().zip(client.view_deals(deals).await?) {
+                    let deal = deal.ok_or(AuditError::DealMissing(*id))?;
+                    let clock = clocks.get(&deal.category).copied().unwrap_or_default();
+                    replay.add_deal(*id, deal.terms(clock));
+                }
+            }
+            for logged in logged {
+                replay.apply(logged)?;
+            }
+            follower.commit(&batch)?;
+            if batch.caught_up {
+                return Ok((replay, batch.head.number, batch.head.timestamp));
             }
         }
-        for logged in logged {
-            replay.apply(logged)?;
-        }
-        follower.commit(&batch)?;
-        if batch.caught_up {
-            return Ok((replay, batch.head.number, batch.head.timestamp));
-        }
-    }
+    })
 }
 
 /// What the ledger's views say of everything that `books` know.
 ///
 /// # Errors
 /// [`HubError`].
-pub async fn ledger_view(
-    client: &HubClient,
-    books: &Books,
+pub fn ledger_view<'a>(
+    client: &'a HubClient,
+    books: &'a Books,
     now: u64,
     volumes: BTreeMap<OrderHash, u64>,
-) -> Result<LedgerView, HubError> {
-    let mut view = LedgerView {
-        now,
-        supply: client.total_supply().await?,
-        tokens: client.token_balance(client.hub).await?,
-        volumes,
-        ..LedgerView::default()
-    };
-    let accounts: Vec<Address> = books.accounts.keys().copied().chain([client.hub, client.kitty_address()]).collect();
-    for accounts in accounts.chunks(VIEWS_AT_ONCE) {
-        for (address, account) in accounts.iter().zip(client.view_accounts(accounts).await?) {
-            let account = gristmill_poco::Account { stake: account.stake, locked: account.locked };
-            view.accounts.insert(*address, account);
+) -> BoxFuture<'a, Result<LedgerView, HubError>> {
+    Box::pin(async move {
+        let mut view = LedgerView {
+            now,
+            supply: client.total_supply().await?,
+            tokens: client.token_balance(client.hub).await?,
+            volumes,
+            ..LedgerView::default()
+        };
+        let accounts: Vec<Address> =
+            books.accounts.keys().copied().chain([client.hub, client.kitty_address()]).collect();
+        for accounts in accounts.chunks(VIEWS_AT_ONCE) {
+            for (address, account) in accounts.iter().zip(client.view_accounts(accounts).await?) {
+                let account = gristmill_poco::Account { stake: account.stake, locked: account.locked };
+                view.accounts.insert(*address, account);
+            }
         }
-    }
-    let workers: Vec<Address> = books.scores.keys().copied().collect();
-    for workers in workers.chunks(VIEWS_AT_ONCE) {
-        view.scores.extend(workers.iter().copied().zip(client.view_scores(workers).await?));
-    }
-    for order in books.consumed.keys() {
-        let consumed = client.view_consumed(*order).await?;
-        view.consumed.insert(*order, consumed.saturating_to());
-    }
-    let tasks: Vec<TaskId> = books.tasks.keys().copied().collect();
-    for tasks in tasks.chunks(VIEWS_AT_ONCE) {
-        for task in client.view_tasks(tasks).await? {
-            let votes: Vec<(TaskId, Address)> = task.contributors.iter().map(|worker| (task.id, *worker)).collect();
-            let votes = client.view_contributions(&votes).await?;
-            view.tasks.insert(task.id, task_view(&task, &votes));
+        let workers: Vec<Address> = books.scores.keys().copied().collect();
+        for workers in workers.chunks(VIEWS_AT_ONCE) {
+            view.scores.extend(workers.iter().copied().zip(client.view_scores(workers).await?));
         }
-    }
-    Ok(view)
+        for order in books.consumed.keys() {
+            let consumed = client.view_consumed(*order).await?;
+            view.consumed.insert(*order, consumed.saturating_to());
+        }
+        let tasks: Vec<TaskId> = books.tasks.keys().copied().collect();
+        for tasks in tasks.chunks(VIEWS_AT_ONCE) {
+            for task in client.view_tasks(tasks).await? {
+                let votes: Vec<(TaskId, Address)> = task.contributors.iter().map(|worker| (task.id, *worker)).collect();
+                let votes = client.view_contributions(&votes).await?;
+                view.tasks.insert(task.id, task_view(&task, &votes));
+            }
+        }
+        Ok(view)
+    })
 }
 
 fn task_view(task: &Task, votes: &[Contribution]) -> TaskView {

@@ -1,5 +1,6 @@
 //! Read the hub.
 
+use futures_util::future::BoxFuture;
 use std::fmt;
 use std::sync::Arc;
 
@@ -52,41 +53,43 @@ impl HubClient {
     ///
     /// # Errors
     /// As [`HubClient::on`], and [`LedgerError::BadUrl`].
-    pub async fn connect(rpc_url: &str, hub: Address) -> Result<Self, HubError> {
-        Self::on(Arc::new(RpcClient::new(rpc_url)?), hub).await
+    pub fn connect(rpc_url: &str, hub: Address) -> BoxFuture<'_, Result<Self, HubError>> {
+        Box::pin(async move { Self::on(Arc::new(RpcClient::new(rpc_url)?), hub).await })
     }
 
     /// Connects to the hub at `hub` on `ledger`: finds its token and its registries.
     ///
     /// # Errors
     /// [`HubError::NoHub`] when something else, or nothing, is at the address.
-    pub async fn on(ledger: Arc<dyn LedgerPort>, hub: Address) -> Result<Self, HubError> {
-        let chain_id = ledger.chain_id().await?;
-        let calls = vec![
-            Call::view(hub, IHub::tokenCall {}.abi_encode()),
-            Call::view(hub, IHub::appregistryCall {}.abi_encode()),
-            Call::view(hub, IHub::datasetregistryCall {}.abi_encode()),
-            Call::view(hub, IHub::workerpoolregistryCall {}.abi_encode()),
-            Call::view(hub, IHub::kitty_addressCall {}.abi_encode()),
-        ];
-        let answers = ledger.call(calls, None).await?;
-        let no_hub = || HubError::NoHub { address: hub, chain_id };
-        let mut addresses = answers.into_iter().map(|answer| match answer {
-            // All five functions return one address.
-            Ok(bytes) => IHub::tokenCall::abi_decode_returns(&bytes).map_err(|_| no_hub()),
-            Err(LedgerError::Revert(_)) => Err(no_hub()),
-            Err(error) => Err(error.into()),
-        });
-        let mut next = || addresses.next().unwrap_or_else(|| Err(no_hub()));
-        let contracts = Contracts {
-            hub,
-            token: next()?,
-            app_registry: next()?,
-            dataset_registry: next()?,
-            workerpool_registry: next()?,
-        };
-        let kitty = next()?;
-        Ok(Self { ledger, contracts, chain_id, domain: Arc::new(order::domain(chain_id, hub)), kitty, block: None })
+    pub fn on(ledger: Arc<dyn LedgerPort>, hub: Address) -> BoxFuture<'static, Result<Self, HubError>> {
+        Box::pin(async move {
+            let chain_id = ledger.chain_id().await?;
+            let calls = vec![
+                Call::view(hub, IHub::tokenCall {}.abi_encode()),
+                Call::view(hub, IHub::appregistryCall {}.abi_encode()),
+                Call::view(hub, IHub::datasetregistryCall {}.abi_encode()),
+                Call::view(hub, IHub::workerpoolregistryCall {}.abi_encode()),
+                Call::view(hub, IHub::kitty_addressCall {}.abi_encode()),
+            ];
+            let answers = ledger.call(calls, None).await?;
+            let no_hub = || HubError::NoHub { address: hub, chain_id };
+            let mut addresses = answers.into_iter().map(|answer| match answer {
+                // All five functions return one address.
+                Ok(bytes) => IHub::tokenCall::abi_decode_returns(&bytes).map_err(|_| no_hub()),
+                Err(LedgerError::Revert(_)) => Err(no_hub()),
+                Err(error) => Err(error.into()),
+            });
+            let mut next = || addresses.next().unwrap_or_else(|| Err(no_hub()));
+            let contracts = Contracts {
+                hub,
+                token: next()?,
+                app_registry: next()?,
+                dataset_registry: next()?,
+                workerpool_registry: next()?,
+            };
+            let kitty = next()?;
+            Ok(Self { ledger, contracts, chain_id, domain: Arc::new(order::domain(chain_id, hub)), kitty, block: None })
+        })
     }
 
     /// The same hub as it was after `block`, on a ledger that keeps old states: all its views fit together.
@@ -123,8 +126,10 @@ impl HubClient {
     ///
     /// # Errors
     /// With [`HubError::revert`] when the contract would refuse it.
-    pub async fn try_call(&self, call: CallData, from: Address) -> Result<Bytes, HubError> {
-        first(self.ledger.call(vec![call.call(from)], self.block).await?)?.map_err(HubError::from)
+    pub fn try_call(&self, call: CallData, from: Address) -> BoxFuture<'_, Result<Bytes, HubError>> {
+        Box::pin(
+            async move { first(self.ledger.call(vec![call.call(from)], self.block).await?)?.map_err(HubError::from) },
+        )
     }
 
     /// One view of the contract `to`.
@@ -160,47 +165,53 @@ impl HubClient {
     ///
     /// # Errors
     /// [`HubError`].
-    pub async fn view_deal(&self, deal: DealId) -> Result<Option<Deal>, HubError> {
-        first(self.view_deals(&[deal]).await?)
+    pub fn view_deal(&self, deal: DealId) -> BoxFuture<'_, Result<Option<Deal>, HubError>> {
+        Box::pin(async move { first(self.view_deals(&[deal]).await?) })
     }
 
     /// Many deals in one request.
     ///
     /// # Errors
     /// [`HubError`].
-    pub async fn view_deals(&self, deals: &[DealId]) -> Result<Vec<Option<Deal>>, HubError> {
-        let records = self.hub_views(deals.iter().map(|deal| IHub::viewDealCall { dealid: deal.0 })).await?;
-        deals.iter().zip(records).map(|(id, record)| Deal::read(*id, record)).collect()
+    pub fn view_deals<'a>(&'a self, deals: &'a [DealId]) -> BoxFuture<'a, Result<Vec<Option<Deal>>, HubError>> {
+        Box::pin(async move {
+            let records = self.hub_views(deals.iter().map(|deal| IHub::viewDealCall { dealid: deal.0 })).await?;
+            deals.iter().zip(records).map(|(id, record)| Deal::read(*id, record)).collect()
+        })
     }
 
     /// A task; status `Unset` when it was never initialised.
     ///
     /// # Errors
     /// [`HubError`].
-    pub async fn view_task(&self, task: TaskId) -> Result<Task, HubError> {
-        first(self.view_tasks(&[task]).await?)
+    pub fn view_task(&self, task: TaskId) -> BoxFuture<'_, Result<Task, HubError>> {
+        Box::pin(async move { first(self.view_tasks(&[task]).await?) })
     }
 
     /// Many tasks in one request.
     ///
     /// # Errors
     /// [`HubError`].
-    pub async fn view_tasks(&self, tasks: &[TaskId]) -> Result<Vec<Task>, HubError> {
-        let records = self.hub_views(tasks.iter().map(|task| IHub::viewTaskCall { taskid: task.0 })).await?;
-        tasks.iter().zip(records).map(|(id, record)| Task::read(*id, record)).collect()
+    pub fn view_tasks<'a>(&'a self, tasks: &'a [TaskId]) -> BoxFuture<'a, Result<Vec<Task>, HubError>> {
+        Box::pin(async move {
+            let records = self.hub_views(tasks.iter().map(|task| IHub::viewTaskCall { taskid: task.0 })).await?;
+            tasks.iter().zip(records).map(|(id, record)| Task::read(*id, record)).collect()
+        })
     }
 
     /// What a task's record has no room for.
     ///
     /// # Errors
     /// [`HubError`].
-    pub async fn view_task_state(&self, task: TaskId) -> Result<TaskState, HubError> {
-        let state = self.view(self.hub, IHub::viewTaskStateCall { taskid: task.0 }).await?;
-        Ok(TaskState {
-            recomputed: state.recomputed,
-            conceded_at: Some(number(state.concededAt)?).filter(|&at| at != 0),
-            pot_account: state.potAccount,
-            pot: amount(state.pot)?,
+    pub fn view_task_state(&self, task: TaskId) -> BoxFuture<'_, Result<TaskState, HubError>> {
+        Box::pin(async move {
+            let state = self.view(self.hub, IHub::viewTaskStateCall { taskid: task.0 }).await?;
+            Ok(TaskState {
+                recomputed: state.recomputed,
+                conceded_at: Some(number(state.concededAt)?).filter(|&at| at != 0),
+                pot_account: state.potAccount,
+                pot: amount(state.pot)?,
+            })
         })
     }
 
@@ -208,60 +219,72 @@ impl HubClient {
     ///
     /// # Errors
     /// [`HubError`].
-    pub async fn view_contribution(&self, task: TaskId, worker: Address) -> Result<Contribution, HubError> {
-        first(self.view_contributions(&[(task, worker)]).await?)
+    pub fn view_contribution(&self, task: TaskId, worker: Address) -> BoxFuture<'_, Result<Contribution, HubError>> {
+        Box::pin(async move { first(self.view_contributions(&[(task, worker)]).await?) })
     }
 
     /// Many votes in one request.
     ///
     /// # Errors
     /// [`HubError`].
-    pub async fn view_contributions(&self, votes: &[(TaskId, Address)]) -> Result<Vec<Contribution>, HubError> {
-        let calls = votes.iter().map(|(task, worker)| IHub::viewContributionCall { taskid: task.0, worker: *worker });
-        self.hub_views(calls).await?.into_iter().map(Contribution::read).collect()
+    pub fn view_contributions<'a>(
+        &'a self,
+        votes: &'a [(TaskId, Address)],
+    ) -> BoxFuture<'a, Result<Vec<Contribution>, HubError>> {
+        Box::pin(async move {
+            let calls =
+                votes.iter().map(|(task, worker)| IHub::viewContributionCall { taskid: task.0, worker: *worker });
+            self.hub_views(calls).await?.into_iter().map(Contribution::read).collect()
+        })
     }
 
     /// The reputation of a worker.
     ///
     /// # Errors
     /// [`HubError`].
-    pub async fn view_score(&self, worker: Address) -> Result<u64, HubError> {
-        first(self.view_scores(&[worker]).await?)
+    pub fn view_score(&self, worker: Address) -> BoxFuture<'_, Result<u64, HubError>> {
+        Box::pin(async move { first(self.view_scores(&[worker]).await?) })
     }
 
     /// The reputation of many workers in one request.
     ///
     /// # Errors
     /// [`HubError`].
-    pub async fn view_scores(&self, workers: &[Address]) -> Result<Vec<u64>, HubError> {
-        let scores = self.hub_views(workers.iter().map(|&worker| IHub::viewScoreCall { worker })).await?;
-        scores.into_iter().map(number).collect()
+    pub fn view_scores<'a>(&'a self, workers: &'a [Address]) -> BoxFuture<'a, Result<Vec<u64>, HubError>> {
+        Box::pin(async move {
+            let scores = self.hub_views(workers.iter().map(|&worker| IHub::viewScoreCall { worker })).await?;
+            scores.into_iter().map(number).collect()
+        })
     }
 
     /// A size class.
     ///
     /// # Errors
     /// [`HubError`]; a refusal when there is none of this id.
-    pub async fn view_category(&self, id: u64) -> Result<Category, HubError> {
-        category(id, self.view(self.hub, IHub::viewCategoryCall { catid: U256::from(id) }).await?)
+    pub fn view_category(&self, id: u64) -> BoxFuture<'_, Result<Category, HubError>> {
+        Box::pin(
+            async move { category(id, self.view(self.hub, IHub::viewCategoryCall { catid: U256::from(id) }).await?) },
+        )
     }
 
     /// All size classes, in the order of their ids.
     ///
     /// # Errors
     /// [`HubError`].
-    pub async fn view_categories(&self) -> Result<Vec<Category>, HubError> {
-        let count = number(self.view(self.hub, IHub::countCategoryCall {}).await?)?.min(CATEGORIES_MAX);
-        let records = self.hub_views((0..count).map(|id| IHub::viewCategoryCall { catid: U256::from(id) })).await?;
-        (0..count).zip(records).map(|(id, record)| category(id, record)).collect()
+    pub fn view_categories(&self) -> BoxFuture<'_, Result<Vec<Category>, HubError>> {
+        Box::pin(async move {
+            let count = number(self.view(self.hub, IHub::countCategoryCall {}).await?)?.min(CATEGORIES_MAX);
+            let records = self.hub_views((0..count).map(|id| IHub::viewCategoryCall { catid: U256::from(id) })).await?;
+            (0..count).zip(records).map(|(id, record)| category(id, record)).collect()
+        })
     }
 
     /// How many tasks of an order were used; all of them for a closed one.
     ///
     /// # Errors
     /// [`HubError`].
-    pub async fn view_consumed(&self, order: OrderHash) -> Result<U256, HubError> {
-        self.view(self.hub, IHub::viewConsumedCall { orderHash: order.0 }).await
+    pub fn view_consumed(&self, order: OrderHash) -> BoxFuture<'_, Result<U256, HubError>> {
+        Box::pin(async move { self.view(self.hub, IHub::viewConsumedCall { orderHash: order.0 }).await })
     }
 }
 
@@ -271,20 +294,22 @@ impl HubClient {
     ///
     /// # Errors
     /// [`HubError`].
-    pub async fn view_account(&self, account: Address) -> Result<Account, HubError> {
-        first(self.view_accounts(&[account]).await?)
+    pub fn view_account(&self, account: Address) -> BoxFuture<'_, Result<Account, HubError>> {
+        Box::pin(async move { first(self.view_accounts(&[account]).await?) })
     }
 
     /// What many have at the hub, in one request.
     ///
     /// # Errors
     /// [`HubError`].
-    pub async fn view_accounts(&self, accounts: &[Address]) -> Result<Vec<Account>, HubError> {
-        let records = self.hub_views(accounts.iter().map(|&account| IHub::viewAccountCall { account })).await?;
-        records
-            .into_iter()
-            .map(|record| Ok(Account { stake: amount(record.stake)?, locked: amount(record.locked)? }))
-            .collect()
+    pub fn view_accounts<'a>(&'a self, accounts: &'a [Address]) -> BoxFuture<'a, Result<Vec<Account>, HubError>> {
+        Box::pin(async move {
+            let records = self.hub_views(accounts.iter().map(|&account| IHub::viewAccountCall { account })).await?;
+            records
+                .into_iter()
+                .map(|record| Ok(Account { stake: amount(record.stake)?, locked: amount(record.locked)? }))
+                .collect()
+        })
     }
 
     /// The account whose locked amount is the kitty.
@@ -296,33 +321,35 @@ impl HubClient {
     ///
     /// # Errors
     /// [`HubError`].
-    pub async fn kitty(&self) -> Result<Amount, HubError> {
-        Ok(self.view_account(self.kitty).await?.locked)
+    pub fn kitty(&self) -> BoxFuture<'_, Result<Amount, HubError>> {
+        Box::pin(async move { Ok(self.view_account(self.kitty).await?.locked) })
     }
 
     /// All money at the hub.
     ///
     /// # Errors
     /// [`HubError`].
-    pub async fn total_supply(&self) -> Result<Amount, HubError> {
-        amount(self.view(self.hub, IHub::totalSupplyCall {}).await?)
+    pub fn total_supply(&self) -> BoxFuture<'_, Result<Amount, HubError>> {
+        Box::pin(async move { amount(self.view(self.hub, IHub::totalSupplyCall {}).await?) })
     }
 
     /// The tokens somebody holds outside the hub.
     ///
     /// # Errors
     /// [`HubError`].
-    pub async fn token_balance(&self, holder: Address) -> Result<Amount, HubError> {
-        first(self.token_balances(&[holder]).await?)
+    pub fn token_balance(&self, holder: Address) -> BoxFuture<'_, Result<Amount, HubError>> {
+        Box::pin(async move { first(self.token_balances(&[holder]).await?) })
     }
 
     /// The tokens many hold outside the hub, in one request.
     ///
     /// # Errors
     /// [`HubError`].
-    pub async fn token_balances(&self, holders: &[Address]) -> Result<Vec<Amount>, HubError> {
-        let calls = holders.iter().map(|&account| (self.token, Grist::balanceOfCall { account })).collect();
-        self.views(calls).await?.into_iter().map(|balance| amount(balance?)).collect()
+    pub fn token_balances<'a>(&'a self, holders: &'a [Address]) -> BoxFuture<'a, Result<Vec<Amount>, HubError>> {
+        Box::pin(async move {
+            let calls = holders.iter().map(|&account| (self.token, Grist::balanceOfCall { account })).collect();
+            self.views(calls).await?.into_iter().map(|balance| amount(balance?)).collect()
+        })
     }
 }
 
@@ -332,126 +359,149 @@ impl HubClient {
     ///
     /// # Errors
     /// [`HubError`].
-    pub async fn view_app(&self, address: Address) -> Result<Option<AppInfo>, HubError> {
-        if !self.is_registered(self.app_registry, address).await? {
-            return Ok(None);
-        }
-        let app = self.view(self.hub, IHub::viewAppCall { app: address }).await?;
-        Ok(Some(AppInfo {
-            address,
-            owner: app.owner,
-            name: app.m_appName,
-            kind: app.m_appType,
-            multiaddr: app.m_appMultiaddr,
-            checksum: app.m_appChecksum,
-            mrenclave: app.m_appMREnclave,
-        }))
+    pub fn view_app(&self, address: Address) -> BoxFuture<'_, Result<Option<AppInfo>, HubError>> {
+        Box::pin(async move {
+            if !self.is_registered(self.app_registry, address).await? {
+                return Ok(None);
+            }
+            let app = self.view(self.hub, IHub::viewAppCall { app: address }).await?;
+            Ok(Some(AppInfo {
+                address,
+                owner: app.owner,
+                name: app.m_appName,
+                kind: app.m_appType,
+                multiaddr: app.m_appMultiaddr,
+                checksum: app.m_appChecksum,
+                mrenclave: app.m_appMREnclave,
+            }))
+        })
     }
 
     /// A registered dataset; `None` when nothing of this address is registered.
     ///
     /// # Errors
     /// [`HubError`].
-    pub async fn view_dataset(&self, address: Address) -> Result<Option<DatasetInfo>, HubError> {
-        if !self.is_registered(self.dataset_registry, address).await? {
-            return Ok(None);
-        }
-        let dataset = self.view(self.hub, IHub::viewDatasetCall { dataset: address }).await?;
-        Ok(Some(DatasetInfo {
-            address,
-            owner: dataset.owner,
-            name: dataset.m_datasetName,
-            multiaddr: dataset.m_datasetMultiaddr,
-            checksum: dataset.m_datasetChecksum,
-        }))
+    pub fn view_dataset(&self, address: Address) -> BoxFuture<'_, Result<Option<DatasetInfo>, HubError>> {
+        Box::pin(async move {
+            if !self.is_registered(self.dataset_registry, address).await? {
+                return Ok(None);
+            }
+            let dataset = self.view(self.hub, IHub::viewDatasetCall { dataset: address }).await?;
+            Ok(Some(DatasetInfo {
+                address,
+                owner: dataset.owner,
+                name: dataset.m_datasetName,
+                multiaddr: dataset.m_datasetMultiaddr,
+                checksum: dataset.m_datasetChecksum,
+            }))
+        })
     }
 
     /// A registered pool; `None` when nothing of this address is registered.
     ///
     /// # Errors
     /// [`HubError`].
-    pub async fn view_workerpool(&self, address: Address) -> Result<Option<WorkerpoolInfo>, HubError> {
-        if !self.is_registered(self.workerpool_registry, address).await? {
-            return Ok(None);
-        }
-        let pool = self.view(self.hub, IHub::viewWorkerpoolCall { workerpool: address }).await?;
-        Ok(Some(WorkerpoolInfo {
-            address,
-            owner: pool.owner,
-            description: pool.m_workerpoolDescription,
-            worker_stake_ratio: number(pool.m_workerStakeRatioPolicy)?,
-            scheduler_reward_ratio: number(pool.m_schedulerRewardRatioPolicy)?,
-        }))
+    pub fn view_workerpool(&self, address: Address) -> BoxFuture<'_, Result<Option<WorkerpoolInfo>, HubError>> {
+        Box::pin(async move {
+            if !self.is_registered(self.workerpool_registry, address).await? {
+                return Ok(None);
+            }
+            let pool = self.view(self.hub, IHub::viewWorkerpoolCall { workerpool: address }).await?;
+            Ok(Some(WorkerpoolInfo {
+                address,
+                owner: pool.owner,
+                description: pool.m_workerpoolDescription,
+                worker_stake_ratio: number(pool.m_workerStakeRatioPolicy)?,
+                scheduler_reward_ratio: number(pool.m_schedulerRewardRatioPolicy)?,
+            }))
+        })
     }
 
     /// The apps (or datasets, or pools) somebody owns, `max` at most, in one of the registries.
     ///
     /// # Errors
     /// [`HubError`].
-    pub async fn assets_of(&self, registry: Address, owner: Address, max: u64) -> Result<Vec<Address>, HubError> {
-        let count = number(self.view(registry, AppRegistry::balanceOfCall { owner }).await?)?.min(max);
-        let calls = (0..count)
-            .map(|index| (registry, AppRegistry::tokenOfOwnerByIndexCall { owner, index: U256::from(index) }))
-            .collect();
-        let tokens = self.views(calls).await?;
-        tokens.into_iter().map(|token| Ok(Address::from_word(B256::from(token?)))).collect()
+    pub fn assets_of(
+        &self,
+        registry: Address,
+        owner: Address,
+        max: u64,
+    ) -> BoxFuture<'_, Result<Vec<Address>, HubError>> {
+        Box::pin(async move {
+            let count = number(self.view(registry, AppRegistry::balanceOfCall { owner }).await?)?.min(max);
+            let calls = (0..count)
+                .map(|index| (registry, AppRegistry::tokenOfOwnerByIndexCall { owner, index: U256::from(index) }))
+                .collect();
+            let tokens = self.views(calls).await?;
+            tokens.into_iter().map(|token| Ok(Address::from_word(B256::from(token?)))).collect()
+        })
     }
 
     /// Who owns an asset.
     ///
     /// # Errors
     /// [`HubError`]; also when the address is no asset.
-    pub async fn asset_owner(&self, asset: Address) -> Result<Address, HubError> {
-        self.view(asset, IAsset::ownerCall {}).await
+    pub fn asset_owner(&self, asset: Address) -> BoxFuture<'_, Result<Address, HubError>> {
+        Box::pin(async move { self.view(asset, IAsset::ownerCall {}).await })
     }
 
     /// Where [`Contracts::create_app`] will put an app.
     ///
     /// # Errors
     /// [`HubError`].
-    pub async fn predict_app(&self, app: &NewApp) -> Result<Address, HubError> {
-        let app = app.clone();
-        let call = AppRegistry::predictAppCall {
-            owner: app.owner,
-            name: app.name,
-            kind: app.kind,
-            multiaddr: app.multiaddr,
-            checksum: app.checksum,
-            mrenclave: app.mrenclave,
-        };
-        self.view(self.app_registry, call).await
+    pub fn predict_app<'a>(&'a self, app: &'a NewApp) -> BoxFuture<'a, Result<Address, HubError>> {
+        Box::pin(async move {
+            let app = app.clone();
+            let call = AppRegistry::predictAppCall {
+                owner: app.owner,
+                name: app.name,
+                kind: app.kind,
+                multiaddr: app.multiaddr,
+                checksum: app.checksum,
+                mrenclave: app.mrenclave,
+            };
+            self.view(self.app_registry, call).await
+        })
     }
 
     /// Where [`Contracts::create_dataset`] will put a dataset.
     ///
     /// # Errors
     /// [`HubError`].
-    pub async fn predict_dataset(&self, dataset: &NewDataset) -> Result<Address, HubError> {
-        let dataset = dataset.clone();
-        let call = DatasetRegistry::predictDatasetCall {
-            owner: dataset.owner,
-            name: dataset.name,
-            multiaddr: dataset.multiaddr,
-            checksum: dataset.checksum,
-        };
-        self.view(self.dataset_registry, call).await
+    pub fn predict_dataset<'a>(&'a self, dataset: &'a NewDataset) -> BoxFuture<'a, Result<Address, HubError>> {
+        Box::pin(async move {
+            let dataset = dataset.clone();
+            let call = DatasetRegistry::predictDatasetCall {
+                owner: dataset.owner,
+                name: dataset.name,
+                multiaddr: dataset.multiaddr,
+                checksum: dataset.checksum,
+            };
+            self.view(self.dataset_registry, call).await
+        })
     }
 
     /// Where [`Contracts::create_workerpool`] will put a pool.
     ///
     /// # Errors
     /// [`HubError`].
-    pub async fn predict_workerpool(&self, owner: Address, description: &str) -> Result<Address, HubError> {
-        let call = WorkerpoolRegistry::predictWorkerpoolCall { owner, description: description.to_owned() };
-        self.view(self.workerpool_registry, call).await
+    pub fn predict_workerpool<'a>(
+        &'a self,
+        owner: Address,
+        description: &'a str,
+    ) -> BoxFuture<'a, Result<Address, HubError>> {
+        Box::pin(async move {
+            let call = WorkerpoolRegistry::predictWorkerpoolCall { owner, description: description.to_owned() };
+            self.view(self.workerpool_registry, call).await
+        })
     }
 
     /// Whether `entry` was made by this registry.
     ///
     /// # Errors
     /// [`HubError`].
-    pub async fn is_registered(&self, registry: Address, entry: Address) -> Result<bool, HubError> {
-        self.view(registry, AppRegistry::isRegisteredCall { entry }).await
+    pub fn is_registered(&self, registry: Address, entry: Address) -> BoxFuture<'_, Result<bool, HubError>> {
+        Box::pin(async move { self.view(registry, AppRegistry::isRegisteredCall { entry }).await })
     }
 }
 

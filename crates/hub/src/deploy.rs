@@ -5,6 +5,7 @@
 
 use alloy_primitives::{Address, Bytes, FixedBytes, U256, hex, keccak256};
 use alloy_sol_types::{SolCall, SolConstructor};
+use futures_util::future::BoxFuture;
 use gristmill_types::category::GENESIS_CATEGORIES;
 use gristmill_types::{Amount, Category};
 use serde::Deserialize;
@@ -158,60 +159,67 @@ struct Contract {
 ///
 /// # Errors
 /// [`DeployError`]. It may be called again with the same options.
-pub async fn deploy(
-    ledger: &dyn LedgerPort,
-    outbox: &Outbox,
-    options: &DeployOptions,
-) -> Result<Deployment, DeployError> {
-    let contracts = contracts()?;
-    let facets = facets()?;
-    let mut parts = Vec::new();
-    for contract in contracts.iter().filter(|contract| contract.name != "Hub") {
-        let mut creation = contract.creation.to_vec();
-        if contract.name == "Grist" {
-            let supply = options.supply.to_u256();
-            creation.extend(Grist::constructorCall { holder: options.owner, supply }.abi_encode());
+pub fn deploy<'a>(
+    ledger: &'a dyn LedgerPort,
+    outbox: &'a Outbox,
+    options: &'a DeployOptions,
+) -> BoxFuture<'a, Result<Deployment, DeployError>> {
+    Box::pin(async move {
+        let contracts = contracts()?;
+        let facets = facets()?;
+        let mut parts = Vec::new();
+        for contract in contracts.iter().filter(|contract| contract.name != "Hub") {
+            let mut creation = contract.creation.to_vec();
+            if contract.name == "Grist" {
+                let supply = options.supply.to_u256();
+                creation.extend(Grist::constructorCall { holder: options.owner, supply }.abi_encode());
+            }
+            parts.push((contract.name, creation.into()));
         }
-        parts.push((contract.name, creation.into()));
-    }
-    let made = create_all(outbox, &options.label, parts).await?;
-    let address = |name: &str| {
-        let found = made.iter().find(|(made, _)| *made == name).and_then(|(_, outcome)| outcome.contract);
-        found.ok_or_else(|| DeployError::Artifact { contract: name.to_owned(), what: "it was not deployed".to_owned() })
-    };
-    let mut cuts = Vec::new();
-    for facet in &facets {
-        let cut = IDiamond::FacetCut {
-            facetAddress: address(&facet.contract_name)?,
-            action: 0,
-            functionSelectors: facet.selectors.clone(),
+        let made = create_all(outbox, &options.label, parts).await?;
+        let address = |name: &str| {
+            let found = made.iter().find(|(made, _)| *made == name).and_then(|(_, outcome)| outcome.contract);
+            found.ok_or_else(|| DeployError::Artifact {
+                contract: name.to_owned(),
+                what: "it was not deployed".to_owned(),
+            })
         };
-        cuts.push(cut);
-    }
-    let (token, app_registry) = (address("Grist")?, address("AppRegistry")?);
-    let (dataset_registry, workerpool_registry) = (address("DatasetRegistry")?, address("WorkerpoolRegistry")?);
-    let settings = Hub::Settings {
-        token,
-        appRegistry: app_registry,
-        datasetRegistry: dataset_registry,
-        workerpoolRegistry: workerpool_registry,
-        simulatedEnclave: options.simulated_enclave,
-        categories: options.categories.iter().map(wire_category).collect(),
-    };
-    let arguments = Hub::constructorCall { owner: options.owner, cuts, settings }.abi_encode();
-    let creation = contracts.iter().find(|contract| contract.name == "Hub").map(|hub| hub.creation.to_vec());
-    let creation = [creation.unwrap_or_default(), arguments].concat();
-    let hub = create_all(outbox, &options.label, vec![("Hub", creation.into())]).await?;
-    let (hub, block) = match hub.first() {
-        Some((_, Outcome { contract: Some(hub), block, .. })) => (*hub, *block),
-        _ => return Err(DeployError::Artifact { contract: "Hub".to_owned(), what: "it has no address".to_owned() }),
-    };
-    let mut addresses: Vec<(&'static str, Address)> =
-        made.iter().filter_map(|(name, outcome)| Some((*name, outcome.contract?))).collect();
-    addresses.push(("Hub", hub));
-    verify_code(ledger, &contracts, &addresses).await?;
-    verify_routes(ledger, hub, &facets, &addresses).await?;
-    Ok(Deployment { hub, token, app_registry, dataset_registry, workerpool_registry, block })
+        let mut cuts = Vec::new();
+        for facet in &facets {
+            let cut = IDiamond::FacetCut {
+                facetAddress: address(&facet.contract_name)?,
+                action: 0,
+                functionSelectors: facet.selectors.clone(),
+            };
+            cuts.push(cut);
+        }
+        let (token, app_registry) = (address("Grist")?, address("AppRegistry")?);
+        let (dataset_registry, workerpool_registry) = (address("DatasetRegistry")?, address("WorkerpoolRegistry")?);
+        let settings = Hub::Settings {
+            token,
+            appRegistry: app_registry,
+            datasetRegistry: dataset_registry,
+            workerpoolRegistry: workerpool_registry,
+            simulatedEnclave: options.simulated_enclave,
+            categories: options.categories.iter().map(wire_category).collect(),
+        };
+        let arguments = Hub::constructorCall { owner: options.owner, cuts, settings }.abi_encode();
+        let creation = contracts.iter().find(|contract| contract.name == "Hub").map(|hub| hub.creation.to_vec());
+        let creation = [creation.unwrap_or_default(), arguments].concat();
+        let hub = create_all(outbox, &options.label, vec![("Hub", creation.into())]).await?;
+        let (hub, block) = match hub.first() {
+            Some((_, Outcome { contract: Some(hub), block, .. })) => (*hub, *block),
+            _ => {
+                return Err(DeployError::Artifact { contract: "Hub".to_owned(), what: "it has no address".to_owned() });
+            }
+        };
+        let mut addresses: Vec<(&'static str, Address)> =
+            made.iter().filter_map(|(name, outcome)| Some((*name, outcome.contract?))).collect();
+        addresses.push(("Hub", hub));
+        verify_code(ledger, &contracts, &addresses).await?;
+        verify_routes(ledger, hub, &facets, &addresses).await?;
+        Ok(Deployment { hub, token, app_registry, dataset_registry, workerpool_registry, block })
+    })
 }
 
 fn wire_category(category: &Category) -> IexecLibCore_v5::Category {

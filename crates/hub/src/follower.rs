@@ -1,5 +1,6 @@
 //! Follow the hub's events, in order, from a stored position.
 
+use futures_util::future::BoxFuture;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -247,55 +248,59 @@ impl Follower {
     ///
     /// # Errors
     /// [`FollowError::WentBack`], or the ledger was unreachable for [`FollowerConfig::patience_ms`]; then ask again.
-    pub async fn next(&mut self) -> Result<Batch, FollowError> {
-        let mut pause_ms = PAUSE_MS;
-        let mut unreachable_since = None;
-        loop {
-            let wait_ms = match self.poll().await {
-                Ok(Some(batch)) => return Ok(batch),
-                Ok(None) => {
-                    (pause_ms, unreachable_since) = (PAUSE_MS, None);
-                    self.config.poll_ms.max(1)
-                }
-                Err(error) if error.is_transient() => {
-                    let since = *unreachable_since.get_or_insert_with(Instant::now);
-                    if since.elapsed() >= Duration::from_millis(self.config.patience_ms) {
-                        return Err(error);
+    pub fn next(&mut self) -> BoxFuture<'_, Result<Batch, FollowError>> {
+        Box::pin(async move {
+            let mut pause_ms = PAUSE_MS;
+            let mut unreachable_since = None;
+            loop {
+                let wait_ms = match self.poll().await {
+                    Ok(Some(batch)) => return Ok(batch),
+                    Ok(None) => {
+                        (pause_ms, unreachable_since) = (PAUSE_MS, None);
+                        self.config.poll_ms.max(1)
                     }
-                    tracing::debug!(%error, "asking for blocks again");
-                    pause_ms = (pause_ms * 2).min(PAUSE_MS_MAX);
-                    pause_ms
-                }
-                Err(error) => return Err(error),
-            };
-            tokio::time::sleep(Duration::from_millis(wait_ms)).await;
-        }
+                    Err(error) if error.is_transient() => {
+                        let since = *unreachable_since.get_or_insert_with(Instant::now);
+                        if since.elapsed() >= Duration::from_millis(self.config.patience_ms) {
+                            return Err(error);
+                        }
+                        tracing::debug!(%error, "asking for blocks again");
+                        pause_ms = (pause_ms * 2).min(PAUSE_MS_MAX);
+                        pause_ms
+                    }
+                    Err(error) => return Err(error),
+                };
+                tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+            }
+        })
     }
 
     /// The next range of blocks if the ledger has one now.
     ///
     /// # Errors
     /// As [`Follower::next`], without patience.
-    pub async fn poll(&mut self) -> Result<Option<Batch>, FollowError> {
-        let head = self.ledger.head().await?;
-        let next = self.position.next_block;
-        if next > 0 && head < next - 1 {
-            return Err(FollowError::WentBack { block: next - 1, head });
-        }
-        let Some(last) = head.checked_sub(self.config.confirmations).filter(|&last| last >= next) else {
-            return Ok(None);
-        };
-        loop {
-            let to = last.min(next.saturating_add(self.chunk_blocks - 1));
-            match self.read(next, to, head).await {
-                Ok(mut batch) => {
-                    batch.caught_up = to == last;
-                    return Ok(Some(batch));
-                }
-                Err(error) if self.chunk_blocks > 1 && is_range_refused(&error) => self.chunk_blocks /= 2,
-                Err(error) => return Err(error),
+    pub fn poll(&mut self) -> BoxFuture<'_, Result<Option<Batch>, FollowError>> {
+        Box::pin(async move {
+            let head = self.ledger.head().await?;
+            let next = self.position.next_block;
+            if next > 0 && head < next - 1 {
+                return Err(FollowError::WentBack { block: next - 1, head });
             }
-        }
+            let Some(last) = head.checked_sub(self.config.confirmations).filter(|&last| last >= next) else {
+                return Ok(None);
+            };
+            loop {
+                let to = last.min(next.saturating_add(self.chunk_blocks - 1));
+                match self.read(next, to, head).await {
+                    Ok(mut batch) => {
+                        batch.caught_up = to == last;
+                        return Ok(Some(batch));
+                    }
+                    Err(error) if self.chunk_blocks > 1 && is_range_refused(&error) => self.chunk_blocks /= 2,
+                    Err(error) => return Err(error),
+                }
+            }
+        })
     }
 
     /// Remembers that the events of `batch` are dealt with.

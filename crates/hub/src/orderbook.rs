@@ -3,6 +3,7 @@
 //! Anybody may broadcast anything. An order is shown only if its asset is registered, its owner signed it, and some of its
 //! volume is left, each as the hub itself says now. Per asset only the newest [`ORDERS_PER_ASSET_MAX`] are remembered.
 
+use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 
 use alloy_primitives::{Address, B256, U256};
@@ -66,27 +67,29 @@ impl OrderBook {
     ///
     /// # Errors
     /// When the ledger cannot be asked; what was read so far is kept.
-    pub async fn refresh(&mut self) -> Result<(), HubError> {
-        let head = self.client.ledger().head().await?;
-        while self.next_block <= head {
-            let to = head.min(self.next_block + CHUNK_BLOCKS - 1);
-            let query = LogQuery {
-                from: self.next_block,
-                to,
-                addresses: vec![self.client.hub],
-                events: vec![
-                    IHub::BroadcastAppOrder::SIGNATURE_HASH,
-                    IHub::BroadcastDatasetOrder::SIGNATURE_HASH,
-                    IHub::BroadcastWorkerpoolOrder::SIGNATURE_HASH,
-                    IHub::BroadcastRequestOrder::SIGNATURE_HASH,
-                ],
-            };
-            for log in self.client.ledger().logs(query).await? {
-                self.take(log.block, decode(&log)?);
+    pub fn refresh(&mut self) -> BoxFuture<'_, Result<(), HubError>> {
+        Box::pin(async move {
+            let head = self.client.ledger().head().await?;
+            while self.next_block <= head {
+                let to = head.min(self.next_block + CHUNK_BLOCKS - 1);
+                let query = LogQuery {
+                    from: self.next_block,
+                    to,
+                    addresses: vec![self.client.hub],
+                    events: vec![
+                        IHub::BroadcastAppOrder::SIGNATURE_HASH,
+                        IHub::BroadcastDatasetOrder::SIGNATURE_HASH,
+                        IHub::BroadcastWorkerpoolOrder::SIGNATURE_HASH,
+                        IHub::BroadcastRequestOrder::SIGNATURE_HASH,
+                    ],
+                };
+                for log in self.client.ledger().logs(query).await? {
+                    self.take(log.block, decode(&log)?);
+                }
+                self.next_block = to + 1;
             }
-            self.next_block = to + 1;
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn take(&mut self, block: u64, event: Event) {
@@ -104,72 +107,88 @@ impl OrderBook {
     ///
     /// # Errors
     /// [`HubError`].
-    pub async fn open_workerpool_orders(
+    pub fn open_workerpool_orders(
         &self,
         category: u64,
         min_trust: Trust,
-    ) -> Result<Vec<OpenOrder<WorkerpoolOrder>>, HubError> {
-        let fits = |order: &WorkerpoolOrder| {
-            order.category == U256::from(category) && order.trust >= U256::from(min_trust.value())
-        };
-        let mut open = self.workerpools.open(&self.client, fits).await?;
-        open.sort_by_key(|open| (open.signed.order.workerpoolprice, open.block, open.hash));
-        Ok(open)
+    ) -> BoxFuture<'_, Result<Vec<OpenOrder<WorkerpoolOrder>>, HubError>> {
+        Box::pin(async move {
+            let fits = |order: &WorkerpoolOrder| {
+                order.category == U256::from(category) && order.trust >= U256::from(min_trust.value())
+            };
+            let mut open = self.workerpools.open(&self.client, fits).await?;
+            open.sort_by_key(|open| (open.signed.order.workerpoolprice, open.block, open.hash));
+            Ok(open)
+        })
     }
 
     /// All orders of one pool.
     ///
     /// # Errors
     /// [`HubError`].
-    pub async fn workerpool_orders_of(&self, pool: Address) -> Result<Vec<OpenOrder<WorkerpoolOrder>>, HubError> {
-        self.workerpools.open(&self.client, |order| order.workerpool == pool).await
+    pub fn workerpool_orders_of(
+        &self,
+        pool: Address,
+    ) -> BoxFuture<'_, Result<Vec<OpenOrder<WorkerpoolOrder>>, HubError>> {
+        Box::pin(async move { self.workerpools.open(&self.client, |order| order.workerpool == pool).await })
     }
 
     /// The cheapest order of an app that anybody may use; else the cheapest one with restrictions.
     ///
     /// # Errors
     /// [`HubError`].
-    pub async fn app_order_of(&self, app: Address) -> Result<Option<OpenOrder<AppOrder>>, HubError> {
-        let open = self.apps.open(&self.client, |order| order.app == app).await?;
-        let restricted = |order: &AppOrder| {
-            [order.datasetrestrict, order.workerpoolrestrict, order.requesterrestrict] != [Address::ZERO; 3]
-        };
-        Ok(open
-            .into_iter()
-            .min_by_key(|open| (restricted(&open.signed.order), open.signed.order.appprice, open.block, open.hash)))
+    pub fn app_order_of(&self, app: Address) -> BoxFuture<'_, Result<Option<OpenOrder<AppOrder>>, HubError>> {
+        Box::pin(async move {
+            let open = self.apps.open(&self.client, |order| order.app == app).await?;
+            let restricted = |order: &AppOrder| {
+                [order.datasetrestrict, order.workerpoolrestrict, order.requesterrestrict] != [Address::ZERO; 3]
+            };
+            Ok(open
+                .into_iter()
+                .min_by_key(|open| (restricted(&open.signed.order), open.signed.order.appprice, open.block, open.hash)))
+        })
     }
 
     /// The cheapest order of a dataset that anybody may use; else the cheapest one with restrictions.
     ///
     /// # Errors
     /// [`HubError`].
-    pub async fn dataset_order_of(&self, dataset: Address) -> Result<Option<OpenOrder<DatasetOrder>>, HubError> {
-        let open = self.datasets.open(&self.client, |order| order.dataset == dataset).await?;
-        let restricted = |order: &DatasetOrder| {
-            [order.apprestrict, order.workerpoolrestrict, order.requesterrestrict] != [Address::ZERO; 3]
-        };
-        Ok(open
-            .into_iter()
-            .min_by_key(|open| (restricted(&open.signed.order), open.signed.order.datasetprice, open.block, open.hash)))
+    pub fn dataset_order_of(
+        &self,
+        dataset: Address,
+    ) -> BoxFuture<'_, Result<Option<OpenOrder<DatasetOrder>>, HubError>> {
+        Box::pin(async move {
+            let open = self.datasets.open(&self.client, |order| order.dataset == dataset).await?;
+            let restricted = |order: &DatasetOrder| {
+                [order.apprestrict, order.workerpoolrestrict, order.requesterrestrict] != [Address::ZERO; 3]
+            };
+            Ok(open.into_iter().min_by_key(|open| {
+                (restricted(&open.signed.order), open.signed.order.datasetprice, open.block, open.hash)
+            }))
+        })
     }
 
     /// All broadcast requests, the oldest first.
     ///
     /// # Errors
     /// [`HubError`].
-    pub async fn request_orders(&self) -> Result<Vec<OpenOrder<RequestOrder>>, HubError> {
-        let mut open = self.requests.open(&self.client, |_| true).await?;
-        open.sort_by_key(|open| (open.block, open.hash));
-        Ok(open)
+    pub fn request_orders(&self) -> BoxFuture<'_, Result<Vec<OpenOrder<RequestOrder>>, HubError>> {
+        Box::pin(async move {
+            let mut open = self.requests.open(&self.client, |_| true).await?;
+            open.sort_by_key(|open| (open.block, open.hash));
+            Ok(open)
+        })
     }
 
     /// A broadcast request by its hash, if it can still be matched.
     ///
     /// # Errors
     /// [`HubError`].
-    pub async fn request_order(&self, hash: OrderHash) -> Result<Option<OpenOrder<RequestOrder>>, HubError> {
-        let open = self.requests.check(&self.client, self.requests.orders.get_key_value(&hash)).await?;
-        Ok(open.into_iter().next())
+    pub fn request_order(&self, hash: OrderHash) -> BoxFuture<'_, Result<Option<OpenOrder<RequestOrder>>, HubError>> {
+        Box::pin(async move {
+            let open = self.requests.check(&self.client, self.requests.orders.get_key_value(&hash)).await?;
+            Ok(open.into_iter().next())
+        })
     }
 }
 

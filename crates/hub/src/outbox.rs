@@ -7,6 +7,7 @@
 //! What is written for many intents that come together is written at once (one sync of the disk for all), they are sent in
 //! one batch, and one poller waits for all of them.
 
+use futures_util::future::BoxFuture;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -342,8 +343,8 @@ impl Outbox {
     /// # Errors
     /// Before it is stored: [`OutboxError::WouldRevert`], [`OutboxError::Ledger`], [`OutboxError::BadKey`]. Later only when
     /// the outbox stops; a refusal by the contract is an [`Outcome`].
-    pub async fn submit(&self, intent: Intent) -> Result<Outcome, OutboxError> {
-        self.submit_as(intent, false).await
+    pub fn submit(&self, intent: Intent) -> BoxFuture<'_, Result<Outcome, OutboxError>> {
+        Box::pin(async move { self.submit_as(intent, false).await })
     }
 
     /// As [`Outbox::submit`], and only an effect is good. A key whose earlier submission is over and had no effect (it was
@@ -351,8 +352,8 @@ impl Outbox {
     ///
     /// # Errors
     /// As [`Outbox::submit`] and [`Outcome::require_success`].
-    pub async fn execute(&self, intent: Intent) -> Result<Outcome, OutboxError> {
-        self.submit_as(intent, true).await?.require_success()
+    pub fn execute(&self, intent: Intent) -> BoxFuture<'_, Result<Outcome, OutboxError>> {
+        Box::pin(async move { self.submit_as(intent, true).await?.require_success() })
     }
 
     async fn submit_as(&self, intent: Intent, again: bool) -> Result<Outcome, OutboxError> {
@@ -365,20 +366,24 @@ impl Outbox {
     ///
     /// # Errors
     /// As [`Outbox::submit`] before it is stored.
-    pub async fn submit_nowait(&self, intent: Intent) -> Result<(), OutboxError> {
-        let (stored, answer) = oneshot::channel();
-        self.enqueue(intent, Submission::stored(stored)).await?;
-        self.answer(answer).await
+    pub fn submit_nowait(&self, intent: Intent) -> BoxFuture<'_, Result<(), OutboxError>> {
+        Box::pin(async move {
+            let (stored, answer) = oneshot::channel();
+            self.enqueue(intent, Submission::stored(stored)).await?;
+            self.answer(answer).await
+        })
     }
 
     /// Waits for the outcome of an intent that was stored, by this process or an earlier one.
     ///
     /// # Errors
     /// [`OutboxError::UnknownKey`], or the outbox stopped.
-    pub async fn wait(&self, key: &str) -> Result<Outcome, OutboxError> {
-        let (reply, answer) = oneshot::channel();
-        self.control(Control::Wait { key: key.to_owned(), reply }).await?;
-        self.answer(answer).await
+    pub fn wait<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Outcome, OutboxError>> {
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            self.control(Control::Wait { key: key.to_owned(), reply }).await?;
+            self.answer(answer).await
+        })
     }
 
     /// Tries to give up an intent that is not in a block: its nonce is filled with a transfer of nothing. It may be too late:
@@ -386,36 +391,42 @@ impl Outbox {
     ///
     /// # Errors
     /// [`OutboxError::UnknownKey`] when nothing of this key is under way.
-    pub async fn abandon(&self, key: &str, reason: &str) -> Result<(), OutboxError> {
-        let (reply, answer) = oneshot::channel();
-        self.control(Control::Abandon { key: key.to_owned(), reason: reason.to_owned(), reply }).await?;
-        self.answer(answer).await
+    pub fn abandon<'a>(&'a self, key: &'a str, reason: &'a str) -> BoxFuture<'a, Result<(), OutboxError>> {
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            self.control(Control::Abandon { key: key.to_owned(), reason: reason.to_owned(), reply }).await?;
+            self.answer(answer).await
+        })
     }
 
     /// How many intents are under way.
     ///
     /// # Errors
     /// When the outbox stopped.
-    pub async fn in_flight(&self) -> Result<usize, OutboxError> {
-        let (reply, answer) = oneshot::channel();
-        self.control(Control::Count { reply }).await?;
-        answer.await.map_err(|_| self.fate())
+    pub fn in_flight(&self) -> BoxFuture<'_, Result<usize, OutboxError>> {
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            self.control(Control::Count { reply }).await?;
+            answer.await.map_err(|_| self.fate())
+        })
     }
 
     /// Stops; what is under way stays stored. Returns when the folder is free for the next one, soon even if the ledger does
     /// not answer.
-    pub async fn shutdown(&self) {
-        let task = self.inner.task.lock().ok().and_then(|mut task| task.take());
-        let Some(mut task) = task else { return };
-        let stop = async {
-            let _ = self.inner.control.send(Control::Stop).await;
-            let _ = (&mut task).await;
-        };
-        if tokio::time::timeout(STOP_GRACE, stop).await.is_err() {
-            // It waits for the ledger. Nothing is lost: what it does is stored before it has an effect.
-            task.abort();
-            let _ = task.await;
-        }
+    pub fn shutdown(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let task = self.inner.task.lock().ok().and_then(|mut task| task.take());
+            let Some(mut task) = task else { return };
+            let stop = async {
+                let _ = self.inner.control.send(Control::Stop).await;
+                let _ = (&mut task).await;
+            };
+            if tokio::time::timeout(STOP_GRACE, stop).await.is_err() {
+                // It waits for the ledger. Nothing is lost: what it does is stored before it has an effect.
+                task.abort();
+                let _ = task.await;
+            }
+        })
     }
 
     async fn enqueue(&self, intent: Intent, reply: impl FnOnce(Intent) -> Submission) -> Result<(), OutboxError> {

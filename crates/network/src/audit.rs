@@ -1,6 +1,7 @@
 //! Hold a network against what must always hold: replay the ledger from its first block, compare every view, and fetch
 //! every accepted result.
 
+use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 
 use alloy_primitives::{B256, U256};
@@ -27,9 +28,11 @@ impl Audit {
     ///
     /// # Errors
     /// [`AuditError`].
-    pub async fn read(hub: &HubClient) -> Result<Self, AuditError> {
-        let volumes = broadcast_volumes(hub).await?;
-        Ok(Self { ledger: audit::audit(hub, 0, volumes).await? })
+    pub fn read(hub: &HubClient) -> BoxFuture<'_, Result<Self, AuditError>> {
+        Box::pin(async move {
+            let volumes = broadcast_volumes(hub).await?;
+            Ok(Self { ledger: audit::audit(hub, 0, volumes).await? })
+        })
     }
 
     /// The history.
@@ -46,9 +49,11 @@ impl Audit {
     ///
     /// # Errors
     /// The first invariant that does not hold.
-    pub async fn check(&self, store: &Client, ended: bool) -> Result<(), AuditError> {
-        let shown = self.shown(store).await;
-        self.ledger.check(&[shown], ended)
+    pub fn check<'a>(&'a self, store: &'a Client, ended: bool) -> BoxFuture<'a, Result<(), AuditError>> {
+        Box::pin(async move {
+            let shown = self.shown(store).await;
+            self.ledger.check(&[shown], ended)
+        })
     }
 
     /// What the store delivers for each completed task, by the ledger's own hint.

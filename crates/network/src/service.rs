@@ -1,5 +1,6 @@
 //! Start everything of a network, and stop it.
 
+use futures_util::future::BoxFuture;
 use std::fmt;
 use std::fs;
 use std::net::SocketAddr;
@@ -81,65 +82,67 @@ impl Network {
     ///
     /// # Errors
     /// [`NetworkError`]; nothing of it runs then.
-    pub async fn start(config: NetworkConfig) -> Result<Self, NetworkError> {
-        let dir = DataDir::open(&config.data_dir, DATA_KIND, DATA_VERSION)?;
-        let before = read_book(&dir);
-        let keys = Keys::open(&dir)?;
-        let rpc = sticky(config.rpc, before.as_ref().and_then(|book| port_of(&book.rpc)));
-        let ledger = ledger::start(&dir, rpc, &keys.treasury).await?;
-        let (hub, treasury) = (ledger.hub.clone(), ledger.treasury.clone());
-        let store = Store::open(dir.subdir("store")?, StoreLimits::default())?;
-        let address = sticky(config.store, before.as_ref().and_then(|book| port_of(&book.store)));
-        let (store_url, store_service) = serve_store(address, store.clone()).await?;
-        treasury::approve(&hub, &treasury).await?;
-        let provider_outbox = open_outbox(&dir, "provider", &keys.provider, &hub).await?;
-        fund_own(&config, &hub, &treasury, &keys).await?;
-        publish_apps(&store, &hub, &provider_outbox, &keys.provider).await?;
-        let (newcomers, newcomer_queue) = mpsc::channel(NEWCOMERS_MAX);
-        let funding = tokio::spawn(treasury::fund_newcomers(hub.clone(), treasury.clone(), newcomer_queue));
-        let pool_listen = sticky(config.pool, before.as_ref().and_then(|book| port_of(book.pools.first()?)));
-        let pool = gristmill_pool::start(PoolConfig {
-            data_dir: dir.subdir("pool")?,
-            wallet: keys.pool.clone(),
-            rpc_url: ledger.node.rpc_url(),
-            hub: ledger.deployment.hub,
-            listen: pool_listen,
-            advertised_host: None,
-            store_url: store_url.clone(),
-            description: "local pool".to_owned(),
-            prices: config.prices.clone(),
-            stake_target: treasury::POOL_STAKE,
-            policy: config.policy.clone(),
-            newcomers: Some(newcomers),
+    pub fn start(config: NetworkConfig) -> BoxFuture<'static, Result<Self, NetworkError>> {
+        Box::pin(async move {
+            let dir = DataDir::open(&config.data_dir, DATA_KIND, DATA_VERSION)?;
+            let before = read_book(&dir);
+            let keys = Keys::open(&dir)?;
+            let rpc = sticky(config.rpc, before.as_ref().and_then(|book| port_of(&book.rpc)));
+            let ledger = ledger::start(&dir, rpc, &keys.treasury).await?;
+            let (hub, treasury) = (ledger.hub.clone(), ledger.treasury.clone());
+            let store = Store::open(dir.subdir("store")?, StoreLimits::default())?;
+            let address = sticky(config.store, before.as_ref().and_then(|book| port_of(&book.store)));
+            let (store_url, store_service) = serve_store(address, store.clone()).await?;
+            treasury::approve(&hub, &treasury).await?;
+            let provider_outbox = open_outbox(&dir, "provider", &keys.provider, &hub).await?;
+            fund_own(&config, &hub, &treasury, &keys).await?;
+            publish_apps(&store, &hub, &provider_outbox, &keys.provider).await?;
+            let (newcomers, newcomer_queue) = mpsc::channel(NEWCOMERS_MAX);
+            let funding = tokio::spawn(treasury::fund_newcomers(hub.clone(), treasury.clone(), newcomer_queue));
+            let pool_listen = sticky(config.pool, before.as_ref().and_then(|book| port_of(book.pools.first()?)));
+            let pool = gristmill_pool::start(PoolConfig {
+                data_dir: dir.subdir("pool")?,
+                wallet: keys.pool.clone(),
+                rpc_url: ledger.node.rpc_url(),
+                hub: ledger.deployment.hub,
+                listen: pool_listen,
+                advertised_host: None,
+                store_url: store_url.clone(),
+                description: "local pool".to_owned(),
+                prices: config.prices.clone(),
+                stake_target: treasury::POOL_STAKE,
+                policy: config.policy.clone(),
+                newcomers: Some(newcomers),
+            })
+            .await?;
+            let book = AddressBook {
+                rpc: ledger.node.rpc_url(),
+                chain_id: hub.chain_id(),
+                hub: ledger.deployment.hub,
+                pools: vec![pool.url().to_string()],
+                store: store_url,
+                wallet: Some(keys.requester_path.display().to_string()),
+            };
+            let served = AddressBook { wallet: None, ..book.clone() };
+            ledger.node.set_network_info(serde_json::to_value(served).unwrap_or_default());
+            write_book(&dir, &book)?;
+            let mut network = Self {
+                book,
+                dir,
+                node: ledger.node,
+                hub,
+                store,
+                store_service,
+                pool,
+                workers: Vec::new(),
+                outboxes: vec![treasury, provider_outbox],
+                funding,
+            };
+            for (index, plan) in config.workers.iter().enumerate() {
+                network.start_worker(index, *plan, &config)?;
+            }
+            Ok(network)
         })
-        .await?;
-        let book = AddressBook {
-            rpc: ledger.node.rpc_url(),
-            chain_id: hub.chain_id(),
-            hub: ledger.deployment.hub,
-            pools: vec![pool.url().to_string()],
-            store: store_url,
-            wallet: Some(keys.requester_path.display().to_string()),
-        };
-        let served = AddressBook { wallet: None, ..book.clone() };
-        ledger.node.set_network_info(serde_json::to_value(served).unwrap_or_default());
-        write_book(&dir, &book)?;
-        let mut network = Self {
-            book,
-            dir,
-            node: ledger.node,
-            hub,
-            store,
-            store_service,
-            pool,
-            workers: Vec::new(),
-            outboxes: vec![treasury, provider_outbox],
-            funding,
-        };
-        for (index, plan) in config.workers.iter().enumerate() {
-            network.start_worker(index, *plan, &config)?;
-        }
-        Ok(network)
     }
 
     fn start_worker(&mut self, index: usize, plan: WorkerPlan, config: &NetworkConfig) -> Result<(), NetworkError> {
@@ -203,42 +206,46 @@ impl Network {
     }
 
     /// Waits until a part of the network that it cannot do without ends by itself, and says which. Cancel safe.
-    pub async fn failed(&self) -> NetworkError {
-        let pool_ended = async {
-            while !self.pool.is_finished() {
-                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    pub fn failed(&self) -> BoxFuture<'_, NetworkError> {
+        Box::pin(async move {
+            let pool_ended = async {
+                while !self.pool.is_finished() {
+                    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                }
+            };
+            tokio::select! {
+                cause = self.node.failed() => NetworkError::Ended(format!("the ledger makes no more blocks: {cause}")),
+                () = pool_ended => NetworkError::Ended("the pool has stopped; see its messages above".to_owned()),
             }
-        };
-        tokio::select! {
-            cause = self.node.failed() => NetworkError::Ended(format!("the ledger makes no more blocks: {cause}")),
-            () = pool_ended => NetworkError::Ended("the pool has stopped; see its messages above".to_owned()),
-        }
+        })
     }
 
     /// Stops everything in order: workers, pool, store, ledger. Nothing is left running.
     ///
     /// # Errors
     /// The first part that had ended with an error.
-    pub async fn shutdown(self) -> Result<(), NetworkError> {
-        let mut result = Ok(());
-        for (worker, _) in self.workers {
-            // A cheater that was thrown out has ended before, which is its own affair.
-            if let Err(error) = worker.shutdown().await {
-                tracing::debug!(%error, "a worker had ended");
+    pub fn shutdown(self) -> BoxFuture<'static, Result<(), NetworkError>> {
+        Box::pin(async move {
+            let mut result = Ok(());
+            for (worker, _) in self.workers {
+                // A cheater that was thrown out has ended before, which is its own affair.
+                if let Err(error) = worker.shutdown().await {
+                    tracing::debug!(%error, "a worker had ended");
+                }
             }
-        }
-        if let Err(error) = self.pool.shutdown().await {
-            result = Err(error.into());
-        }
-        self.funding.abort();
-        for outbox in &self.outboxes {
-            outbox.shutdown().await;
-        }
-        let (stop, serving) = self.store_service;
-        let _ = stop.send(());
-        let _ = serving.await;
-        self.node.shutdown().await;
-        result
+            if let Err(error) = self.pool.shutdown().await {
+                result = Err(error.into());
+            }
+            self.funding.abort();
+            for outbox in &self.outboxes {
+                outbox.shutdown().await;
+            }
+            let (stop, serving) = self.store_service;
+            let _ = stop.send(());
+            let _ = serving.await;
+            self.node.shutdown().await;
+            result
+        })
     }
 }
 

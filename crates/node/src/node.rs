@@ -1,5 +1,6 @@
 //! Starts a node and stops it.
 
+use futures_util::future::BoxFuture;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -89,9 +90,11 @@ impl Node {
     ///
     /// # Errors
     /// [`StartError`]; nothing is left running then.
-    pub async fn start(config: NodeConfig) -> Result<NodeHandle, StartError> {
-        let sequencer = LocalSequencer::new(config.heartbeat);
-        Self::start_with(config, sequencer).await
+    pub fn start(config: NodeConfig) -> BoxFuture<'static, Result<NodeHandle, StartError>> {
+        Box::pin(async move {
+            let sequencer = LocalSequencer::new(config.heartbeat);
+            Self::start_with(config, sequencer).await
+        })
     }
 
     /// Starts a node whose blocks `sequencer` orders.
@@ -161,27 +164,31 @@ impl NodeHandle {
     }
 
     /// Waits until blocks can no longer be made (a full or broken disk), and says why. Never returns while all is well.
-    pub async fn failed(&self) -> Arc<BlockError> {
-        let mut failed = self.failed.clone();
-        let failure = match failed.wait_for(Option::is_some).await {
-            Ok(failure) => failure.clone(),
-            Err(_) => None,
-        };
-        match failure {
-            Some(cause) => cause,
-            // The producer ended because the node shuts down: that is no failure.
-            None => std::future::pending().await,
-        }
+    pub fn failed(&self) -> BoxFuture<'_, Arc<BlockError>> {
+        Box::pin(async move {
+            let mut failed = self.failed.clone();
+            let failure = match failed.wait_for(Option::is_some).await {
+                Ok(failure) => failure.clone(),
+                Err(_) => None,
+            };
+            match failure {
+                Some(cause) => cause,
+                // The producer ended because the node shuts down: that is no failure.
+                None => std::future::pending().await,
+            }
+        })
     }
 
     /// Stops serving, finishes the block in progress, and returns when nothing of the node runs any more and the database
     /// is let go.
-    pub async fn shutdown(self) {
-        let Self { chain, server, producing, stop, .. } = self;
-        drop(chain);
-        stop.send_replace(true);
-        // A panic there was logged already, and the block in progress is whole or absent.
-        let _ = producing.await;
-        server.stop().await;
+    pub fn shutdown(self) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let Self { chain, server, producing, stop, .. } = self;
+            drop(chain);
+            stop.send_replace(true);
+            // A panic there was logged already, and the block in progress is whole or absent.
+            let _ = producing.await;
+            server.stop().await;
+        })
     }
 }

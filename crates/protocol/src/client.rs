@@ -1,5 +1,6 @@
 //! Dial a pool.
 
+use futures_util::future::BoxFuture;
 use std::{
     io,
     sync::{Arc, Mutex, PoisonError},
@@ -91,28 +92,30 @@ pub enum ConnectError {
 ///
 /// # Errors
 /// [`ConnectError`]. Cancel safe.
-pub async fn connect(url: &PoolUrl, timeouts: &Timeouts) -> Result<Channel, ConnectError> {
-    // The first connection is made here, where its error keeps its type, and handed to the channel as it is built.
-    let first = Arc::new(Mutex::new(Some(dial(url, timeouts).await?)));
-    let (target, limits) = (url.clone(), *timeouts);
-    let connector = tower::service_fn(move |_: Uri| {
-        let ready = first.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let (target, limits) = (target.clone(), limits);
-        async move {
-            match ready {
-                Some(stream) => Ok(TokioIo::new(stream)),
-                None => dial(&target, &limits).await.map(TokioIo::new),
+pub fn connect<'a>(url: &'a PoolUrl, timeouts: &'a Timeouts) -> BoxFuture<'a, Result<Channel, ConnectError>> {
+    Box::pin(async move {
+        // The first connection is made here, where its error keeps its type, and handed to the channel as it is built.
+        let first = Arc::new(Mutex::new(Some(dial(url, timeouts).await?)));
+        let (target, limits) = (url.clone(), *timeouts);
+        let connector = tower::service_fn(move |_: Uri| {
+            let ready = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let (target, limits) = (target.clone(), limits);
+            async move {
+                match ready {
+                    Some(stream) => Ok(TokioIo::new(stream)),
+                    None => dial(&target, &limits).await.map(TokioIo::new),
+                }
             }
-        }
-    });
-    // The scheme is http because the connector, not tonic, encrypts.
-    Endpoint::from_static("http://gristmill-pool")
-        .http2_keep_alive_interval(timeouts.keepalive_interval)
-        .keep_alive_timeout(timeouts.keepalive_timeout)
-        .keep_alive_while_idle(true)
-        .connect_with_connector(connector)
-        .await
-        .map_err(|source| ConnectError::Http { url: url.clone(), source })
+        });
+        // The scheme is http because the connector, not tonic, encrypts.
+        Endpoint::from_static("http://gristmill-pool")
+            .http2_keep_alive_interval(timeouts.keepalive_interval)
+            .keep_alive_timeout(timeouts.keepalive_timeout)
+            .keep_alive_while_idle(true)
+            .connect_with_connector(connector)
+            .await
+            .map_err(|source| ConnectError::Http { url: url.clone(), source })
+    })
 }
 
 /// The calls of a pool over `channel`, with this protocol's message bounds.

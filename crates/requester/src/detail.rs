@@ -1,6 +1,7 @@
 //! Show a task, a deal or an app's words in full.
 
 use alloy_primitives::B256;
+use futures_util::future::BoxFuture;
 use gristmill_hub::Deal;
 use gristmill_result::Digest;
 use gristmill_types::{Address, Amount, ContributionStatus, DealId, TaskId, TaskStatus};
@@ -117,29 +118,31 @@ impl Network {
     ///
     /// # Errors
     /// The ledger cannot be asked.
-    pub async fn task_detail(&self, id: TaskId) -> Result<TaskDetail, RequesterError> {
-        let task = self.hub.view_task(id).await?;
-        let votes: Vec<_> = task.contributors.iter().map(|worker| (id, *worker)).collect();
-        let votes = self.hub.view_contributions(&votes).await?;
-        let scores = self.hub.view_scores(&task.contributors).await?;
-        let contributions =
-            task.contributors.iter().zip(votes).zip(scores).map(|((worker, vote), score)| ContributionDetail {
-                worker: *worker,
-                status: vote.status,
-                result_hash: vote.result_hash,
-                agrees: !task.consensus.is_zero() && vote.result_hash == task.consensus,
-                score,
-            });
-        Ok(TaskDetail {
-            task: id,
-            deal: task.deal,
-            index: task.index,
-            status: task.status,
-            digest: (!task.digest.is_zero()).then_some(task.digest),
-            location: pack_of(&task).map(|content| self.store.blob_url(content)),
-            contribution_deadline: task.contribution_deadline,
-            final_deadline: task.final_deadline,
-            contributions: contributions.collect(),
+    pub fn task_detail(&self, id: TaskId) -> BoxFuture<'_, Result<TaskDetail, RequesterError>> {
+        Box::pin(async move {
+            let task = self.hub.view_task(id).await?;
+            let votes: Vec<_> = task.contributors.iter().map(|worker| (id, *worker)).collect();
+            let votes = self.hub.view_contributions(&votes).await?;
+            let scores = self.hub.view_scores(&task.contributors).await?;
+            let contributions =
+                task.contributors.iter().zip(votes).zip(scores).map(|((worker, vote), score)| ContributionDetail {
+                    worker: *worker,
+                    status: vote.status,
+                    result_hash: vote.result_hash,
+                    agrees: !task.consensus.is_zero() && vote.result_hash == task.consensus,
+                    score,
+                });
+            Ok(TaskDetail {
+                task: id,
+                deal: task.deal,
+                index: task.index,
+                status: task.status,
+                digest: (!task.digest.is_zero()).then_some(task.digest),
+                location: pack_of(&task).map(|content| self.store.blob_url(content)),
+                contribution_deadline: task.contribution_deadline,
+                final_deadline: task.final_deadline,
+                contributions: contributions.collect(),
+            })
         })
     }
 
@@ -147,33 +150,35 @@ impl Network {
     ///
     /// # Errors
     /// [`RequesterError::NotFound`]; the ledger cannot be asked.
-    pub async fn deal_detail(&self, id: DealId) -> Result<DealDetail, RequesterError> {
-        let deal = self.hub.view_deal(id).await?;
-        let deal = deal.ok_or_else(|| RequesterError::NotFound { what: "deal", id: id.to_string() })?;
-        let ids: Vec<TaskId> = deal.tasks().collect();
-        let tasks = self.hub.view_tasks(&ids).await?;
-        let tasks =
-            deal.indices().zip(tasks).map(|(index, task)| DealTask { task: task.id, index, status: task.status });
-        let tasks = tasks.collect();
-        let Deal { app, dataset, workerpool, .. } = &deal;
-        Ok(DealDetail {
-            deal: id,
-            app: app.address,
-            app_price: app.price,
-            dataset: dataset.address,
-            dataset_price: dataset.price,
-            workerpool: workerpool.address,
-            workerpool_price: workerpool.price,
-            requester: deal.requester,
-            sponsor: deal.sponsor,
-            category: deal.category,
-            trust: deal.trust.value(),
-            confidence: deal.trust.to_string(),
-            worker_stake: deal.worker_stake,
-            params: deal.params.clone(),
-            start_time: deal.start_time,
-            first: deal.bot_first,
-            tasks,
+    pub fn deal_detail(&self, id: DealId) -> BoxFuture<'_, Result<DealDetail, RequesterError>> {
+        Box::pin(async move {
+            let deal = self.hub.view_deal(id).await?;
+            let deal = deal.ok_or_else(|| RequesterError::NotFound { what: "deal", id: id.to_string() })?;
+            let ids: Vec<TaskId> = deal.tasks().collect();
+            let tasks = self.hub.view_tasks(&ids).await?;
+            let tasks =
+                deal.indices().zip(tasks).map(|(index, task)| DealTask { task: task.id, index, status: task.status });
+            let tasks = tasks.collect();
+            let Deal { app, dataset, workerpool, .. } = &deal;
+            Ok(DealDetail {
+                deal: id,
+                app: app.address,
+                app_price: app.price,
+                dataset: dataset.address,
+                dataset_price: dataset.price,
+                workerpool: workerpool.address,
+                workerpool_price: workerpool.price,
+                requester: deal.requester,
+                sponsor: deal.sponsor,
+                category: deal.category,
+                trust: deal.trust.value(),
+                confidence: deal.trust.to_string(),
+                worker_stake: deal.worker_stake,
+                params: deal.params.clone(),
+                start_time: deal.start_time,
+                first: deal.bot_first,
+                tasks,
+            })
         })
     }
 
@@ -181,36 +186,38 @@ impl Network {
     ///
     /// # Errors
     /// The ledger cannot be asked; neither pool nor store has it.
-    pub async fn task_logs(&self, id: TaskId) -> Result<Vec<TaskLogs>, RequesterError> {
-        let task = self.hub.view_task(id).await?;
-        let deal = self.hub.view_deal(task.deal).await?;
-        let pool = match deal {
-            Some(deal) => PoolLink::of_workerpool(self, deal.workerpool.address).await,
-            None => None,
-        };
-        if let Some(link) = pool
-            && let Ok(reply) = link.logs(id).await
-            && !reply.logs.is_empty()
-        {
-            let logs = reply.logs.into_iter().map(|log| TaskLogs {
-                task: id,
-                worker: Address::try_from(log.worker.as_slice()).ok(),
-                text: String::from_utf8_lossy(&log.log).into_owned(),
-                truncated: log.truncated,
+    pub fn task_logs(&self, id: TaskId) -> BoxFuture<'_, Result<Vec<TaskLogs>, RequesterError>> {
+        Box::pin(async move {
+            let task = self.hub.view_task(id).await?;
+            let deal = self.hub.view_deal(task.deal).await?;
+            let pool = match deal {
+                Some(deal) => PoolLink::of_workerpool(self, deal.workerpool.address).await,
+                None => None,
+            };
+            if let Some(link) = pool
+                && let Ok(reply) = link.logs(id).await
+                && !reply.logs.is_empty()
+            {
+                let logs = reply.logs.into_iter().map(|log| TaskLogs {
+                    task: id,
+                    worker: Address::try_from(log.worker.as_slice()).ok(),
+                    text: String::from_utf8_lossy(&log.log).into_owned(),
+                    truncated: log.truncated,
+                });
+                return Ok(logs.collect());
+            }
+            let Some(content) = pack_of(&task) else { return Ok(Vec::new()) };
+            let folder = std::env::temp_dir().join(format!("gristmill-log-{:x}", crate::submit::salt()));
+            std::fs::create_dir(&folder).map_err(crate::error::at("make the folder", &folder))?;
+            let pack = folder.join("pack");
+            let fetched = self.store.get_file(content, &pack, pack_bytes_max(task.work_clock_s)).await;
+            let header = fetched.map_err(RequesterError::from).and_then(|_| {
+                unpack(&pack, Digest(task.digest), &folder.join("tree"))
+                    .map_err(|source| RequesterError::Pack { index: task.index, source })
             });
-            return Ok(logs.collect());
-        }
-        let Some(content) = pack_of(&task) else { return Ok(Vec::new()) };
-        let folder = std::env::temp_dir().join(format!("gristmill-log-{:x}", crate::submit::salt()));
-        std::fs::create_dir(&folder).map_err(crate::error::at("make the folder", &folder))?;
-        let pack = folder.join("pack");
-        let fetched = self.store.get_file(content, &pack, pack_bytes_max(task.work_clock_s)).await;
-        let header = fetched.map_err(RequesterError::from).and_then(|_| {
-            unpack(&pack, Digest(task.digest), &folder.join("tree"))
-                .map_err(|source| RequesterError::Pack { index: task.index, source })
-        });
-        let _ = std::fs::remove_dir_all(&folder);
-        let text = String::from_utf8_lossy(&header?.log).into_owned();
-        Ok(vec![TaskLogs { task: id, worker: None, text, truncated: false }])
+            let _ = std::fs::remove_dir_all(&folder);
+            let text = String::from_utf8_lossy(&header?.log).into_owned();
+            Ok(vec![TaskLogs { task: id, worker: None, text, truncated: false }])
+        })
     }
 }

@@ -1,6 +1,7 @@
 //! Answer "why is nothing running?": always a cause and the smallest fix.
 
 use alloy_primitives::U256;
+use futures_util::future::BoxFuture;
 use gristmill_hub::{HubError, OpenOrder, OrderBook};
 use gristmill_protocol::wire::ExplainReply;
 use gristmill_protocol::wire::explain_request::Subject;
@@ -49,29 +50,31 @@ impl Job {
     ///
     /// # Errors
     /// The ledger cannot be asked. A pool that cannot is no error but an explanation.
-    pub async fn explain(&mut self) -> Result<Explanation, RequesterError> {
-        let status = self.refresh().await?;
-        if let Some(explanation) = of_end(&status) {
-            return Ok(explanation);
-        }
-        let running = |part: &Part| {
-            part.placed()
-                .find(|(_, _, task)| !task.status.is_final())
-                .map(|(deal, index, task)| (deal.workerpool.address, index, task.id, task.status, task.final_deadline))
-        };
-        if let Some((pool, index, task, task_status, deadline)) = running(&self.map) {
-            return Ok(self.of_task(pool, task, &format!("task {index}"), task_status, deadline).await);
-        }
-        if self.map.unmatched > 0 {
-            return self.of_unmatched(&self.map).await;
-        }
-        let Some(reduce) = &self.reduce else {
-            return Ok(of_ledger("running", "the job is under way", ""));
-        };
-        if let Some((pool, _, task, task_status, deadline)) = running(reduce) {
-            return Ok(self.of_task(pool, task, "the reduce", task_status, deadline).await);
-        }
-        self.of_waiting_reduce(reduce).await
+    pub fn explain(&mut self) -> BoxFuture<'_, Result<Explanation, RequesterError>> {
+        Box::pin(async move {
+            let status = self.refresh().await?;
+            if let Some(explanation) = of_end(&status) {
+                return Ok(explanation);
+            }
+            let running = |part: &Part| {
+                part.placed().find(|(_, _, task)| !task.status.is_final()).map(|(deal, index, task)| {
+                    (deal.workerpool.address, index, task.id, task.status, task.final_deadline)
+                })
+            };
+            if let Some((pool, index, task, task_status, deadline)) = running(&self.map) {
+                return Ok(self.of_task(pool, task, &format!("task {index}"), task_status, deadline).await);
+            }
+            if self.map.unmatched > 0 {
+                return self.of_unmatched(&self.map).await;
+            }
+            let Some(reduce) = &self.reduce else {
+                return Ok(of_ledger("running", "the job is under way", ""));
+            };
+            if let Some((pool, _, task, task_status, deadline)) = running(reduce) {
+                return Ok(self.of_task(pool, task, "the reduce", task_status, deadline).await);
+            }
+            self.of_waiting_reduce(reduce).await
+        })
     }
 
     async fn of_task(

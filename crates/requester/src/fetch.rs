@@ -10,6 +10,7 @@
 //! receipts/reduce.json            the receipt of the last step
 //! ```
 
+use futures_util::future::BoxFuture;
 use std::fs::{self, File};
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
@@ -234,53 +235,61 @@ impl Job {
     }
 
     /// Brings one task home.
-    async fn bring(
-        &self,
-        order: &Order<'_>,
-        dir: &Path,
-        delivery: &mut Delivery,
-    ) -> Result<TaskDelivery, RequesterError> {
-        let Order { stage, deal, index, task } = *order;
-        let mut outcome = TaskDelivery {
-            stage,
-            task: task.id,
-            deal: deal.id,
-            index,
-            fate: Fate::Unfinished,
-            root: None,
-            receipt: None,
-            note: String::new(),
-        };
-        match task.status {
-            TaskStatus::Completed => {}
-            TaskStatus::Failed => {
-                outcome.fate = Fate::Refunded;
-                outcome.note = "no result in time: its price was refunded".to_owned();
-                return Ok(outcome);
+    fn bring<'a>(
+        &'a self,
+        order: &'a Order<'a>,
+        dir: &'a Path,
+        delivery: &'a mut Delivery,
+    ) -> BoxFuture<'a, Result<TaskDelivery, RequesterError>> {
+        Box::pin(async move {
+            let Order { stage, deal, index, task } = *order;
+            let mut outcome = TaskDelivery {
+                stage,
+                task: task.id,
+                deal: deal.id,
+                index,
+                fate: Fate::Unfinished,
+                root: None,
+                receipt: None,
+                note: String::new(),
+            };
+            match task.status {
+                TaskStatus::Completed => {}
+                TaskStatus::Failed => {
+                    outcome.fate = Fate::Refunded;
+                    outcome.note = "no result in time: its price was refunded".to_owned();
+                    return Ok(outcome);
+                }
+                _ => return Ok(outcome),
             }
-            _ => return Ok(outcome),
-        }
-        let scratch = dir.join(SCRATCH_FOLDER);
-        let header = match self.download(task, &scratch).await? {
-            Ok(header) => header,
-            Err(why) => {
-                outcome.fate = Fate::NotDelivered;
-                outcome.note = why;
-                return Ok(outcome);
+            let scratch = dir.join(SCRATCH_FOLDER);
+            let header = match self.download(task, &scratch).await? {
+                Ok(header) => header,
+                Err(why) => {
+                    outcome.fate = Fate::NotDelivered;
+                    outcome.note = why;
+                    return Ok(outcome);
+                }
+            };
+            let folder = place(&header, order, &scratch, dir)?;
+            let name = name_of(stage, index);
+            self.write_receipt(order, &header, &folder, &dir.join(RECEIPTS_FOLDER), &name).await?;
+            delivery.items_delivered += header.manifest.parts().len() as u64;
+            for part in header.manifest.parts().iter().filter(|part| !part.ending.is_success()) {
+                let (item, ending) = (part.item, part.ending);
+                delivery.failed_items.push(FailedItem {
+                    stage,
+                    task_index: index,
+                    item,
+                    ending,
+                    text: ending.to_string(),
+                });
             }
-        };
-        let folder = place(&header, order, &scratch, dir)?;
-        let name = name_of(stage, index);
-        self.write_receipt(order, &header, &folder, &dir.join(RECEIPTS_FOLDER), &name).await?;
-        delivery.items_delivered += header.manifest.parts().len() as u64;
-        for part in header.manifest.parts().iter().filter(|part| !part.ending.is_success()) {
-            let (item, ending) = (part.item, part.ending);
-            delivery.failed_items.push(FailedItem { stage, task_index: index, item, ending, text: ending.to_string() });
-        }
-        outcome.fate = Fate::Delivered;
-        outcome.root = Some(header.commitment.root);
-        outcome.receipt = Some(format!("{RECEIPTS_FOLDER}/{name}.json"));
-        Ok(outcome)
+            outcome.fate = Fate::Delivered;
+            outcome.root = Some(header.commitment.root);
+            outcome.receipt = Some(format!("{RECEIPTS_FOLDER}/{name}.json"));
+            Ok(outcome)
+        })
     }
 
     /// Downloads, checks and unpacks a result below `scratch`. The inner error: it cannot be had, and why.

@@ -1,5 +1,6 @@
 //! Find a network: from the address file of a data folder, or from a ledger's own answer.
 
+use futures_util::future::BoxFuture;
 use std::env;
 use std::fs;
 use std::io;
@@ -71,35 +72,39 @@ impl Network {
     /// # Errors
     /// [`RequesterError::NoNetwork`], [`RequesterError::NotRunning`], [`RequesterError::BadAddressBook`], or the ledger does
     /// not answer.
-    pub async fn find(place: &Place) -> Result<Self, RequesterError> {
-        match place {
-            Place::Rpc(url) => Self::connect(book_of_rpc(url).await?).await,
-            Place::DataDir(path) => {
-                let book = read_address_book(path)?;
-                let mut network = Self::connect(book).await.map_err(|error| match error {
-                    RequesterError::Hub(source) if source.is_transient() => {
-                        RequesterError::NotRunning { path: path.clone(), source }
-                    }
-                    other => other,
-                })?;
-                network.data_dir = Some(path.clone());
-                Ok(network)
+    pub fn find(place: &Place) -> BoxFuture<'_, Result<Self, RequesterError>> {
+        Box::pin(async move {
+            match place {
+                Place::Rpc(url) => Self::connect(book_of_rpc(url).await?).await,
+                Place::DataDir(path) => {
+                    let book = read_address_book(path)?;
+                    let mut network = Self::connect(book).await.map_err(|error| match error {
+                        RequesterError::Hub(source) if source.is_transient() => {
+                            RequesterError::NotRunning { path: path.clone(), source }
+                        }
+                        other => other,
+                    })?;
+                    network.data_dir = Some(path.clone());
+                    Ok(network)
+                }
             }
-        }
+        })
     }
 
     /// Connects to the network at these addresses.
     ///
     /// # Errors
     /// As [`Network::find`].
-    pub async fn connect(book: AddressBook) -> Result<Self, RequesterError> {
-        let hub = HubClient::connect(&book.rpc, book.hub).await?;
-        if hub.chain_id() != book.chain_id {
-            let (url, expected, found) = (book.rpc.clone(), book.chain_id, hub.chain_id());
-            return Err(RequesterError::OtherChain { url, expected, found });
-        }
-        let store = StoreClient::new(&book.store)?;
-        Ok(Self { book, hub, store, data_dir: None })
+    pub fn connect(book: AddressBook) -> BoxFuture<'static, Result<Self, RequesterError>> {
+        Box::pin(async move {
+            let hub = HubClient::connect(&book.rpc, book.hub).await?;
+            if hub.chain_id() != book.chain_id {
+                let (url, expected, found) = (book.rpc.clone(), book.chain_id, hub.chain_id());
+                return Err(RequesterError::OtherChain { url, expected, found });
+            }
+            let store = StoreClient::new(&book.store)?;
+            Ok(Self { book, hub, store, data_dir: None })
+        })
     }
 
     /// The pools it names, those whose address can be read.

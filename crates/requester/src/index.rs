@@ -1,5 +1,6 @@
 //! Find jobs, deals and tasks on the ledger by the beginning of their ids.
 
+use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 
 use alloy_sol_types::SolEvent;
@@ -64,25 +65,27 @@ impl JobIndex {
     ///
     /// # Errors
     /// The ledger cannot be asked.
-    pub async fn read(hub: &HubClient) -> Result<Self, RequesterError> {
-        let events = vec![IHub::BroadcastRequestOrder::SIGNATURE_HASH, IHub::OrdersMatched::SIGNATURE_HASH];
-        let mut index = Self::default();
-        for log in logs_of(hub, events).await? {
-            if let Ok(event) = IHub::BroadcastRequestOrder::decode_raw_log(&log.topics, &log.data) {
-                let signed: Signed<RequestOrder> = event.requestorder.into();
-                index.broadcast(hub.order_hash(&signed.order), signed, log.block);
-            } else if let Ok(event) = IHub::OrdersMatched::decode_raw_log(&log.topics, &log.data) {
-                let size = event.volume.saturating_to();
-                index.matched(OrderHash(event.requestHash), DealId(event.dealid), size, log.block);
+    pub fn read(hub: &HubClient) -> BoxFuture<'_, Result<Self, RequesterError>> {
+        Box::pin(async move {
+            let events = vec![IHub::BroadcastRequestOrder::SIGNATURE_HASH, IHub::OrdersMatched::SIGNATURE_HASH];
+            let mut index = Self::default();
+            for log in logs_of(hub, events).await? {
+                if let Ok(event) = IHub::BroadcastRequestOrder::decode_raw_log(&log.topics, &log.data) {
+                    let signed: Signed<RequestOrder> = event.requestorder.into();
+                    index.broadcast(hub.order_hash(&signed.order), signed, log.block);
+                } else if let Ok(event) = IHub::OrdersMatched::decode_raw_log(&log.topics, &log.data) {
+                    let size = event.volume.saturating_to();
+                    index.matched(OrderHash(event.requestHash), DealId(event.dealid), size, log.block);
+                }
             }
-        }
-        index.requests.retain(|hash, record| {
-            !record.deals.is_empty()
-                || record.signed.as_ref().is_some_and(|signed| {
-                    recover(hash.0, &signed.sign).is_ok_and(|signer| signer == signed.order.requester)
-                })
-        });
-        Ok(index)
+            index.requests.retain(|hash, record| {
+                !record.deals.is_empty()
+                    || record.signed.as_ref().is_some_and(|signed| {
+                        recover(hash.0, &signed.sign).is_ok_and(|signer| signer == signed.order.requester)
+                    })
+            });
+            Ok(index)
+        })
     }
 
     fn entry(&mut self, hash: OrderHash, block: u64) -> &mut RequestRecord {

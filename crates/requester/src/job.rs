@@ -1,5 +1,6 @@
 //! Follow a job by what the ledger says of it.
 
+use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -53,52 +54,56 @@ impl Job {
     ///
     /// # Errors
     /// As [`JobIndex::resolve`]; the ledger or the store cannot be asked.
-    pub async fn find(network: &Network, text: &str) -> Result<Self, RequesterError> {
-        let index = JobIndex::read(&network.hub).await?;
-        let record = index.resolve(text)?;
-        Self::of(network, record, index.reduce_of(record)).await
+    pub fn find<'a>(network: &'a Network, text: &'a str) -> BoxFuture<'a, Result<Self, RequesterError>> {
+        Box::pin(async move {
+            let index = JobIndex::read(&network.hub).await?;
+            let record = index.resolve(text)?;
+            Self::of(network, record, index.reduce_of(record)).await
+        })
     }
 
     /// The job of this id.
     ///
     /// # Errors
     /// As [`Job::find`].
-    pub async fn open(network: &Network, id: OrderHash) -> Result<Self, RequesterError> {
-        Self::find(network, &id.to_string()).await
+    pub fn open(network: &Network, id: OrderHash) -> BoxFuture<'_, Result<Self, RequesterError>> {
+        Box::pin(async move { Self::find(network, &id.to_string()).await })
     }
 
     /// A job that an index knows.
     ///
     /// # Errors
     /// The ledger or the store cannot be asked; the request's params are malformed.
-    pub async fn of(
-        network: &Network,
-        record: &RequestRecord,
-        reduce: Option<&RequestRecord>,
-    ) -> Result<Self, RequesterError> {
-        let mut map = Part::new(record);
-        map.refresh(network).await?;
-        let params = match (&record.signed, map.deals.first()) {
-            (Some(signed), _) => JobParams::parse(&signed.order.params)?,
-            (None, Some(deal)) => JobParams::parse(&deal.params)?,
-            (None, None) => JobParams::default(),
-        };
-        let items = match params.gristmill_items {
-            None => None,
-            // What cannot be had of the items does not keep anybody from following the tasks.
-            Some(id) => match network.store.get_bytes(id, ITEMS_INDEX_BYTES_MAX).await {
-                Ok(bytes) => Some(ItemsIndex::parse(&bytes)?),
-                Err(error) => {
-                    tracing::warn!(%error, "the index of the job's items cannot be read");
-                    None
-                }
-            },
-        };
-        let mut reduce = reduce.map(Part::new);
-        if let Some(reduce) = &mut reduce {
-            reduce.refresh(network).await?;
-        }
-        Ok(Self { network: network.clone(), map, reduce, params, items })
+    pub fn of<'a>(
+        network: &'a Network,
+        record: &'a RequestRecord,
+        reduce: Option<&'a RequestRecord>,
+    ) -> BoxFuture<'a, Result<Self, RequesterError>> {
+        Box::pin(async move {
+            let mut map = Part::new(record);
+            map.refresh(network).await?;
+            let params = match (&record.signed, map.deals.first()) {
+                (Some(signed), _) => JobParams::parse(&signed.order.params)?,
+                (None, Some(deal)) => JobParams::parse(&deal.params)?,
+                (None, None) => JobParams::default(),
+            };
+            let items = match params.gristmill_items {
+                None => None,
+                // What cannot be had of the items does not keep anybody from following the tasks.
+                Some(id) => match network.store.get_bytes(id, ITEMS_INDEX_BYTES_MAX).await {
+                    Ok(bytes) => Some(ItemsIndex::parse(&bytes)?),
+                    Err(error) => {
+                        tracing::warn!(%error, "the index of the job's items cannot be read");
+                        None
+                    }
+                },
+            };
+            let mut reduce = reduce.map(Part::new);
+            if let Some(reduce) = &mut reduce {
+                reduce.refresh(network).await?;
+            }
+            Ok(Self { network: network.clone(), map, reduce, params, items })
+        })
     }
 
     /// Its id.
@@ -128,12 +133,14 @@ impl Job {
     ///
     /// # Errors
     /// The ledger cannot be asked.
-    pub async fn refresh(&mut self) -> Result<JobStatus, RequesterError> {
-        self.map.refresh(&self.network).await?;
-        if let Some(reduce) = &mut self.reduce {
-            reduce.refresh(&self.network).await?;
-        }
-        Ok(self.status())
+    pub fn refresh(&mut self) -> BoxFuture<'_, Result<JobStatus, RequesterError>> {
+        Box::pin(async move {
+            self.map.refresh(&self.network).await?;
+            if let Some(reduce) = &mut self.reduce {
+                reduce.refresh(&self.network).await?;
+            }
+            Ok(self.status())
+        })
     }
 
     /// Waits until nothing more will happen; `show` is told every state that differs from the one before. Cancel safe.

@@ -1,5 +1,6 @@
 //! Read and check everything a job starts from, before anything is sent or spent.
 
+use futures_util::future::BoxFuture;
 use std::path::Path;
 
 use alloy_primitives::U256;
@@ -108,59 +109,61 @@ impl Requester {
     /// # Errors
     /// [`RequesterError`]: a file that is missing, empty, no module, or changes while it is read; an app, dataset, size or
     /// pool that is not there.
-    pub async fn prepare(&self, request: &JobRequest) -> Result<Prepared, RequesterError> {
-        let files = {
-            let request = request.clone();
-            let read = tokio::task::spawn_blocking(move || read_files(&request)).await;
-            read.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?
-        };
-        let tasks = match &files.items {
-            Some(items) => items.packs.len() as u64,
-            None => request.tasks.unwrap_or(1),
-        };
-        if tasks > TASKS_MAX {
-            return Err(RequesterError::TooManyTasks { got: tasks, max: TASKS_MAX });
-        }
-        let params = JobParams {
-            iexec_args: join_args(&request.args),
-            iexec_input_files: files.inputs.iter().map(LocalFile::input).collect(),
-            iexec_result_storage_provider: Some(RESULT_STORAGE.to_owned()),
-            gristmill_items: files.items.as_ref().map(|items| items.index_id),
-            gristmill_after: None,
-        };
-        params.encode()?;
-        let (pool, pool_link) = self.chosen_pool(request.pool.as_ref()).await?;
-        let hub = &self.network.hub;
-        let mut book = OrderBook::new(hub.clone(), 0);
-        book.refresh().await?;
-        let app = self.choose_app(&book, &request.app, files.app).await?;
-        let reduce = match &request.reduce {
-            None => None,
-            Some(reduce) => {
-                let app = self.choose_app(&book, &reduce.app, files.reduce).await?;
-                let reduce = PreparedReduce { app, args: reduce.args.clone() };
-                reduce.params(OrderHash::default()).encode()?;
-                Some(reduce)
+    pub fn prepare<'a>(&'a self, request: &'a JobRequest) -> BoxFuture<'a, Result<Prepared, RequesterError>> {
+        Box::pin(async move {
+            let files = {
+                let request = request.clone();
+                let read = tokio::task::spawn_blocking(move || read_files(&request)).await;
+                read.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?
+            };
+            let tasks = match &files.items {
+                Some(items) => items.packs.len() as u64,
+                None => request.tasks.unwrap_or(1),
+            };
+            if tasks > TASKS_MAX {
+                return Err(RequesterError::TooManyTasks { got: tasks, max: TASKS_MAX });
             }
-        };
-        let dataset = match &request.dataset {
-            None => None,
-            Some(text) => Some(catalog::dataset(hub, &book, text).await?),
-        };
-        Ok(Prepared {
-            app,
-            dataset,
-            reduce,
-            category: self.category(request.category.as_deref()).await?,
-            trust: request.trust,
-            tasks,
-            items: files.items,
-            inputs: files.inputs,
-            params,
-            max_price: request.max_price,
-            pool,
-            pool_link,
-            may_deposit: request.may_deposit,
+            let params = JobParams {
+                iexec_args: join_args(&request.args),
+                iexec_input_files: files.inputs.iter().map(LocalFile::input).collect(),
+                iexec_result_storage_provider: Some(RESULT_STORAGE.to_owned()),
+                gristmill_items: files.items.as_ref().map(|items| items.index_id),
+                gristmill_after: None,
+            };
+            params.encode()?;
+            let (pool, pool_link) = self.chosen_pool(request.pool.as_ref()).await?;
+            let hub = &self.network.hub;
+            let mut book = OrderBook::new(hub.clone(), 0);
+            book.refresh().await?;
+            let app = self.choose_app(&book, &request.app, files.app).await?;
+            let reduce = match &request.reduce {
+                None => None,
+                Some(reduce) => {
+                    let app = self.choose_app(&book, &reduce.app, files.reduce).await?;
+                    let reduce = PreparedReduce { app, args: reduce.args.clone() };
+                    reduce.params(OrderHash::default()).encode()?;
+                    Some(reduce)
+                }
+            };
+            let dataset = match &request.dataset {
+                None => None,
+                Some(text) => Some(catalog::dataset(hub, &book, text).await?),
+            };
+            Ok(Prepared {
+                app,
+                dataset,
+                reduce,
+                category: self.category(request.category.as_deref()).await?,
+                trust: request.trust,
+                tasks,
+                items: files.items,
+                inputs: files.inputs,
+                params,
+                max_price: request.max_price,
+                pool,
+                pool_link,
+                may_deposit: request.may_deposit,
+            })
         })
     }
 
@@ -201,15 +204,17 @@ impl Requester {
     ///
     /// # Errors
     /// [`RequesterError::UnknownCategory`] naming those there are.
-    pub async fn category(&self, name: Option<&str>) -> Result<Category, RequesterError> {
-        let all = self.network.hub.view_categories().await?;
-        let name = name.unwrap_or(CATEGORY_DEFAULT);
-        let found = all.iter().find(|category| category.name.eq_ignore_ascii_case(name));
-        let found =
-            found.or_else(|| name.parse::<u64>().ok().and_then(|id| all.iter().find(|category| category.id == id)));
-        found.cloned().ok_or_else(|| RequesterError::UnknownCategory {
-            name: name.chars().take(80).collect(),
-            known: all.iter().map(|category| category.name.as_str()).collect::<Vec<_>>().join(", "),
+    pub fn category<'a>(&'a self, name: Option<&'a str>) -> BoxFuture<'a, Result<Category, RequesterError>> {
+        Box::pin(async move {
+            let all = self.network.hub.view_categories().await?;
+            let name = name.unwrap_or(CATEGORY_DEFAULT);
+            let found = all.iter().find(|category| category.name.eq_ignore_ascii_case(name));
+            let found =
+                found.or_else(|| name.parse::<u64>().ok().and_then(|id| all.iter().find(|category| category.id == id)));
+            found.cloned().ok_or_else(|| RequesterError::UnknownCategory {
+                name: name.chars().take(80).collect(),
+                known: all.iter().map(|category| category.name.as_str()).collect::<Vec<_>>().join(", "),
+            })
         })
     }
 }

@@ -1,6 +1,7 @@
 //! Price a job and say who could do it, without spending anything.
 
 use alloy_primitives::U256;
+use futures_util::future::BoxFuture;
 use gristmill_hub::{OpenOrder, OrderBook};
 use gristmill_types::{Address, Amount, JobParams, Trust, WorkerpoolOrder};
 use serde::Serialize;
@@ -100,31 +101,33 @@ impl Requester {
     ///
     /// # Errors
     /// [`RequesterError::NoOffer`] when the pools' offers do not suffice; the ledger cannot be asked.
-    pub async fn quote(&self, prepared: &Prepared) -> Result<Quote, RequesterError> {
-        let hub = &self.network.hub;
-        let mut book = OrderBook::new(hub.clone(), 0);
-        book.refresh().await?;
-        let all = book.open_workerpool_orders(prepared.category.id, prepared.trust).await?;
-        let of = |fit: &Fit<'_>| -> Vec<OpenOrder<WorkerpoolOrder>> {
-            all.iter().filter(|open| fit.takes(&open.signed.order)).cloned().collect()
-        };
-        let (map, missing) = allot(&of(&prepared.fit(self.address())), prepared.tasks);
-        if missing > 0 {
-            return Err(self.no_offer(&book, prepared, missing).await?);
-        }
-        let reduce = match &prepared.reduce {
-            None => Vec::new(),
-            Some(_) => {
-                let offers = less(of(&prepared.reduce_fit(self.address())), &map);
-                let (reduce, missing) = allot(&offers, 1);
-                if missing > 0 {
-                    return Err(self.no_offer(&book, prepared, missing).await?);
-                }
-                reduce
+    pub fn quote<'a>(&'a self, prepared: &'a Prepared) -> BoxFuture<'a, Result<Quote, RequesterError>> {
+        Box::pin(async move {
+            let hub = &self.network.hub;
+            let mut book = OrderBook::new(hub.clone(), 0);
+            book.refresh().await?;
+            let all = book.open_workerpool_orders(prepared.category.id, prepared.trust).await?;
+            let of = |fit: &Fit<'_>| -> Vec<OpenOrder<WorkerpoolOrder>> {
+                all.iter().filter(|open| fit.takes(&open.signed.order)).cloned().collect()
+            };
+            let (map, missing) = allot(&of(&prepared.fit(self.address())), prepared.tasks);
+            if missing > 0 {
+                return Err(self.no_offer(&book, prepared, missing).await?);
             }
-        };
-        let reserved = self.reserved(&book).await?;
-        self.assemble(prepared, map, reduce, reserved).await
+            let reduce = match &prepared.reduce {
+                None => Vec::new(),
+                Some(_) => {
+                    let offers = less(of(&prepared.reduce_fit(self.address())), &map);
+                    let (reduce, missing) = allot(&offers, 1);
+                    if missing > 0 {
+                        return Err(self.no_offer(&book, prepared, missing).await?);
+                    }
+                    reduce
+                }
+            };
+            let reserved = self.reserved(&book).await?;
+            self.assemble(prepared, map, reduce, reserved).await
+        })
     }
 
     /// What reduces of this requester's jobs will cost when their time comes: it is not free for another job.

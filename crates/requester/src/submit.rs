@@ -4,6 +4,7 @@
 //! crashes in the middle, nothing is paid twice, and [`Requester::match_rest`] finishes what was begun.
 
 use alloy_primitives::{Address, B256, U256};
+use futures_util::future::BoxFuture;
 use gristmill_hub::{OpenOrder, OrderBook, sign};
 use gristmill_types::{Amount, AppOrder, DatasetOrder, JobParams, OrderHash, RequestOrder, Signed, Trust};
 
@@ -47,13 +48,19 @@ impl Requester {
     /// Before anything is spent: [`RequesterError::TooDear`], [`RequesterError::NotEnough`],
     /// [`RequesterError::ChangedSince`], the store does not take a file. Later: the hub refuses, or the ledger cannot be
     /// reached; what was done stays, and [`Requester::match_rest`] or [`Requester::cancel`] goes on from there.
-    pub async fn submit(&self, prepared: &Prepared, quote: &Quote) -> Result<OrderHash, RequesterError> {
-        self.check_price(prepared, quote)?;
-        self.upload(prepared).await?;
-        let sender = self.sender().await?;
-        let submitted = self.submit_with(&sender, prepared, quote).await;
-        sender.close().await;
-        submitted
+    pub fn submit<'a>(
+        &'a self,
+        prepared: &'a Prepared,
+        quote: &'a Quote,
+    ) -> BoxFuture<'a, Result<OrderHash, RequesterError>> {
+        Box::pin(async move {
+            self.check_price(prepared, quote)?;
+            self.upload(prepared).await?;
+            let sender = self.sender().await?;
+            let submitted = self.submit_with(&sender, prepared, quote).await;
+            sender.close().await;
+            submitted
+        })
     }
 
     /// Refuses a job that is dearer than allowed or than can be paid.
@@ -130,23 +137,28 @@ impl Requester {
     ///
     /// # Errors
     /// [`RequesterError::NoOffer`]; the app is not offered any more; the hub refuses.
-    pub async fn match_rest(&self, request: &OpenOrder<RequestOrder>) -> Result<u64, RequesterError> {
-        let order = &request.signed.order;
-        let mut book = OrderBook::new(self.network.hub.clone(), 0);
-        book.refresh().await?;
-        let not_offered = |kind, address| RequesterError::NotOffered { kind, address };
-        let app = book.app_order_of(order.app).await?.ok_or_else(|| not_offered("app", order.app))?.signed;
-        let dataset = if order.dataset.is_zero() {
-            sign::no_dataset()
-        } else {
-            let open = book.dataset_order_of(order.dataset).await?;
-            open.ok_or_else(|| not_offered("dataset", order.dataset))?.signed
-        };
-        let matchable = Matchable { hash: request.hash, request: request.signed.clone(), app, dataset };
-        let sender = self.sender().await?;
-        let matched = self.match_all(&sender, &matchable).await;
-        sender.close().await;
-        matched.map(|()| request.remaining)
+    pub fn match_rest<'a>(
+        &'a self,
+        request: &'a OpenOrder<RequestOrder>,
+    ) -> BoxFuture<'a, Result<u64, RequesterError>> {
+        Box::pin(async move {
+            let order = &request.signed.order;
+            let mut book = OrderBook::new(self.network.hub.clone(), 0);
+            book.refresh().await?;
+            let not_offered = |kind, address| RequesterError::NotOffered { kind, address };
+            let app = book.app_order_of(order.app).await?.ok_or_else(|| not_offered("app", order.app))?.signed;
+            let dataset = if order.dataset.is_zero() {
+                sign::no_dataset()
+            } else {
+                let open = book.dataset_order_of(order.dataset).await?;
+                open.ok_or_else(|| not_offered("dataset", order.dataset))?.signed
+            };
+            let matchable = Matchable { hash: request.hash, request: request.signed.clone(), app, dataset };
+            let sender = self.sender().await?;
+            let matched = self.match_all(&sender, &matchable).await;
+            sender.close().await;
+            matched.map(|()| request.remaining)
+        })
     }
 
     async fn match_all(&self, sender: &Sender, matchable: &Matchable) -> Result<(), RequesterError> {

@@ -1,5 +1,6 @@
 //! Check files against the ledger: recompute manifest, root and digest, and say what differs.
 
+use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
@@ -48,50 +49,52 @@ impl Verification {
 ///
 /// # Errors
 /// [`RequesterError::BadReceipt`]; files cannot be read; the ledger cannot be asked. What differs is no error.
-pub async fn verify_receipt(
-    network: &Network,
-    path: &Path,
-    dir: Option<&Path>,
-) -> Result<Verification, RequesterError> {
-    let bad = |reason: String| RequesterError::BadReceipt { path: path.to_path_buf(), reason };
-    let receipt: Receipt = read_json(path)?;
-    if receipt.version != 1 {
-        return Err(bad(format!("its version is {}, and this program knows 1", receipt.version)));
-    }
-    let hub = &network.hub;
-    if receipt.chain_id != hub.chain_id() || receipt.hub != hub.hub {
-        let reason = format!(
-            "it is of hub {} on chain {}, and this is hub {} on chain {}: choose its network with --data-dir or --rpc",
-            receipt.hub,
-            receipt.chain_id,
-            hub.hub,
-            hub.chain_id()
-        );
-        return Err(bad(reason));
-    }
-    let manifest_path = path.with_extension("manifest.json");
-    let parts: ManifestParts = read_json(&manifest_path).map_err(|_| {
-        bad(format!(
-            "its manifest {} is missing or damaged; `gristmill verify {} --dir DIR` gets it from the store",
-            manifest_path.display(),
-            receipt.task
-        ))
-    })?;
-    let manifest = Manifest::new(parts.parts).map_err(|error| bad(error.to_string()))?;
-    let folder = match dir {
-        Some(dir) => dir.to_path_buf(),
-        None => path.parent().unwrap_or(Path::new("")).join(&receipt.folder),
-    };
-    let task = hub.view_task(receipt.task).await?;
-    let commitment = Commitment { root: receipt.root, witness: receipt.witness, answer: receipt.answer.clone() };
-    let mut differences = settled(&task);
-    if receipt.deal.task(receipt.index) != receipt.task {
-        differences.push(format!("the receipt's task is not number {} of its deal", receipt.index));
-    }
-    if receipt.digest.0 != task.digest {
-        differences.push(format!("the receipt's digest is {}, the ledger's {:#x}", receipt.digest, task.digest));
-    }
-    check(task, folder, &manifest, commitment, differences).await
+pub fn verify_receipt<'a>(
+    network: &'a Network,
+    path: &'a Path,
+    dir: Option<&'a Path>,
+) -> BoxFuture<'a, Result<Verification, RequesterError>> {
+    Box::pin(async move {
+        let bad = |reason: String| RequesterError::BadReceipt { path: path.to_path_buf(), reason };
+        let receipt: Receipt = read_json(path)?;
+        if receipt.version != 1 {
+            return Err(bad(format!("its version is {}, and this program knows 1", receipt.version)));
+        }
+        let hub = &network.hub;
+        if receipt.chain_id != hub.chain_id() || receipt.hub != hub.hub {
+            let reason = format!(
+                "it is of hub {} on chain {}, and this is hub {} on chain {}: choose its network with --data-dir or --rpc",
+                receipt.hub,
+                receipt.chain_id,
+                hub.hub,
+                hub.chain_id()
+            );
+            return Err(bad(reason));
+        }
+        let manifest_path = path.with_extension("manifest.json");
+        let parts: ManifestParts = read_json(&manifest_path).map_err(|_| {
+            bad(format!(
+                "its manifest {} is missing or damaged; `gristmill verify {} --dir DIR` gets it from the store",
+                manifest_path.display(),
+                receipt.task
+            ))
+        })?;
+        let manifest = Manifest::new(parts.parts).map_err(|error| bad(error.to_string()))?;
+        let folder = match dir {
+            Some(dir) => dir.to_path_buf(),
+            None => path.parent().unwrap_or(Path::new("")).join(&receipt.folder),
+        };
+        let task = hub.view_task(receipt.task).await?;
+        let commitment = Commitment { root: receipt.root, witness: receipt.witness, answer: receipt.answer.clone() };
+        let mut differences = settled(&task);
+        if receipt.deal.task(receipt.index) != receipt.task {
+            differences.push(format!("the receipt's task is not number {} of its deal", receipt.index));
+        }
+        if receipt.digest.0 != task.digest {
+            differences.push(format!("the receipt's digest is {}, the ledger's {:#x}", receipt.digest, task.digest));
+        }
+        check(task, folder, &manifest, commitment, differences).await
+    })
 }
 
 /// Checks the files in `dir` against a task on the ledger. What should be there comes from the store, and is believed
@@ -99,34 +102,40 @@ pub async fn verify_receipt(
 ///
 /// # Errors
 /// [`RequesterError::NotFound`]; the store does not have the result; files cannot be read; the ledger cannot be asked.
-pub async fn verify_task(network: &Network, id: TaskId, dir: &Path) -> Result<Verification, RequesterError> {
-    let task = network.hub.view_task(id).await?;
-    let not_found = || RequesterError::NotFound { what: "completed task", id: id.to_string() };
-    if task.status != TaskStatus::Completed {
-        return Err(not_found());
-    }
-    let content = pack_of(&task).ok_or_else(not_found)?;
-    let scratch = std::env::temp_dir().join(format!("gristmill-verify-{:x}", crate::submit::salt()));
-    fs::create_dir(&scratch).map_err(at("make the folder", &scratch))?;
-    let unpacked = async {
-        let pack = scratch.join("pack");
-        network.store.get_file(content, &pack, pack_bytes_max(task.work_clock_s)).await?;
-        let (digest, tree, index) = (Digest(task.digest), scratch.join("tree"), task.index);
-        let unpacked = tokio::task::spawn_blocking(move || unpack(&pack, digest, &tree)).await;
-        unpacked
-            .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
-            .map_err(|source| RequesterError::Pack { index, source })
-    }
-    .await;
-    let _ = fs::remove_dir_all(&scratch);
-    let header = unpacked?;
-    let deal = network.hub.view_deal(task.deal).await?.ok_or_else(not_found)?;
-    let is_reduce = JobParams::parse(&deal.params).is_ok_and(|params| params.gristmill_after.is_some());
-    let has_items = header.manifest.parts().iter().any(|part| part.item.is_some());
-    let own = if is_reduce { dir.join(REDUCE_FOLDER) } else { dir.join(format!("{:06}", task.index)) };
-    let folder = if !has_items && own.is_dir() { own } else { dir.to_path_buf() };
-    let differences = settled(&task);
-    check(task, folder, &header.manifest, header.commitment, differences).await
+pub fn verify_task<'a>(
+    network: &'a Network,
+    id: TaskId,
+    dir: &'a Path,
+) -> BoxFuture<'a, Result<Verification, RequesterError>> {
+    Box::pin(async move {
+        let task = network.hub.view_task(id).await?;
+        let not_found = || RequesterError::NotFound { what: "completed task", id: id.to_string() };
+        if task.status != TaskStatus::Completed {
+            return Err(not_found());
+        }
+        let content = pack_of(&task).ok_or_else(not_found)?;
+        let scratch = std::env::temp_dir().join(format!("gristmill-verify-{:x}", crate::submit::salt()));
+        fs::create_dir(&scratch).map_err(at("make the folder", &scratch))?;
+        let unpacked = async {
+            let pack = scratch.join("pack");
+            network.store.get_file(content, &pack, pack_bytes_max(task.work_clock_s)).await?;
+            let (digest, tree, index) = (Digest(task.digest), scratch.join("tree"), task.index);
+            let unpacked = tokio::task::spawn_blocking(move || unpack(&pack, digest, &tree)).await;
+            unpacked
+                .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+                .map_err(|source| RequesterError::Pack { index, source })
+        }
+        .await;
+        let _ = fs::remove_dir_all(&scratch);
+        let header = unpacked?;
+        let deal = network.hub.view_deal(task.deal).await?.ok_or_else(not_found)?;
+        let is_reduce = JobParams::parse(&deal.params).is_ok_and(|params| params.gristmill_after.is_some());
+        let has_items = header.manifest.parts().iter().any(|part| part.item.is_some());
+        let own = if is_reduce { dir.join(REDUCE_FOLDER) } else { dir.join(format!("{:06}", task.index)) };
+        let folder = if !has_items && own.is_dir() { own } else { dir.to_path_buf() };
+        let differences = settled(&task);
+        check(task, folder, &header.manifest, header.commitment, differences).await
+    })
 }
 
 /// The public form of a manifest's JSON: unlike [`Manifest`] it is not checked yet.

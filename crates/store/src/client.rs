@@ -7,6 +7,7 @@ mod put;
 mod retry;
 mod target;
 
+use futures_util::future::BoxFuture;
 use std::path::Path;
 use std::time::Duration;
 
@@ -90,16 +91,16 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Unreachable`] or [`ClientError::Refused`].
-    pub async fn has(&self, content: ContentId) -> Result<bool, ClientError> {
-        Ok(self.len(content).await?.is_some())
+    pub fn has(&self, content: ContentId) -> BoxFuture<'_, Result<bool, ClientError>> {
+        Box::pin(async move { Ok(self.len(content).await?.is_some()) })
     }
 
     /// The length in bytes that the store states for the blob, `None` when it does not have it.
     ///
     /// # Errors
     /// As [`Client::has`].
-    pub async fn len(&self, content: ContentId) -> Result<Option<u64>, ClientError> {
-        Ok(put::head(&self.http, content).await?.len)
+    pub fn len(&self, content: ContentId) -> BoxFuture<'_, Result<Option<u64>, ClientError>> {
+        Box::pin(async move { Ok(put::head(&self.http, content).await?.len) })
     }
 
     /// Sends `bytes` and returns their content id. They are durable in the store when this returns.
@@ -124,8 +125,8 @@ impl Client {
     /// # Errors
     /// [`ClientError::NotFound`], [`ClientError::TooLarge`], [`ClientError::Corrupt`], [`ClientError::Unreachable`] or
     /// [`ClientError::Refused`].
-    pub async fn get_bytes(&self, content: ContentId, max: u64) -> Result<Vec<u8>, ClientError> {
-        get::get_bytes(&self.http, content, max).await
+    pub fn get_bytes(&self, content: ContentId, max: u64) -> BoxFuture<'_, Result<Vec<u8>, ClientError>> {
+        Box::pin(async move { get::get_bytes(&self.http, content, max).await })
     }
 
     /// Fetches a blob of at most `max` bytes into the file at `path` and returns its length in bytes.
