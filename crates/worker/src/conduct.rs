@@ -3,12 +3,19 @@
 //! Only demonstrations and tests make a worker misbehave; no flag of `gristmill worker` does. They speak the same
 //! protocol with the same keys and stakes as everybody, so what catches them is what would catch a stranger.
 
+use std::time::Duration;
+
+/// How late a slow worker begins.
+pub const SLOW_START: Duration = Duration::from_millis(700);
+
 /// What a worker does with its tasks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Conduct {
     /// Runs what it is given and says what came out.
     #[default]
     Honest,
+    /// Honest, on a machine that comes to each task [`SLOW_START`] late: whoever is not slow is asked before it.
+    Slow,
     /// Runs nothing and makes a result up.
     Liar,
     /// Runs nothing, waits for somebody's commitment on the ledger and commits to the same hash, under a seal that

@@ -13,7 +13,7 @@ use gristmill_sandbox::{CancelToken, HostFaultKind, Runner};
 use gristmill_types::{ContentId, DealId, TaskId};
 
 use crate::attempt::{self, AttemptError, Means, Progress};
-use crate::conduct::Conduct;
+use crate::conduct::{Conduct, SLOW_START};
 use crate::fetch::{FetchError, Fetcher};
 use crate::journal::{Phase, Record};
 use crate::ledger_side::LedgerSide;
@@ -91,7 +91,10 @@ async fn work(
     let has_callback = !plan.deal.callback.is_zero();
     let produced = match spec.conduct {
         Conduct::Liar | Conduct::Copier => make_up(spec)?,
-        Conduct::Honest | Conduct::Silent | Conduct::Mute => {
+        Conduct::Honest | Conduct::Slow | Conduct::Silent | Conduct::Mute => {
+            if spec.conduct == Conduct::Slow {
+                tokio::time::sleep(SLOW_START).await;
+            }
             let (folder, results) = (spec.folder.clone(), spec.results.clone());
             let means = Means { fetcher, runner, cancel, progress: Arc::clone(&spec.progress) };
             attempt::run(plan, spec.worker, means, folder, results).await?

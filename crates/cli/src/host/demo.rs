@@ -10,7 +10,7 @@ use gristmill_requester::{AppSource, Delivery, JOB_FILE, Job, JobRequest, Reduce
 use gristmill_types::{OrderHash, Trust};
 use gristmill_worker::Conduct;
 
-use super::{child, stop_requested};
+use super::{Stop, child};
 use crate::client::progress::Progress;
 use crate::exit::Exit;
 use crate::host::demo_report::{self, Report};
@@ -49,6 +49,7 @@ pub struct DemoArgs {
 pub async fn run(args: DemoArgs, json: bool) -> anyhow::Result<Exit> {
     check_workers(&args)?;
     clear_output(&args.out)?;
+    let mut stop = Stop::listen()?;
     let scratch = Scratch::new()?;
     let started = Instant::now();
     let mut config = NetworkConfig::new(scratch.0.join("network"), 0, child()?);
@@ -56,13 +57,12 @@ pub async fn run(args: DemoArgs, json: bool) -> anyhow::Result<Exit> {
     if !json {
         output::note(&format!("starting a network of {} workers, {} of them cheating", args.workers, args.cheaters));
     }
+    // A start is not cut short: it takes a second, and only a network that stands can be taken down in order.
     let network = Network::start(config).await?;
     let outcome = tokio::select! {
+        biased;
+        () = stop.requested() => None,
         outcome = play(&args, &network, &scratch.0, started, json) => Some(outcome),
-        stopped = stop_requested() => {
-            stopped?;
-            None
-        }
     };
     let stopped = network.shutdown().await;
     let Some(outcome) = outcome else {

@@ -7,6 +7,7 @@ mod worker;
 
 use clap::Subcommand;
 use gristmill_sandbox::ChildCommand;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::exit::Exit;
 
@@ -46,13 +47,30 @@ fn child() -> anyhow::Result<ChildCommand> {
     Ok(ChildCommand { program: std::env::current_exe()?, args: vec![SANDBOX_CHILD.into()] })
 }
 
-/// Completes when the user or the system asks the program to stop.
-async fn stop_requested() -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        interrupt = tokio::signal::ctrl_c() => interrupt?,
-        _ = terminate.recv() => {}
+/// Ctrl-C and the terminate signal, caught from the moment this is made: make it before there is anything to tidy up.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
-    Ok(())
+
+    /// Completes when the user or the system asks the program to stop, once a signal. Cancel safe.
+    async fn requested(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+
+    /// Waits for an orderly end, or for a second signal of somebody who will not wait: `None`.
+    async fn or_now<T>(&mut self, ending: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            ended = ending => Some(ended),
+            () = self.requested() => None,
+        }
+    }
 }

@@ -8,7 +8,7 @@ use gristmill_network::{Network, NetworkConfig};
 use gristmill_requester::default_data_dir;
 use gristmill_types::Address;
 
-use super::{child, stop_requested};
+use super::{Stop, child};
 use crate::exit::Exit;
 use crate::output;
 
@@ -51,26 +51,21 @@ pub async fn run(args: UpArgs, json: bool) -> anyhow::Result<Exit> {
     let mut config = NetworkConfig::new(data_dir, usize::from(args.workers), child()?);
     (config.rpc, config.pool, config.store) = (args.rpc, args.pool, args.store);
     config.fund = args.fund;
-    let starting = Network::start(config);
+    let mut stop = Stop::listen()?;
     let network = tokio::select! {
-        started = starting => started?,
-        stopped = stop_requested() => {
-            stopped?;
-            return Ok(Exit::Interrupted);
-        }
+        started = Network::start(config) => started?,
+        () = stop.requested() => return Ok(Exit::Interrupted),
     };
     announce(&network, usize::from(args.workers), json)?;
     let failure = tokio::select! {
         failure = network.failed() => Some(failure),
-        stopped = stop_requested() => {
-            stopped?;
-            None
-        }
+        () = stop.requested() => None,
     };
     if !json {
-        output::note("stopping");
+        output::note("stopping; Ctrl-C again: at once");
     }
-    let stopped = network.shutdown().await;
+    // Whoever cannot wait may go: the folder is one that survives worse.
+    let Some(stopped) = stop.or_now(network.shutdown()).await else { return Ok(Exit::Interrupted) };
     if let Some(failure) = failure {
         return Err(failure.into());
     }

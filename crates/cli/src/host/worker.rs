@@ -11,7 +11,7 @@ use gristmill_protocol::tls::PoolUrl;
 use gristmill_wallet::Wallet;
 use gristmill_worker::{WorkerConfig, WorkerHandle};
 
-use super::{child, stop_requested};
+use super::{Stop, child};
 use crate::exit::Exit;
 use crate::output;
 
@@ -49,8 +49,13 @@ pub async fn run(args: WorkerArgs, json: bool) -> anyhow::Result<Exit> {
     };
     std::fs::create_dir_all(&root).with_context(|| format!("cannot make the data folder {}", root.display()))?;
     let wallet = Wallet::load_or_generate(root.join("wallet.json"))?;
+    let mut stop = Stop::listen()?;
     if !args.wait {
-        connect(&args.pool, &Timeouts::default()).await?;
+        let timeouts = Timeouts::default();
+        tokio::select! {
+            connected = connect(&args.pool, &timeouts) => drop(connected?),
+            () = stop.requested() => return Ok(Exit::Interrupted),
+        }
     }
     let mut config = WorkerConfig::new(root.join("worker"), wallet, args.pool.clone(), child()?);
     config.slots = args.slots.unwrap_or(config.slots);
@@ -65,17 +70,14 @@ pub async fn run(args: WorkerArgs, json: bool) -> anyhow::Result<Exit> {
     }
     let ended = tokio::select! {
         ended = watch(&mut worker, json) => Some(ended),
-        stopped = stop_requested() => {
-            stopped?;
-            None
-        }
+        () = stop.requested() => None,
     };
     match ended {
         Some(result) => result.map(|()| Exit::Ok),
-        None => {
-            worker.shutdown().await?;
-            Ok(Exit::Ok)
-        }
+        None => match stop.or_now(worker.shutdown()).await {
+            Some(stopped) => stopped.map(|()| Exit::Ok).map_err(Into::into),
+            None => Ok(Exit::Interrupted),
+        },
     }
 }
 

@@ -1,9 +1,11 @@
 //! Whatever a user gets wrong: one clear message, a non-zero exit, nothing lost, nothing left running.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
-use crate::harness::{GRISTMILL, Up, alone, probe, text};
+use crate::harness::{GRISTMILL, Up, Worker, alone, next, probe, seed, text, wait_until};
 
 /// A module in text form, compiled.
 fn module(folder: &Path, name: &str, text: &str) -> String {
@@ -121,21 +123,141 @@ fn what_an_operator_gets_wrong() {
 }
 
 #[test]
-fn ctrl_c_leaves_nothing_running() {
+fn a_full_disk_is_named_and_nothing_is_lost() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
-    let mut child = Command::new(GRISTMILL)
-        .args(["demo", "--out"])
-        .arg(folder.path().join("out"))
-        .env("TMPDIR", folder.path())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .expect("gristmill starts");
-    std::thread::sleep(std::time::Duration::from_millis(2_500));
-    let group = child.id();
-    let status = Command::new("kill").args(["-INT", &group.to_string()]).status().expect("kill runs");
-    assert!(status.success());
-    assert_eq!(child.wait().expect("it ends").code(), Some(130));
-    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert!(left.iter().all(|path| !path.display().to_string().contains("gristmill-demo-")), "{left:?}");
+    let disk = folder.path().join("disk");
+    std::fs::create_dir(&disk).unwrap();
+    let on_disk = |name: &str| disk.join(name).display().to_string();
+    // A network that cannot even begin.
+    refused(&small_disk(&disk, 256, &["up", "--data-dir", &on_disk("net")]).output().unwrap(), 1, &["disk is full"]);
+    let up = Up::start(&folder.path().join("net"), &["--workers", "1"]);
+    let data_dir = up.data_dir.display().to_string();
+    // A result that is larger than the disk it is brought to, and then than nothing.
+    let probe = probe().display().to_string();
+    let args = ["run", &probe, "--arg", "blocks big 16", "--trust", "1", "--category", "DEV", "--json"];
+    let full = small_disk(&disk, 1_024, &[&args[..], &["--data-dir", &data_dir, "--out", &on_disk("out")]].concat());
+    let full = { full }.output().unwrap();
+    refused(&full, 1, &["disk is full"]);
+    let jobs = up.json(&["job", "list"]).to_string();
+    let job =
+        jobs.split('"').find(|word| word.starts_with("0x") && word.len() == 66).expect("the job is listed").to_owned();
+    let out = folder.path().join("out").display().to_string();
+    let fetched = up.run(&["job", "fetch", &job, "--out", &out]);
+    assert!(fetched.status.success(), "{}", text(&fetched));
+    assert_eq!(std::fs::metadata(folder.path().join("out/000000/big")).unwrap().len(), 16 << 16);
+    // A worker whose disk is full gives the task back with the cause, and another one does it.
+    let mut worker = small_disk(&disk, 4_096, &["worker", "--pool", &up.pool(), "--data-dir", &on_disk("worker")]);
+    let mut worker = worker.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+    let args = ["run", &probe, "--arg", "blocks big 128", "--trust", "3", "--category", "DEV", "--detach"];
+    let job = up.json(&args)["job"].as_str().unwrap().to_owned();
+    wait_until("the cause", || text(&up.run(&["job", "explain", &job])).contains("disk is full"));
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+    let _healthy = Worker::start(&up.pool(), &folder.path().join("worker"));
+    let waited = up.run(&["job", "wait", &job]);
+    assert!(waited.status.success(), "{}", text(&waited));
+    up.assert_invariants();
+}
+
+/// `gristmill ARGS` with a disk of so many KiB at `mount`, which only it and its children see.
+fn small_disk(mount: &Path, kib: u32, args: &[&str]) -> Command {
+    use std::os::unix::fs::MetadataExt as _;
+    let is_root = std::fs::metadata("/proc/self").expect("/proc is there").uid() == 0;
+    let mut command = Command::new("unshare");
+    if !is_root {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command.args(["--mount", "sh", "-c", r#"mount -t tmpfs -o size="$1"k tmpfs "$2" && shift 2 && exec "$@""#, "sh"]);
+    command.arg(kib.to_string()).arg(mount).arg(GRISTMILL).args(args);
+    command
+}
+
+#[test]
+fn ctrl_c_at_any_time_leaves_nothing_running() {
+    let _alone = alone();
+    let mut random = seed();
+    let folder = tempfile::tempdir().unwrap();
+    // The demonstration: at once, while its network starts, and in its work.
+    for ms in [0, next(&mut random) % 1_000, 1_500 + next(&mut random) % 4_000] {
+        let mut command = Command::new(GRISTMILL);
+        command.args(["demo", "--out"]).arg(folder.path().join("out")).env("TMPDIR", folder.path());
+        let interrupted = interrupt_after(&mut command, ms);
+        assert!(
+            interrupted.status.code() == Some(130) || before_it_listened(&interrupted),
+            "after {ms} ms: {interrupted:?}"
+        );
+        let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let left: Vec<_> = left.iter().filter(|path| path.display().to_string().contains("gristmill-demo-")).collect();
+        assert!(left.is_empty(), "after {ms} ms: {left:?}");
+        nothing_runs();
+    }
+    // A network, a worker and a job, each in turn; what was ordered goes on.
+    let net = folder.path().join("net");
+    for ms in [next(&mut random) % 1_000, 1_000 + next(&mut random) % 2_000] {
+        let mut command = Command::new(GRISTMILL);
+        command.args(["up", "--workers", "2", "--data-dir"]).arg(&net);
+        let interrupted = interrupt_after(&mut command, ms);
+        assert!(ended_well(&interrupted), "after {ms} ms: {interrupted:?}");
+        nothing_runs();
+    }
+    let up = Up::start(&net, &["--workers", "2"]);
+    let mut worker = Command::new(GRISTMILL);
+    worker.args(["worker", "--pool", &up.pool(), "--data-dir"]).arg(folder.path().join("worker"));
+    let interrupted = interrupt_after(&mut worker, 500 + next(&mut random) % 1_500);
+    assert!(ended_well(&interrupted), "{interrupted:?}");
+    let probe = probe().display().to_string();
+    for _ in 0..3 {
+        let ms = 100 + next(&mut random) % 1_500;
+        let interrupted = interrupt_after(&mut up.command(&["run", &probe, "--trust", "1", "--arg", "spin"]), ms);
+        assert!(
+            interrupted.status.code() == Some(130) || before_it_listened(&interrupted),
+            "after {ms} ms: {interrupted:?}"
+        );
+        let said = text(&interrupted);
+        assert!(said.contains("interrupted") || before_it_listened(&interrupted), "{interrupted:?}");
+        if let Some(job) = said.lines().find_map(|line| line.strip_prefix("job ")) {
+            assert!(up.json(&["job", "list"]).to_string().contains(job), "{job} is lost");
+        }
+    }
+    up.assert_books();
+    drop(up);
+    nothing_runs();
+}
+
+/// Runs a command, sends it the signal of Ctrl-C after so long, and waits for its end.
+fn interrupt_after(command: &mut Command, ms: u64) -> Output {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("gristmill starts");
+    std::thread::sleep(Duration::from_millis(ms));
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
+    assert!(sent.success());
+    child.wait_with_output().expect("it ends")
+}
+
+/// The signal came before the program was there to take it: nothing had begun.
+fn before_it_listened(output: &Output) -> bool {
+    output.status.signal() == Some(2) && output.stdout.is_empty()
+}
+
+/// It stopped in order, or at once because it had not begun.
+fn ended_well(output: &Output) -> bool {
+    matches!(output.status.code(), Some(0 | 130)) || before_it_listened(output)
+}
+
+/// No process of the program is left; what was killed with its parent may take a moment.
+#[track_caller]
+fn nothing_runs() {
+    let running = || {
+        let entries = std::fs::read_dir("/proc").expect("/proc is there").flatten();
+        let lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+        let lines = lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " "));
+        lines.filter(|line| line.starts_with(GRISTMILL)).collect::<Vec<_>>()
+    };
+    for _ in 0..100 {
+        if running().is_empty() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("still running: {:?}", running());
 }

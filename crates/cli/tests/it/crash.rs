@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Up, alone, text};
+use crate::harness::{Up, alone, next, seed, text};
 
 /// Kills in a run; the slow run does the full twenty.
 const KILLS_FAST: u32 = 5;
@@ -13,9 +13,7 @@ const JOBS_MAX: u32 = 40;
 #[test]
 fn kill_9_of_the_network_at_random_moments_loses_nothing() {
     let _alone = alone();
-    let seed: u64 =
-        std::env::var("GRISTMILL_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(random_seed);
-    println!("seed {seed}: repeat with GRISTMILL_TEST_SEED={seed}");
+    let seed = seed();
     let kills = if std::env::var_os("GRISTMILL_SLOW_TESTS").is_some() { KILLS_SLOW } else { KILLS_FAST };
     let folder = tempfile::tempdir().unwrap();
     let data_dir = folder.path().join("net");
@@ -47,17 +45,4 @@ fn kill_9_of_the_network_at_random_moments_loses_nothing() {
 
 fn is_done(up: &Up, job: &str) -> bool {
     up.json(&["job", "show", job]).to_string().contains("\"state\":\"completed\"")
-}
-
-fn random_seed() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |time| time.as_nanos() as u64)
-}
-
-/// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, OOPSLA 2014).
-fn next(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut mixed = *state;
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }

@@ -24,15 +24,21 @@ struct Fate {
     contributions: usize,
 }
 
-/// Runs a job of `tasks` tasks in category DEV (T = 2 s) at 80 % with five honest workers and one of `conduct`, asserts
-/// that the result is right and that I1 to I8 hold, and returns what became of the one.
+/// [`fate_among`] five honest workers.
 fn fate_of(conduct: Conduct, tasks: u64) -> Fate {
+    fate_among(conduct, &[Conduct::Honest; 5], tasks)
+}
+
+/// Runs a job of `tasks` tasks in category DEV (T = 2 s) at 80 % with one worker of `conduct`, first in line, and these
+/// others, asserts that the result is right and that I1 to I8 hold, and returns what became of the one.
+fn fate_among(conduct: Conduct, others: &[Conduct], tasks: u64) -> Fate {
     let folder = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let child = ChildCommand { program: GRISTMILL.into(), args: vec!["sandbox-child".into()] };
-        let mut config = NetworkConfig::new(folder.path().join("net"), 5, child);
-        config.workers.insert(0, WorkerPlan { conduct, slots: 1 });
+        let mut config = NetworkConfig::new(folder.path().join("net"), 0, child);
+        config.workers =
+            [&[conduct], others].concat().into_iter().map(|conduct| WorkerPlan { conduct, slots: 1 }).collect();
         let network = Network::start(config).await.unwrap();
         let crook = network.worker_plans()[0].0;
         settle_funds(&network).await;
@@ -128,8 +134,9 @@ fn a_copier_cannot_reveal_and_loses_its_stake() {
 #[test]
 fn a_silent_worker_loses_its_stake() {
     let _alone = alone();
-    // Which workers are asked, and whose result comes first, is chance: with twice the tasks it is the likelier among them.
-    let fate = fate_of(Conduct::Silent, 6);
+    // Three newcomers must agree. The slow one comes to the task when the three others have agreed already: so the silent one
+    // is surely among those, and the slow one is the reserve that makes up for it.
+    let fate = fate_among(Conduct::Silent, &[Conduct::Honest, Conduct::Honest, Conduct::Slow], 1);
     assert!(fate.contributions > 0, "the silent worker never contributed: the test shows nothing");
     assert_eq!((fate.paid, fate.proved, fate.score), (Amount::ZERO, 0, 0));
     assert_eq!(fate.rejected, fate.contributions);
