@@ -111,6 +111,8 @@ pub(crate) struct Engine {
     workers: BTreeMap<Address, WorkerEntry>,
     leases: BTreeMap<LeaseId, LeaseEntry>,
     run_times: RunTimes,
+    /// Uploads that are being opened, or will be after a pause, with the digest, and how often it was tried.
+    opening: BTreeMap<(TaskId, Address), (B256, u32)>,
     /// Deals some of whose tasks could not be initialised, with the time from which they are looked at again.
     uninitialised: BTreeMap<DealId, u64>,
     /// `None` while a look is under way.
@@ -138,6 +140,7 @@ impl Engine {
             workers: BTreeMap::new(),
             leases: BTreeMap::new(),
             run_times: RunTimes::default(),
+            opening: BTreeMap::new(),
             uninitialised: BTreeMap::new(),
             reduces,
             reduce_waits: BTreeMap::new(),
@@ -227,11 +230,7 @@ impl Engine {
                 self.uninitialised.insert(deal, unix_ms() + 2_000);
             }
             News::Opened { task, worker, opening } => self.on_opened(task, worker, opening)?,
-            News::OpenAgain { task, worker } => {
-                if let Some(digest) = self.book.tasks.get(&task).and_then(|entry| entry.digest) {
-                    self.open_upload(task, worker, digest);
-                }
-            }
+            News::OpenAgain { task, worker } => self.open_again(task, worker),
             News::CallFailed { task, call, reason } => {
                 if let Some(entry) = self.book.tasks.get_mut(&task) {
                     entry.note(format!("{call:?} did not succeed: {reason}"));

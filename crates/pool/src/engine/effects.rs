@@ -1,5 +1,6 @@
 //! Do what the core decided.
 
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256, Bytes};
@@ -8,7 +9,7 @@ use gristmill_protocol::wire::{self, CancelReason, RefuseReason, pool_frame};
 use gristmill_protocol::{check, link};
 use gristmill_result::Digest;
 use gristmill_scheduler::{Call, DeclineReason, Effect, Event, Fence, LeaseId, RevokeReason, WorkerId};
-use gristmill_types::{JobParams, TaskId};
+use gristmill_types::{ContentId, JobParams, TaskId};
 
 use super::{Engine, LeaseEntry, News, unix_ms};
 use crate::error::PoolError;
@@ -17,6 +18,8 @@ use crate::open::{Opening, open_upload};
 
 /// An upload whose bytes could not be had is tried again after this.
 const OPEN_PAUSE: Duration = Duration::from_secs(2);
+/// So often, an hour in all; the next start of the pool begins anew.
+const OPEN_TRIES_MAX: u32 = 1_800;
 
 pub(super) fn perform(engine: &mut Engine, effect: Effect) {
     match effect {
@@ -115,7 +118,8 @@ impl Engine {
         self.tell(worker.0, pool_frame::Body::Authorise(authorise));
     }
 
-    /// Opens an upload in the background; the news of it follows.
+    /// Opens an upload in the background; the news of it follows. Asked for again while that is under way, it does nothing:
+    /// a lone task is settled, and its digest known, by two events.
     pub(super) fn open_upload(&mut self, task: TaskId, worker: Address, digest: B256) {
         let Some(upload) = self.parts.journal.upload(task, worker) else {
             // Only workers whose upload is held are authorised, so this one came by another pool's doing.
@@ -126,7 +130,32 @@ impl Engine {
             self.pending.push(Event::UploadOpened { task, worker: WorkerId(worker), matches: true });
             return;
         }
-        let (store, scratch, sealed) = (self.parts.store.clone(), self.parts.scratch.clone(), upload.sealed);
+        let sealed = upload.sealed;
+        if let Entry::Vacant(place) = self.opening.entry((task, worker)) {
+            place.insert((digest, 1));
+            self.try_to_open(task, worker, digest, sealed);
+        }
+    }
+
+    /// The pause after an upload could not be had is over.
+    pub(super) fn open_again(&mut self, task: TaskId, worker: Address) {
+        let sealed = self.parts.journal.upload(task, worker).map(|upload| upload.sealed);
+        let (Some(sealed), Some((digest, tries))) = (sealed, self.opening.get_mut(&(task, worker))) else {
+            self.opening.remove(&(task, worker));
+            return;
+        };
+        let digest = *digest;
+        *tries += 1;
+        if *tries > OPEN_TRIES_MAX {
+            self.opening.remove(&(task, worker));
+            tracing::error!(%task, %worker, tries = OPEN_TRIES_MAX, "an upload stays out of reach; start the pool again to go on");
+            return;
+        }
+        self.try_to_open(task, worker, digest, sealed);
+    }
+
+    fn try_to_open(&self, task: TaskId, worker: Address, digest: B256, sealed: ContentId) {
+        let (store, scratch) = (self.parts.store.clone(), self.parts.scratch.clone());
         let news = self.news.clone();
         tokio::spawn(async move {
             let opening = open_upload(&store, &scratch, task, worker, Digest(digest), sealed).await;
@@ -147,6 +176,7 @@ impl Engine {
                 return Ok(());
             }
         };
+        self.opening.remove(&(task, worker));
         let matches = opened.is_some();
         if let (Some(opened), Some(upload)) = (opened, self.parts.journal.upload(task, worker).cloned()) {
             self.parts.journal.put_uploads(vec![(task, worker, Upload { opened: Some(opened), ..upload })])?;
