@@ -105,80 +105,78 @@ impl PoolHandle {
 /// # Errors
 /// [`PoolError`].
 pub fn start(config: PoolConfig) -> BoxFuture<'static, Result<PoolHandle, PoolError>> {
-    Box::pin(async move {
-        let dir = DataDir::open(&config.data_dir, DATA_KIND, DATA_VERSION)?;
-        let tls = ServerTls::load_or_create(dir.file("tls.pem")?)?;
-        let listen_error = |source| PoolError::Listen { address: config.listen, source };
-        let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
-        let local_addr = listener.local_addr().map_err(listen_error)?;
-        let host = config.advertised_host.clone().unwrap_or_else(|| local_addr.ip().to_string());
-        let url = tls.url(host, local_addr.port());
-        let store = Client::new(&config.store_url)?;
-        let hub = HubClient::connect(&config.rpc_url, config.hub).await?;
-        let outbox = Outbox::open(
-            dir.subdir("outbox")?,
-            config.wallet.clone(),
-            Arc::clone(hub.ledger()),
-            OutboxConfig::default(),
-        )
-        .await?;
-        let workerpool = setup::register(&config, &hub, &outbox, &config.wallet).await?;
-        let journal = Journal::open(dir.database("journal.redb")?)?;
-        let bans = Arc::new(RwLock::new(journal.bans()?));
-        let found = ledger::find(&hub, workerpool, |deal| Ok(journal.is_finished(deal)?)).await?;
-        let follower_config = FollowerConfig { start_block: found.next_block, ..FollowerConfig::default() };
-        let follower = Follower::open(&hub, GivenPosition(None), follower_config).await?;
-        let stake_needed = stake_needed(&config);
-        let identity = Identity {
-            welcome: Welcome {
-                rpc_url: config.rpc_url.clone(),
-                hub_address: config.hub.to_vec(),
-                chain_id: hub.chain_id(),
-                store_url: config.store_url.clone(),
-                pool_address: workerpool.to_vec(),
-                pool_owner: config.wallet.address().to_vec(),
-                heartbeat_ms: HEARTBEAT_MS,
-                stake_needed: u64::try_from(stake_needed.ngrist()).unwrap_or(u64::MAX),
-                ..Welcome::default()
-            },
-        };
-        let gate = Gate { welcome: identity.welcome.clone(), bans: Arc::clone(&bans) };
-        let (links, events) = PoolLinks::new(gate, tls.key_hash(), LinkLimits::default());
-        let (news_sender, news) = mpsc::unbounded_channel();
-        let parts = Parts {
-            hub,
-            outbox,
-            wallet: config.wallet.clone(),
-            workerpool,
-            links: links.clone(),
-            store: store.clone(),
-            scheduler: Scheduler::new(config.policy.clone(), Fence(journal.next_fence_epoch()?)),
-            journal,
-            scratch: dir.subdir("scratch")?,
-            bans,
-            newcomers: config.newcomers.clone(),
-            stake_needed,
-        };
-        let mut engine = Engine::new(parts, news_sender);
-        engine.restore(found);
-        let (queries, query_queue) = mpsc::channel(QUERIES_MAX);
-        let service = Service { identity, links: links.clone(), queries, store };
-        let (stop, stopped) = oneshot::channel();
-        let incoming = server::incoming(listener, &tls, ListenLimits::default());
-        let serving = tokio::spawn(async move {
-            // Ended by abort: the streams are closed by the engine before.
-            if let Err(error) = server::serve(incoming, service, std::future::pending()).await {
-                tracing::error!(%error, "the pool's listener failed");
-            }
-        });
-        let task = tokio::spawn(async move {
-            let result = engine.run(follower, events, news, query_queue, stopped).await;
-            drop(dir);
-            result
-        });
-        tracing::info!(%url, %workerpool, "the pool is open");
-        Ok(PoolHandle { url, workerpool, local_addr, stop, serving, task })
-    })
+    Box::pin(open(config))
+}
+
+async fn open(config: PoolConfig) -> Result<PoolHandle, PoolError> {
+    let dir = DataDir::open(&config.data_dir, DATA_KIND, DATA_VERSION)?;
+    let tls = ServerTls::load_or_create(dir.file("tls.pem")?)?;
+    let listen_error = |source| PoolError::Listen { address: config.listen, source };
+    let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
+    let local_addr = listener.local_addr().map_err(listen_error)?;
+    let host = config.advertised_host.clone().unwrap_or_else(|| local_addr.ip().to_string());
+    let url = tls.url(host, local_addr.port());
+    let store = Client::new(&config.store_url)?;
+    let hub = HubClient::connect(&config.rpc_url, config.hub).await?;
+    let outbox =
+        Outbox::open(dir.subdir("outbox")?, config.wallet.clone(), Arc::clone(hub.ledger()), OutboxConfig::default())
+            .await?;
+    let workerpool = setup::register(&config, &hub, &outbox, &config.wallet).await?;
+    let journal = Journal::open(dir.database("journal.redb")?)?;
+    let bans = Arc::new(RwLock::new(journal.bans()?));
+    let found = ledger::find(&hub, workerpool, |deal| Ok(journal.is_finished(deal)?)).await?;
+    let follower_config = FollowerConfig { start_block: found.next_block, ..FollowerConfig::default() };
+    let follower = Follower::open(&hub, GivenPosition(None), follower_config).await?;
+    let stake_needed = stake_needed(&config);
+    let identity = Identity {
+        welcome: Welcome {
+            rpc_url: config.rpc_url.clone(),
+            hub_address: config.hub.to_vec(),
+            chain_id: hub.chain_id(),
+            store_url: config.store_url.clone(),
+            pool_address: workerpool.to_vec(),
+            pool_owner: config.wallet.address().to_vec(),
+            heartbeat_ms: HEARTBEAT_MS,
+            stake_needed: u64::try_from(stake_needed.ngrist()).unwrap_or(u64::MAX),
+            ..Welcome::default()
+        },
+    };
+    let gate = Gate { welcome: identity.welcome.clone(), bans: Arc::clone(&bans) };
+    let (links, events) = PoolLinks::new(gate, tls.key_hash(), LinkLimits::default());
+    let (news_sender, news) = mpsc::unbounded_channel();
+    let parts = Parts {
+        hub,
+        outbox,
+        wallet: config.wallet.clone(),
+        workerpool,
+        links: links.clone(),
+        store: store.clone(),
+        scheduler: Scheduler::new(config.policy.clone(), Fence(journal.next_fence_epoch()?)),
+        journal,
+        scratch: dir.subdir("scratch")?,
+        bans,
+        newcomers: config.newcomers.clone(),
+        stake_needed,
+    };
+    let mut engine = Engine::new(parts, news_sender);
+    engine.restore(found);
+    let (queries, query_queue) = mpsc::channel(QUERIES_MAX);
+    let service = Service { identity, links: links.clone(), queries, store };
+    let (stop, stopped) = oneshot::channel();
+    let incoming = server::incoming(listener, &tls, ListenLimits::default());
+    let serving = tokio::spawn(async move {
+        // Ended by abort: the streams are closed by the engine before.
+        if let Err(error) = server::serve(incoming, service, std::future::pending()).await {
+            tracing::error!(%error, "the pool's listener failed");
+        }
+    });
+    let task = tokio::spawn(async move {
+        let result = engine.run(follower, events, news, query_queue, stopped).await;
+        drop(dir);
+        result
+    });
+    tracing::info!(%url, %workerpool, "the pool is open");
+    Ok(PoolHandle { url, workerpool, local_addr, stop, serving, task })
 }
 
 /// The stake of the dearest category.
