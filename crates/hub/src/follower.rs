@@ -248,6 +248,7 @@ impl Follower {
     ///
     /// # Errors
     /// [`FollowError::WentBack`], or the ledger was unreachable for [`FollowerConfig::patience_ms`]; then ask again.
+    #[expect(clippy::should_implement_trait, reason = "it is asynchronous, as `recv` of a channel is")]
     pub fn next(&mut self) -> BoxFuture<'_, Result<Batch, FollowError>> {
         Box::pin(async move {
             let mut pause_ms = PAUSE_MS;
