@@ -1,7 +1,6 @@
 //! Fund the network's own accounts and newcomers, and publish the built-in applications.
 
 use alloy_primitives::{Address, B256, U256};
-use futures_util::future::BoxFuture;
 use gristmill_hub::{HubClient, NewApp, OrderBook, Outbox, sign};
 use gristmill_types::{Amount, AppOrder, ContentId};
 use gristmill_wallet::Wallet;
@@ -18,99 +17,75 @@ pub const WORKER_STAKE: Amount = Amount::from_grist(200);
 pub const POOL_STAKE: Amount = Amount::from_grist(100_000);
 
 /// Lets the hub take the treasury's tokens, once.
-pub fn approve<'a>(hub: &'a HubClient, treasury: &'a Outbox) -> BoxFuture<'a, Result<(), NetworkError>> {
-    Box::pin(async move {
-        treasury.execute(hub.approve(crate::ledger::SUPPLY).intent("approve")).await?;
-        Ok(())
-    })
+pub async fn approve(hub: &HubClient, treasury: &Outbox) -> Result<(), NetworkError> {
+    treasury.execute(hub.approve(crate::ledger::SUPPLY).intent("approve")).await?;
+    Ok(())
 }
 
 /// Puts `amount` into the account of `target`, once.
-pub fn deposit<'a>(
-    hub: &'a HubClient,
-    treasury: &'a Outbox,
-    target: Address,
-    amount: Amount,
-) -> BoxFuture<'a, Result<(), NetworkError>> {
-    Box::pin(async move {
-        treasury.execute(hub.deposit_for(amount, target).intent(format!("deposit:{target}"))).await?;
-        Ok(())
-    })
+pub async fn deposit(hub: &HubClient, treasury: &Outbox, target: Address, amount: Amount) -> Result<(), NetworkError> {
+    treasury.execute(hub.deposit_for(amount, target).intent(format!("deposit:{target}"))).await?;
+    Ok(())
 }
 
 /// Gives `amount` of tokens to `target`, once.
-pub fn give<'a>(
-    hub: &'a HubClient,
-    treasury: &'a Outbox,
-    target: Address,
-    amount: Amount,
-) -> BoxFuture<'a, Result<(), NetworkError>> {
-    Box::pin(async move {
-        treasury.execute(hub.transfer_tokens(target, amount).intent(format!("give:{target}"))).await?;
-        Ok(())
-    })
+pub async fn give(hub: &HubClient, treasury: &Outbox, target: Address, amount: Amount) -> Result<(), NetworkError> {
+    treasury.execute(hub.transfer_tokens(target, amount).intent(format!("give:{target}"))).await?;
+    Ok(())
 }
 
 /// Funds each newcomer once: a worker that has lost its stake is not given another.
-pub fn fund_newcomers(
-    hub: HubClient,
-    treasury: Outbox,
-    mut newcomers: mpsc::Receiver<Address>,
-) -> BoxFuture<'static, ()> {
-    Box::pin(async move {
-        let mut funded = std::collections::BTreeSet::new();
-        while let Some(worker) = newcomers.recv().await {
-            if !funded.insert(worker) {
-                continue;
-            }
-            match deposit(&hub, &treasury, worker, WORKER_STAKE).await {
-                Ok(()) => tracing::info!(%worker, stake = %WORKER_STAKE, "a newcomer's stake is there"),
-                Err(error) => {
-                    tracing::warn!(%worker, %error, "a newcomer could not be funded");
-                    funded.remove(&worker);
-                }
+pub async fn fund_newcomers(hub: HubClient, treasury: Outbox, mut newcomers: mpsc::Receiver<Address>) {
+    let mut funded = std::collections::BTreeSet::new();
+    while let Some(worker) = newcomers.recv().await {
+        if !funded.insert(worker) {
+            continue;
+        }
+        match deposit(&hub, &treasury, worker, WORKER_STAKE).await {
+            Ok(()) => tracing::info!(%worker, stake = %WORKER_STAKE, "a newcomer's stake is there"),
+            Err(error) => {
+                tracing::warn!(%worker, %error, "a newcomer could not be funded");
+                funded.remove(&worker);
             }
         }
-    })
+    }
 }
 
 /// Registers a built-in application and keeps an order of it on the ledger.
-pub fn publish<'a>(
-    hub: &'a HubClient,
-    outbox: &'a Outbox,
-    provider: &'a Wallet,
-    app: &'a BuiltinApp,
+pub async fn publish(
+    hub: &HubClient,
+    outbox: &Outbox,
+    provider: &Wallet,
+    app: &BuiltinApp,
     content: ContentId,
-) -> BoxFuture<'a, Result<Address, NetworkError>> {
-    Box::pin(async move {
-        let new = NewApp {
-            owner: provider.address(),
-            name: app.name.to_owned(),
-            kind: "DOCKER".to_owned(),
-            multiaddr: format!("wasm:{content}").into_bytes().into(),
-            checksum: B256::new(*content.as_bytes()),
-            mrenclave: Default::default(),
+) -> Result<Address, NetworkError> {
+    let new = NewApp {
+        owner: provider.address(),
+        name: app.name.to_owned(),
+        kind: "DOCKER".to_owned(),
+        multiaddr: format!("wasm:{content}").into_bytes().into(),
+        checksum: B256::new(*content.as_bytes()),
+        mrenclave: Default::default(),
+    };
+    let address = hub.predict_app(&new).await?;
+    if hub.view_app(address).await?.is_none() {
+        outbox.execute(hub.create_app(&new).intent(format!("create-app:{address}"))).await?;
+    }
+    let mut book = OrderBook::new(hub.clone(), 0);
+    book.refresh().await?;
+    if book.app_order_of(address).await?.is_none() {
+        let order = AppOrder {
+            app: address,
+            appprice: app.price.to_u256(),
+            volume: U256::from(u64::MAX),
+            tag: B256::ZERO,
+            datasetrestrict: Address::ZERO,
+            workerpoolrestrict: Address::ZERO,
+            requesterrestrict: Address::ZERO,
+            salt: B256::ZERO,
         };
-        let address = hub.predict_app(&new).await?;
-        if hub.view_app(address).await?.is_none() {
-            outbox.execute(hub.create_app(&new).intent(format!("create-app:{address}"))).await?;
-        }
-        let mut book = OrderBook::new(hub.clone(), 0);
-        book.refresh().await?;
-        if book.app_order_of(address).await?.is_none() {
-            let order = AppOrder {
-                app: address,
-                appprice: app.price.to_u256(),
-                volume: U256::from(u64::MAX),
-                tag: B256::ZERO,
-                datasetrestrict: Address::ZERO,
-                workerpoolrestrict: Address::ZERO,
-                requesterrestrict: Address::ZERO,
-                salt: B256::ZERO,
-            };
-            let signed = sign::order(provider, order, hub.domain());
-            outbox.execute(hub.broadcast_app_order(&signed).intent(format!("broadcast-app:{address}"))).await?;
-        }
-        Ok(address)
-    })
+        let signed = sign::order(provider, order, hub.domain());
+        outbox.execute(hub.broadcast_app_order(&signed).intent(format!("broadcast-app:{address}"))).await?;
+    }
+    Ok(address)
 }

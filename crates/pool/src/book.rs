@@ -1,6 +1,5 @@
 //! The deals and tasks of this pool, as the ledger has them.
 
-use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 
 use alloy_primitives::B256;
@@ -104,12 +103,10 @@ impl Book {
 ///
 /// # Errors
 /// [`HubError`].
-pub fn read_deal(hub: &HubClient, id: DealId) -> BoxFuture<'_, Result<Option<DealBook>, HubError>> {
-    Box::pin(async move {
-        let Some(deal) = hub.view_deal(id).await? else { return Ok(None) };
-        let category = hub.view_category(deal.category).await?;
-        let app = hub.view_app(deal.app.address).await?.and_then(|app| app.wasm());
-        let open = usize::try_from(deal.bot_size).unwrap_or(usize::MAX);
-        Ok(Some(DealBook { deal, work_clock_s: category.work_clock_s, app, open }))
-    })
+pub async fn read_deal(hub: &HubClient, id: DealId) -> Result<Option<DealBook>, HubError> {
+    let Some(deal) = hub.view_deal(id).await? else { return Ok(None) };
+    let category = hub.view_category(deal.category).await?;
+    let app = hub.view_app(deal.app.address).await?.and_then(|app| app.wasm());
+    let open = usize::try_from(deal.bot_size).unwrap_or(usize::MAX);
+    Ok(Some(DealBook { deal, work_clock_s: category.work_clock_s, app, open }))
 }

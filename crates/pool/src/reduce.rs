@@ -1,6 +1,5 @@
 //! Match a reduce when, and only when, every task of the map it names is completed.
 
-use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 
 use alloy_primitives::{B256, U256};
@@ -47,25 +46,23 @@ impl Reduces {
 
     /// Looks at all broadcast reduces and matches those whose time has come. Returns how many still wait for something
     /// that may come.
-    pub fn look<'a>(&'a mut self, hub: &'a HubClient, outbox: &'a Outbox) -> BoxFuture<'a, Result<usize, PoolError>> {
-        Box::pin(async move {
-            self.book.refresh().await?;
-            self.waits.clear();
-            for open in self.book.request_orders().await?.into_iter().rev().take(WAITING_MAX) {
-                let request = &open.signed.order;
-                let ours = request.workerpool == self.workerpool || request.workerpool.is_zero();
-                let after = JobParams::parse(&request.params).ok().and_then(|params| params.gristmill_after);
-                let (true, Some(after)) = (ours, after) else { continue };
-                let wait = match self.readiness(hub, after).await? {
-                    None => self.match_now(hub, outbox, &open).await?,
-                    wait => wait,
-                };
-                if let Some(wait) = wait {
-                    self.waits.insert(open.hash, wait);
-                }
+    pub async fn look(&mut self, hub: &HubClient, outbox: &Outbox) -> Result<usize, PoolError> {
+        self.book.refresh().await?;
+        self.waits.clear();
+        for open in self.book.request_orders().await?.into_iter().rev().take(WAITING_MAX) {
+            let request = &open.signed.order;
+            let ours = request.workerpool == self.workerpool || request.workerpool.is_zero();
+            let after = JobParams::parse(&request.params).ok().and_then(|params| params.gristmill_after);
+            let (true, Some(after)) = (ours, after) else { continue };
+            let wait = match self.readiness(hub, after).await? {
+                None => self.match_now(hub, outbox, &open).await?,
+                wait => wait,
+            };
+            if let Some(wait) = wait {
+                self.waits.insert(open.hash, wait);
             }
-            Ok(self.waits.values().filter(|wait| **wait != Wait::MapFailed).count())
-        })
+        }
+        Ok(self.waits.values().filter(|wait| **wait != Wait::MapFailed).count())
     }
 
     /// `None` when every task of the order `after` is completed.

@@ -1,7 +1,6 @@
 //! Register the pool, fill its account, and keep a priced order of each category on the ledger.
 
 use alloy_primitives::{Address, B256, U256};
-use futures_util::future::BoxFuture;
 use gristmill_hub::{HubClient, OrderBook, Outbox, sign};
 use gristmill_types::{Amount, WorkerpoolOrder};
 use gristmill_wallet::Wallet;
@@ -11,23 +10,21 @@ use crate::error::PoolError;
 
 /// Makes sure that the pool stands on the ledger as its config says, and returns the workerpool's address. Running it
 /// again changes nothing.
-pub fn register<'a>(
-    config: &'a PoolConfig,
-    hub: &'a HubClient,
-    outbox: &'a Outbox,
-    wallet: &'a Wallet,
-) -> BoxFuture<'a, Result<Address, PoolError>> {
-    Box::pin(async move {
-        let owner = wallet.address();
-        let workerpool = hub.predict_workerpool(owner, &config.description).await?;
-        if !hub.is_registered(hub.workerpool_registry, workerpool).await? {
-            let call = hub.create_workerpool(owner, &config.description);
-            outbox.execute(call.intent(format!("create-workerpool:{workerpool}"))).await?;
-        }
-        fill_account(hub, outbox, owner, config.stake_target).await?;
-        publish_orders(config, hub, outbox, wallet, workerpool).await?;
-        Ok(workerpool)
-    })
+pub async fn register(
+    config: &PoolConfig,
+    hub: &HubClient,
+    outbox: &Outbox,
+    wallet: &Wallet,
+) -> Result<Address, PoolError> {
+    let owner = wallet.address();
+    let workerpool = hub.predict_workerpool(owner, &config.description).await?;
+    if !hub.is_registered(hub.workerpool_registry, workerpool).await? {
+        let call = hub.create_workerpool(owner, &config.description);
+        outbox.execute(call.intent(format!("create-workerpool:{workerpool}"))).await?;
+    }
+    fill_account(hub, outbox, owner, config.stake_target).await?;
+    publish_orders(config, hub, outbox, wallet, workerpool).await?;
+    Ok(workerpool)
 }
 
 async fn fill_account(hub: &HubClient, outbox: &Outbox, owner: Address, target: Amount) -> Result<(), PoolError> {

@@ -1,6 +1,5 @@
 //! Find apps and datasets that are offered on the ledger, by name or address.
 
-use futures_util::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::U256;
@@ -63,22 +62,20 @@ pub fn new_app(owner: Address, file: &LocalFile) -> NewApp {
 ///
 /// # Errors
 /// The ledger cannot be asked.
-pub fn app_of_file<'a>(
-    hub: &'a HubClient,
-    book: &'a OrderBook,
+pub async fn app_of_file(
+    hub: &HubClient,
+    book: &OrderBook,
     owner: Address,
     file: LocalFile,
-) -> BoxFuture<'a, Result<AppChoice, RequesterError>> {
-    Box::pin(async move {
-        let new = new_app(owner, &file);
-        let address = hub.predict_app(&new).await?;
-        let registered = hub.is_registered(hub.app_registry, address).await?;
-        let order = if registered { book.app_order_of(address).await? } else { None };
-        // Our own app, offered only to somebody else: we make an order that fits.
-        let order = order.filter(|open| is_unrestricted(&open.signed.order));
-        let (name, module) = (new.name.clone(), file.content);
-        Ok(AppChoice { address, name, module, order, file: Some(file), new: (!registered).then_some(new) })
-    })
+) -> Result<AppChoice, RequesterError> {
+    let new = new_app(owner, &file);
+    let address = hub.predict_app(&new).await?;
+    let registered = hub.is_registered(hub.app_registry, address).await?;
+    let order = if registered { book.app_order_of(address).await? } else { None };
+    // Our own app, offered only to somebody else: we make an order that fits.
+    let order = order.filter(|open| is_unrestricted(&open.signed.order));
+    let (name, module) = (new.name.clone(), file.content);
+    Ok(AppChoice { address, name, module, order, file: Some(file), new: (!registered).then_some(new) })
 }
 
 fn is_unrestricted(order: &AppOrder) -> bool {
@@ -89,16 +86,10 @@ fn is_unrestricted(order: &AppOrder) -> bool {
 ///
 /// # Errors
 /// [`RequesterError::NoAsset`], [`RequesterError::UnusableAsset`], [`RequesterError::NotOffered`].
-pub fn app_at<'a>(
-    hub: &'a HubClient,
-    book: &'a OrderBook,
-    address: Address,
-) -> BoxFuture<'a, Result<AppChoice, RequesterError>> {
-    Box::pin(async move {
-        let info = hub.view_app(address).await?.ok_or(RequesterError::NoAsset { kind: "app", address })?;
-        let order = book.app_order_of(address).await?;
-        app_choice(info, order)
-    })
+pub async fn app_at(hub: &HubClient, book: &OrderBook, address: Address) -> Result<AppChoice, RequesterError> {
+    let info = hub.view_app(address).await?.ok_or(RequesterError::NoAsset { kind: "app", address })?;
+    let order = book.app_order_of(address).await?;
+    app_choice(info, order)
 }
 
 fn app_choice(info: AppInfo, order: Option<OpenOrder<AppOrder>>) -> Result<AppChoice, RequesterError> {
@@ -113,87 +104,77 @@ fn app_choice(info: AppInfo, order: Option<OpenOrder<AppOrder>>) -> Result<AppCh
 ///
 /// # Errors
 /// [`RequesterError::UnknownAsset`], [`RequesterError::AmbiguousAsset`], and as [`app_at`].
-pub fn app_named<'a>(
-    hub: &'a HubClient,
-    book: &'a OrderBook,
-    name: &'a str,
-) -> BoxFuture<'a, Result<AppChoice, RequesterError>> {
-    Box::pin(async move {
-        let names = offered_apps(hub).await?;
-        let mut found = Vec::new();
-        for address in by_name(&names, name) {
-            if let Some(order) = book.app_order_of(address).await? {
-                found.push((address, order));
-            }
+pub async fn app_named(hub: &HubClient, book: &OrderBook, name: &str) -> Result<AppChoice, RequesterError> {
+    let names = offered_apps(hub).await?;
+    let mut found = Vec::new();
+    for address in by_name(&names, name) {
+        if let Some(order) = book.app_order_of(address).await? {
+            found.push((address, order));
         }
-        let addresses: Vec<Address> = found.iter().map(|(address, _)| *address).collect();
-        match found.pop() {
-            None => Err(unknown("app", name, &names)),
-            Some(_) if addresses.len() > 1 => {
-                Err(RequesterError::AmbiguousAsset { kind: "app", name: name.to_owned(), addresses })
-            }
-            Some((address, order)) => {
-                let info = hub.view_app(address).await?.ok_or(RequesterError::NoAsset { kind: "app", address })?;
-                app_choice(info, Some(order))
-            }
+    }
+    let addresses: Vec<Address> = found.iter().map(|(address, _)| *address).collect();
+    match found.pop() {
+        None => Err(unknown("app", name, &names)),
+        Some(_) if addresses.len() > 1 => {
+            Err(RequesterError::AmbiguousAsset { kind: "app", name: name.to_owned(), addresses })
         }
-    })
+        Some((address, order)) => {
+            let info = hub.view_app(address).await?.ok_or(RequesterError::NoAsset { kind: "app", address })?;
+            app_choice(info, Some(order))
+        }
+    }
 }
 
 /// The names of all apps that somebody broadcast an order of, used up or not.
 ///
 /// # Errors
 /// The ledger cannot be asked.
-pub fn offered_apps(hub: &HubClient) -> BoxFuture<'_, Result<BTreeMap<Address, String>, RequesterError>> {
-    Box::pin(async move {
-        let logs = topics(hub, IHub::BroadcastAppOrder::SIGNATURE_HASH).await?;
-        let addresses = logs.iter().filter_map(|(topics, data)| {
-            IHub::BroadcastAppOrder::decode_raw_log(topics, data).ok().map(|event| event.apporder.app)
-        });
-        let addresses = newest(addresses);
-        let calls = addresses.iter().map(|&app| (hub.hub, IHub::viewAppCall { app })).collect();
-        let names = hub.views(calls).await?.into_iter().map(|answer| answer.ok().map(|app| app.m_appName));
-        Ok(addresses.iter().copied().zip(names).filter_map(|(address, name)| Some((address, name?))).collect())
-    })
+pub async fn offered_apps(hub: &HubClient) -> Result<BTreeMap<Address, String>, RequesterError> {
+    let logs = topics(hub, IHub::BroadcastAppOrder::SIGNATURE_HASH).await?;
+    let addresses = logs.iter().filter_map(|(topics, data)| {
+        IHub::BroadcastAppOrder::decode_raw_log(topics, data).ok().map(|event| event.apporder.app)
+    });
+    let addresses = newest(addresses);
+    let calls = addresses.iter().map(|&app| (hub.hub, IHub::viewAppCall { app })).collect();
+    let names = hub.views(calls).await?.into_iter().map(|answer| answer.ok().map(|app| app.m_appName));
+    Ok(addresses.iter().copied().zip(names).filter_map(|(address, name)| Some((address, name?))).collect())
 }
 
 /// A dataset that is offered, by name or address.
 ///
 /// # Errors
 /// As [`app_named`] and [`app_at`], of datasets.
-pub fn dataset<'a>(
-    hub: &'a HubClient,
-    book: &'a OrderBook,
-    text: &'a str,
-) -> BoxFuture<'a, Result<(DatasetInfo, OpenOrder<DatasetOrder>), RequesterError>> {
-    Box::pin(async move {
-        let kind = "dataset";
-        let (address, order) = match text.parse::<Address>() {
-            Ok(address) => (address, book.dataset_order_of(address).await?),
-            Err(_) => {
-                let names = offered_datasets(hub).await?;
-                let mut found = Vec::new();
-                for address in by_name(&names, text) {
-                    if let Some(order) = book.dataset_order_of(address).await? {
-                        found.push((address, order));
-                    }
-                }
-                let addresses: Vec<Address> = found.iter().map(|(address, _)| *address).collect();
-                match found.pop() {
-                    None => return Err(unknown(kind, text, &names)),
-                    Some(_) if addresses.len() > 1 => {
-                        return Err(RequesterError::AmbiguousAsset { kind, name: text.to_owned(), addresses });
-                    }
-                    Some((address, order)) => (address, Some(order)),
+pub async fn dataset(
+    hub: &HubClient,
+    book: &OrderBook,
+    text: &str,
+) -> Result<(DatasetInfo, OpenOrder<DatasetOrder>), RequesterError> {
+    let kind = "dataset";
+    let (address, order) = match text.parse::<Address>() {
+        Ok(address) => (address, book.dataset_order_of(address).await?),
+        Err(_) => {
+            let names = offered_datasets(hub).await?;
+            let mut found = Vec::new();
+            for address in by_name(&names, text) {
+                if let Some(order) = book.dataset_order_of(address).await? {
+                    found.push((address, order));
                 }
             }
-        };
-        let info = hub.view_dataset(address).await?.ok_or(RequesterError::NoAsset { kind, address })?;
-        let order = order.ok_or(RequesterError::NotOffered { kind, address })?;
-        let expected = "content of the store (its address is no `blake3:<content id>`)";
-        info.content().ok_or(RequesterError::UnusableAsset { kind, address, expected })?;
-        Ok((info, order))
-    })
+            let addresses: Vec<Address> = found.iter().map(|(address, _)| *address).collect();
+            match found.pop() {
+                None => return Err(unknown(kind, text, &names)),
+                Some(_) if addresses.len() > 1 => {
+                    return Err(RequesterError::AmbiguousAsset { kind, name: text.to_owned(), addresses });
+                }
+                Some((address, order)) => (address, Some(order)),
+            }
+        }
+    };
+    let info = hub.view_dataset(address).await?.ok_or(RequesterError::NoAsset { kind, address })?;
+    let order = order.ok_or(RequesterError::NotOffered { kind, address })?;
+    let expected = "content of the store (its address is no `blake3:<content id>`)";
+    info.content().ok_or(RequesterError::UnusableAsset { kind, address, expected })?;
+    Ok((info, order))
 }
 
 async fn offered_datasets(hub: &HubClient) -> Result<BTreeMap<Address, String>, RequesterError> {

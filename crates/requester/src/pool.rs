@@ -1,6 +1,5 @@
 //! Ask pools: who they are, what a job would find there, why something waits, what an app said.
 
-use futures_util::future::BoxFuture;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -59,29 +58,25 @@ impl PoolLink {
     ///
     /// # Errors
     /// [`RequesterError::Connect`] when it is not there or has another key, [`RequesterError::Pool`].
-    pub fn dial(url: &PoolUrl) -> BoxFuture<'_, Result<Self, RequesterError>> {
-        Box::pin(async move {
-            let timeouts = Timeouts { connect: CONNECT, ..Timeouts::default() };
-            let mut client = pool_client(connect(url, &timeouts).await?);
-            let status = answer(url, client.status(limited(StatusRequest {})).await)?;
-            let workerpool = convert::address("StatusReply.pool_address", &status.pool_address)
-                .map_err(|error| RequesterError::Pool { url: url.to_string(), message: error.to_string() })?;
-            Ok(Self { url: url.clone(), client, workerpool, status })
-        })
+    pub async fn dial(url: &PoolUrl) -> Result<Self, RequesterError> {
+        let timeouts = Timeouts { connect: CONNECT, ..Timeouts::default() };
+        let mut client = pool_client(connect(url, &timeouts).await?);
+        let status = answer(url, client.status(limited(StatusRequest {})).await)?;
+        let workerpool = convert::address("StatusReply.pool_address", &status.pool_address)
+            .map_err(|error| RequesterError::Pool { url: url.to_string(), message: error.to_string() })?;
+        Ok(Self { url: url.clone(), client, workerpool, status })
     }
 
     /// The pool of `network` that has this workerpool; `None` when none of those that answer is it.
-    pub fn of_workerpool(network: &Network, workerpool: Address) -> BoxFuture<'_, Option<Self>> {
-        Box::pin(async move {
-            for url in network.pools() {
-                match Self::dial(&url).await {
-                    Ok(link) if link.workerpool == workerpool => return Some(link),
-                    Ok(_) => {}
-                    Err(error) => tracing::debug!(%url, %error, "a pool does not answer"),
-                }
+    pub async fn of_workerpool(network: &Network, workerpool: Address) -> Option<Self> {
+        for url in network.pools() {
+            match Self::dial(&url).await {
+                Ok(link) if link.workerpool == workerpool => return Some(link),
+                Ok(_) => {}
+                Err(error) => tracing::debug!(%url, %error, "a pool does not answer"),
             }
-            None
-        })
+        }
+        None
     }
 
     /// Where it listens.
@@ -93,33 +88,27 @@ impl PoolLink {
     ///
     /// # Errors
     /// [`RequesterError::Pool`].
-    pub fn quote(&self, category_id: u64, trust: u64, tasks: u64) -> BoxFuture<'_, Result<QuoteReply, RequesterError>> {
-        Box::pin(async move {
-            let request = QuoteRequest { category_id, trust, tasks, app_type: "wasm".to_owned() };
-            answer(&self.url, self.client.clone().quote(limited(request)).await)
-        })
+    pub async fn quote(&self, category_id: u64, trust: u64, tasks: u64) -> Result<QuoteReply, RequesterError> {
+        let request = QuoteRequest { category_id, trust, tasks, app_type: "wasm".to_owned() };
+        answer(&self.url, self.client.clone().quote(limited(request)).await)
     }
 
     /// Why something waits.
     ///
     /// # Errors
     /// [`RequesterError::Pool`].
-    pub fn explain(&self, subject: Subject) -> BoxFuture<'_, Result<ExplainReply, RequesterError>> {
-        Box::pin(async move {
-            let request = ExplainRequest { subject: Some(subject) };
-            answer(&self.url, self.client.clone().explain(limited(request)).await)
-        })
+    pub async fn explain(&self, subject: Subject) -> Result<ExplainReply, RequesterError> {
+        let request = ExplainRequest { subject: Some(subject) };
+        answer(&self.url, self.client.clone().explain(limited(request)).await)
     }
 
     /// What an app wrote to stderr.
     ///
     /// # Errors
     /// [`RequesterError::Pool`].
-    pub fn logs(&self, task: TaskId) -> BoxFuture<'_, Result<LogsReply, RequesterError>> {
-        Box::pin(async move {
-            let request = LogsRequest { task_id: task.as_bytes().to_vec() };
-            answer(&self.url, self.client.clone().logs(limited(request)).await)
-        })
+    pub async fn logs(&self, task: TaskId) -> Result<LogsReply, RequesterError> {
+        let request = LogsRequest { task_id: task.as_bytes().to_vec() };
+        answer(&self.url, self.client.clone().logs(limited(request)).await)
     }
 }
 

@@ -1,6 +1,5 @@
 //! Send transactions of the requester's key: open its outbox, wait for it when another process has it, close it again.
 
-use futures_util::future::BoxFuture;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -146,24 +145,20 @@ pub(crate) struct Sender {
 impl Sender {
     /// Sends `call` once, under `key`, and waits for its effect. A key whose transaction was refused by the contract did
     /// nothing and never will, so the next attempt has a key of its own.
-    pub fn execute<'a>(&'a self, call: CallData, key: &'a str) -> BoxFuture<'a, Result<Outcome, RequesterError>> {
-        Box::pin(async move {
-            for attempt in 0..ATTEMPTS_MAX {
-                let key = if attempt == 0 { key.to_owned() } else { format!("{key}#{attempt}") };
-                let outcome = self.outbox.submit(call.clone().intent(key)).await?;
-                let failed_before = attempt + 1 < ATTEMPTS_MAX && !matches!(outcome.result, TxResult::Success);
-                if !failed_before {
-                    return Ok(outcome.require_success()?);
-                }
+    pub async fn execute(&self, call: CallData, key: &str) -> Result<Outcome, RequesterError> {
+        for attempt in 0..ATTEMPTS_MAX {
+            let key = if attempt == 0 { key.to_owned() } else { format!("{key}#{attempt}") };
+            let outcome = self.outbox.submit(call.clone().intent(key)).await?;
+            let failed_before = attempt + 1 < ATTEMPTS_MAX && !matches!(outcome.result, TxResult::Success);
+            if !failed_before {
+                return Ok(outcome.require_success()?);
             }
-            unreachable!("the last attempt returns")
-        })
+        }
+        unreachable!("the last attempt returns")
     }
 
     /// Frees the key for other processes.
-    pub fn close(self) -> BoxFuture<'static, ()> {
-        Box::pin(async move {
-            self.outbox.shutdown().await;
-        })
+    pub async fn close(self) {
+        self.outbox.shutdown().await;
     }
 }
