@@ -4,6 +4,7 @@ use alloy_primitives::B256;
 use gristmill_poco::consensus::NEWCOMER_WEIGHT;
 use gristmill_types::TaskId;
 
+use super::dispatch::Fit;
 use super::{Scheduler, Timer};
 use crate::event::{Call, Effect, RevokeReason};
 use crate::id::WorkerId;
@@ -249,9 +250,15 @@ impl Scheduler {
         since_ms.saturating_add(task.spec.work_clock_ms / 2)
     }
 
-    /// After dispatch: a task that waits for a reserve which nobody computes stops waiting.
+    /// After dispatch: a task that waits for a reserve which nobody computes stops waiting, unless somebody who could is only
+    /// busy. That wait ends too (see [`Scheduler::hold_until_ms`]); without it, one silent newcomer fails a task of a pool
+    /// whose other workers have their hands full.
     pub(super) fn refuse_reserve(&mut self, id: TaskId) {
-        if self.tasks.get(&id).is_some_and(|task| task.leased() == 0) {
+        let Some(task) = self.tasks.get(&id).filter(|task| task.leased() == 0) else { return };
+        let will_come = self.workers.iter().any(|(id, worker)| {
+            worker.is_willing(self.now_ms) && !worker.has_slot() && self.fit(task, *id, worker) == Fit::New
+        });
+        if !will_come {
             self.with_task(id, |task| task.reserve_refused = true);
         }
     }

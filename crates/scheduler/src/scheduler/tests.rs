@@ -465,6 +465,26 @@ fn reveals_wait_for_a_reserve_but_not_long() {
 }
 
 #[test]
+fn a_busy_worker_is_waited_for_as_reserve() {
+    let mut bench = pool_with(3, Policy::default());
+    // Task 1 keeps worker 3, the only one that could be the reserve of task 0.
+    bench.on(added(spec(0, 5)));
+    for by in 0..3 {
+        bench.ready(0, by, truth(0)).contributed(0, by, truth(0));
+    }
+    bench.on(Event::WorkerDraining { worker: worker(0) }).on(Event::WorkerDraining { worker: worker(1) });
+    bench.on(Event::WorkerDraining { worker: worker(2) }).on(added(spec(1, 1))).on(joined(3));
+    assert_eq!(bench.leased(), [(task(1), worker(3))]);
+    let reveal_deadline_ms = bench.now_ms + 2 * T_MS;
+    bench.on(Event::ConsensusReached { task: task(0), hash: truth(0), reveal_deadline_ms });
+    assert!(bench.asked().is_empty(), "worker 3 will be free");
+    bench.ready(1, 3, truth(1));
+    assert_eq!(bench.leased(), [(task(0), worker(3))]);
+    bench.ready(0, 3, truth(0));
+    assert_eq!(bench.asked().len(), 3);
+}
+
+#[test]
 fn proven_workers_need_no_reserve() {
     let mut bench = pool_with(4, Policy::default());
     for index in 0..4 {
