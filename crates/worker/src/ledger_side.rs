@@ -1,5 +1,6 @@
 //! Act on the ledger with the worker's own key: contribute, reveal, and what its owner would do if the pool were gone.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -89,8 +90,8 @@ impl LedgerSide {
         self.outbox.execute(self.hub.claim(task).intent(format!("claim:{task}"))).await
     }
 
-    /// What the ledger asks of each record now; nothing for those that just wait.
-    pub async fn look(&self, records: &[Record]) -> Result<Vec<(TaskId, Verdict)>, HubError> {
+    /// What the ledger asks of each record now; nothing for those that just wait. `asked`: tasks that the pool wants revealed.
+    pub async fn look(&self, records: &[Record], asked: &BTreeSet<TaskId>) -> Result<Vec<(TaskId, Verdict)>, HubError> {
         let head = self.hub.ledger().head().await?;
         let now =
             self.hub.ledger().blocks(vec![head]).await?.into_iter().flatten().next().map_or(0, |block| block.timestamp);
@@ -99,7 +100,7 @@ impl LedgerSide {
         for chunk in records.chunks(LOOKUP_MAX) {
             let tasks: Vec<TaskId> = chunk.iter().map(|record| record.task).collect();
             for (record, task) in chunk.iter().zip(self.hub.view_tasks(&tasks).await?) {
-                if let Some(verdict) = judge(record, &task, me, now) {
+                if let Some(verdict) = judge(record, &task, me, now, asked.contains(&record.task)) {
                     verdicts.push((record.task, verdict));
                 }
             }
@@ -108,7 +109,7 @@ impl LedgerSide {
     }
 }
 
-fn judge(record: &Record, task: &gristmill_hub::Task, me: Address, now: u64) -> Option<Verdict> {
+fn judge(record: &Record, task: &gristmill_hub::Task, me: Address, now: u64, asked: bool) -> Option<Verdict> {
     let contributed = task.contributors.contains(&me);
     match task.status {
         TaskStatus::Completed | TaskStatus::Failed => return Some(Verdict::Over),
@@ -124,7 +125,13 @@ fn judge(record: &Record, task: &gristmill_hub::Task, me: Address, now: u64) -> 
     let holds_consensus = task.status == TaskStatus::Revealing && task.consensus == record.result_hash;
     match record.phase {
         Phase::Offered | Phase::Authorised { .. } => Some(Verdict::Contributed),
-        Phase::Contributed => (holds_consensus && now < task.reveal_deadline).then_some(Verdict::Reveal),
+        Phase::Contributed => {
+            // The first reveal makes the digest public, and ends the pool's chance to hold a replica in reserve: so it is the
+            // pool that says when. The window is two T long; a pool that is silent for the first of them is not waited for.
+            let alone_from = task.reveal_deadline.saturating_sub(task.work_clock_s);
+            let is_time = asked || now >= alone_from;
+            (holds_consensus && now < task.reveal_deadline && is_time).then_some(Verdict::Reveal)
+        }
         Phase::Revealed => {
             // A revealer may finalise from reveal deadline + T/2 on.
             let from = task.reveal_deadline + record.work_clock_s / 2 + FINALIZE_PATIENCE_S;
@@ -132,3 +139,6 @@ fn judge(record: &Record, task: &gristmill_hub::Task, me: Address, now: u64) -> 
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! Be a worker: one link to a pool, a few tasks at a time, and an eye on the ledger.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -144,6 +144,7 @@ pub fn start(config: WorkerConfig) -> Result<WorkerHandle, WorkerError> {
         counters: Arc::clone(&counters),
         pool: None,
         jobs: BTreeMap::new(),
+        asked: BTreeSet::new(),
         watching: false,
     };
     let task = tokio::spawn(service.run(events, news, stopped));
@@ -200,6 +201,8 @@ struct Service {
     counters: Arc<WorkerCounters>,
     pool: Option<PoolSide>,
     jobs: BTreeMap<LeaseId, Job>,
+    /// Tasks of the journal that the pool wants revealed; it asks again after a restart of either.
+    asked: BTreeSet<TaskId>,
     /// A look at the ledger is under way.
     watching: bool,
 }
@@ -290,7 +293,15 @@ impl Service {
         match body {
             pool_frame::Body::Lease(lease) => self.on_lease(lease),
             pool_frame::Body::Authorise(authorise) => self.on_authorise(&authorise)?,
-            pool_frame::Body::Reveal(_) => self.watch(),
+            pool_frame::Body::Reveal(reveal) => {
+                if let Ok(id) = fixed::<32>("reveal.task_id", &reveal.task_id)
+                    && let task = TaskId(id.into())
+                    && self.journal.get(task).is_some()
+                {
+                    self.asked.insert(task);
+                    self.watch();
+                }
+            }
             pool_frame::Body::Cancel(cancel) => {
                 if let Ok(id) = fixed("cancel.lease_id", &cancel.lease_id)
                     && let Some(job) = self.jobs.get(&LeaseId(id))
@@ -489,9 +500,10 @@ impl Service {
         }
         self.watching = true;
         let records: Vec<Record> = self.journal.iter().cloned().collect();
-        let (ledger, news) = (pool.ledger.clone(), self.news_sender.clone());
+        self.asked.retain(|task| self.journal.get(*task).is_some());
+        let (ledger, news, asked) = (pool.ledger.clone(), self.news_sender.clone(), self.asked.clone());
         tokio::spawn(async move {
-            let verdicts = ledger.look(&records).await.unwrap_or_else(|error| {
+            let verdicts = ledger.look(&records, &asked).await.unwrap_or_else(|error| {
                 tracing::warn!(%error, "the ledger could not be read");
                 Vec::new()
             });
