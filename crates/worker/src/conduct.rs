@@ -26,3 +26,10 @@ pub enum Conduct {
     /// Takes leases and never answers.
     Mute,
 }
+
+impl Conduct {
+    /// It says what came out, however late.
+    pub fn is_honest(self) -> bool {
+        matches!(self, Self::Honest | Self::Slow)
+    }
+}

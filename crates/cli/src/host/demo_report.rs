@@ -10,7 +10,6 @@ use gristmill_poco::bill::{Bill, Role, bill};
 use gristmill_poco::check;
 use gristmill_requester::{Delivery, Job, JobStatus, REDUCE_FOLDER};
 use gristmill_types::{Amount, ContributionStatus, DealId, TaskId};
-use gristmill_worker::Conduct;
 use serde::Serialize;
 
 use crate::output::{count, fields, table};
@@ -163,7 +162,7 @@ fn workers(network: &Network, audit: &Audit, tasks: &[TaskId], bill: &Bill) -> V
         .into_iter()
         .map(|(address, conduct)| WorkerReport {
             address,
-            honest: conduct == Conduct::Honest,
+            honest: conduct.is_honest(),
             paid: sum(address, Role::Worker),
             slashed: sum(address, Role::SlashedWorker),
             score: books.score(address),

@@ -134,6 +134,15 @@ fn a_copier_cannot_reveal_and_loses_its_stake() {
 }
 
 #[test]
+fn a_copier_fails_no_task_of_a_busy_pool() {
+    let _alone = alone();
+    // More tasks than the workers can begin at once: the reserve that makes up for it must be waited for.
+    let fate = fate_of(Conduct::Copier, 3);
+    assert_eq!((fate.paid, fate.proved, fate.score), (Amount::ZERO, 0, 0));
+    assert_eq!(fate.rejected, fate.contributions);
+}
+
+#[test]
 fn a_silent_worker_loses_its_stake() {
     let _alone = alone();
     // Three newcomers must agree. The slow one comes to the task when the three others have agreed already: so the silent one
