@@ -179,6 +179,7 @@ fn small_disk(mount: &Path, kib: u32, args: &[&str]) -> Command {
 #[test]
 fn ctrl_c_at_any_time_leaves_nothing_running() {
     let _alone = alone();
+    hear_ctrl_c();
     let mut random = seed();
     let folder = tempfile::tempdir().unwrap();
     // The demonstration: at once, while its network starts, and in its work.
@@ -227,6 +228,15 @@ fn ctrl_c_at_any_time_leaves_nothing_running() {
     up.assert_books();
     drop(up);
     nothing_runs();
+}
+
+/// A shell starts what runs in its background deaf to Ctrl-C, and children inherit that. Where the parent has a handler, they begin
+/// with the default.
+fn hear_ctrl_c() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    let _context = runtime.enter();
+    let _stays = signal(SignalKind::interrupt()).expect("a handler may be set");
 }
 
 /// Runs a command, sends it the signal of Ctrl-C after so long, and waits for its end.
