@@ -278,7 +278,8 @@ impl Contracts {
             enclaveSign: args.enclave_sign.clone(),
             authorizationSign: args.authorization.clone(),
         };
-        CallData::new(self.hub, &call).limited(gas::CONTRIBUTE)
+        let enclave = if args.enclave_challenge.is_zero() { 0 } else { gas::ENCLAVE };
+        CallData::new(self.hub, &call).limited(gas::CONTRIBUTE + enclave)
     }
 
     /// Opens a commitment.
@@ -315,6 +316,32 @@ impl Contracts {
             resultsCallback: callback_data,
             enclaveChallenge: Address::ZERO,
             enclaveSign: Bytes::new(),
+            authorizationSign: authorization,
+        };
+        CallData::new(self.hub, &call).limited(limit)
+    }
+
+    /// As [`Contracts::contribute_and_finalize`] for a deal that asks for an enclave: `challenge` is its key, `enclave_sign`
+    /// its signature (see [`crate::sign::enclave`]), and the authorisation names the challenge.
+    #[expect(clippy::too_many_arguments, reason = "the hub's own list")]
+    pub fn contribute_and_finalize_in_enclave(
+        &self,
+        task: TaskId,
+        digest: B256,
+        results: Bytes,
+        callback_data: Bytes,
+        challenge: Address,
+        enclave_sign: Bytes,
+        authorization: Bytes,
+    ) -> CallData {
+        let limit = gas::SOLO + gas::ENCLAVE + gas::CALLBACK + gas::of_bytes(results.len() + callback_data.len());
+        let call = IHub::contributeAndFinalizeCall {
+            taskid: task.0,
+            resultDigest: digest,
+            results,
+            resultsCallback: callback_data,
+            enclaveChallenge: challenge,
+            enclaveSign: enclave_sign,
             authorizationSign: authorization,
         };
         CallData::new(self.hub, &call).limited(limit)

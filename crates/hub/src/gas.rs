@@ -20,6 +20,8 @@ pub const CLAIM: u64 = 1_500_000;
 pub const CONCEDE: u64 = 150_000;
 /// To be added to [`FINALIZE`] or [`SOLO`] when the deal has a callback: what the hub hands it, and what it keeps in reserve.
 pub const CALLBACK: u64 = 400_000;
+/// To be added to [`CONTRIBUTE`] or [`SOLO`] when an enclave vouches: its signature is checked, its key stored.
+pub const ENCLAVE: u64 = 60_000;
 
 /// What `length` bytes of results hint and callback data add: they are sent, and stored in slots of 32 bytes.
 pub const fn of_bytes(length: usize) -> u64 {

@@ -56,4 +56,6 @@ pub use orderbook::{OpenOrder, OrderBook};
 pub use outbox::{Intent, Outbox, OutboxConfig, OutboxError, Outcome, TxResult};
 pub use revert::Revert;
 pub use rpc::RpcClient;
-pub use views::{Account, AppInfo, Contribution, DatasetInfo, Deal, Resource, Task, TaskState, WorkerpoolInfo};
+pub use views::{
+    Account, AppInfo, Contribution, DatasetInfo, Deal, Resource, TAG_TDX, TAG_TEE, Task, TaskState, WorkerpoolInfo,
+};

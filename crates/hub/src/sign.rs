@@ -53,6 +53,11 @@ pub fn authorization_signer(
     recover_message(authorization_hash(worker, task, enclave_challenge).as_slice(), signature)
 }
 
+/// An enclave's word for a contribution: a personal signature of keccak256(result hash ++ result seal).
+pub fn enclave(key: &Wallet, result_hash: B256, result_seal: B256) -> Bytes {
+    key.sign_message(keccak256([result_hash, result_seal].concat()).as_slice()).into()
+}
+
 fn authorization_hash(worker: Address, task: TaskId, enclave_challenge: Address) -> B256 {
     keccak256([worker.as_slice(), task.as_bytes(), enclave_challenge.as_slice()].concat())
 }

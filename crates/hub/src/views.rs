@@ -2,6 +2,7 @@
 
 use alloy_primitives::{Address, B256, Bytes, U256};
 use gristmill_poco::DealTerms;
+use gristmill_types::results::results_pack;
 use gristmill_types::{Amount, Category, ContentId, ContributionStatus, DealId, TaskId, TaskStatus, Trust};
 
 use crate::abi::IexecLibCore_v5 as wire;
@@ -26,6 +27,11 @@ pub struct Resource {
     /// Its price a task.
     pub price: Amount,
 }
+
+/// The bit of a tag's last byte that asks for a trusted execution environment.
+pub const TAG_TEE: u8 = 0b0001;
+/// The bit of a tag's last byte that asks for Intel TDX.
+pub const TAG_TDX: u8 = 0b1000;
 
 /// Matched orders.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +81,11 @@ impl Deal {
     /// The ids of its tasks, in order.
     pub fn tasks(&self) -> impl Iterator<Item = TaskId> + '_ {
         self.indices().map(|index| self.id.task(index))
+    }
+
+    /// Whether its contributions must be vouched for by an enclave. On a network that simulates enclaves any key will do.
+    pub fn asks_for_enclave(&self) -> bool {
+        self.tag.0[31] & TAG_TEE != 0
     }
 
     /// What a task costs the sponsor; `None` when no ledger could hold it.
@@ -198,10 +209,9 @@ impl Task {
         })
     }
 
-    /// The `location` of the results hint, such as `/v1/blobs/<content id>`; `None` when it is not ours.
-    pub fn results_location(&self) -> Option<String> {
-        let hint: serde_json::Value = serde_json::from_slice(&self.results).ok()?;
-        (hint.get("storage")?.as_str()? == "gristmill").then(|| hint.get("location")?.as_str().map(str::to_owned))?
+    /// The result pack that the hint on the ledger names; `None` when there is none, or it is not ours.
+    pub fn results_pack(&self) -> Option<ContentId> {
+        results_pack(&self.results)
     }
 }
 

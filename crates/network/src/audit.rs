@@ -12,7 +12,8 @@ use gristmill_poco::check::Shown;
 use gristmill_result::Digest;
 use gristmill_result::pack::verify_pack;
 use gristmill_store::Client;
-use gristmill_types::{ContentId, OrderHash, TaskStatus};
+use gristmill_types::results::results_pack;
+use gristmill_types::{OrderHash, TaskStatus};
 
 /// Bytes of a result pack that an audit reads.
 const PACK_BYTES_MAX: u64 = 2 << 30;
@@ -94,8 +95,7 @@ async fn broadcast_volumes(hub: &HubClient) -> Result<BTreeMap<OrderHash, u64>, 
 
 /// The digest to which the bytes that the store delivers hash; `None` when it delivers none that match.
 async fn delivered(store: &Client, hint: &[u8], digest: Option<Digest>) -> Option<B256> {
-    let hint: serde_json::Value = serde_json::from_slice(hint).ok()?;
-    let pack: ContentId = hint["location"].as_str()?.rsplit('/').next()?.parse().ok()?;
+    let pack = results_pack(hint)?;
     let bytes = store.get_bytes(pack, PACK_BYTES_MAX).await.ok()?;
     verify_pack(&mut bytes.as_slice(), digest?).ok().map(|header| header.commitment.digest().0)
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use alloy_primitives::B256;
-use gristmill_hub::{Deal, HubClient, HubError};
-use gristmill_types::{ContentId, DealId, TaskId, TaskStatus};
+use gristmill_hub::{AppInfo, Deal, HubClient, HubError};
+use gristmill_types::{ContentId, DealId, JobParams, TaskId, TaskStatus};
 
 /// A deal of this pool and what its leases need.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub struct DealBook {
     pub work_clock_s: u64,
     /// Its app's module; `None` when the app is none that we can run.
     pub app: Option<ContentId>,
+    /// Why no worker could run its tasks, if so; every worker would read the same from the ledger.
+    pub refusal: Option<String>,
     /// Its tasks that are not over.
     pub open: usize,
 }
@@ -106,7 +108,25 @@ impl Book {
 pub async fn read_deal(hub: &HubClient, id: DealId) -> Result<Option<DealBook>, HubError> {
     let Some(deal) = hub.view_deal(id).await? else { return Ok(None) };
     let category = hub.view_category(deal.category).await?;
-    let app = hub.view_app(deal.app.address).await?.and_then(|app| app.wasm());
+    let app = hub.view_app(deal.app.address).await?;
+    let refusal = refusal_of(&deal, app.as_ref());
+    let app = app.and_then(|app| app.wasm());
     let open = usize::try_from(deal.bot_size).unwrap_or(usize::MAX);
-    Ok(Some(DealBook { deal, work_clock_s: category.work_clock_s, app, open }))
+    Ok(Some(DealBook { deal, work_clock_s: category.work_clock_s, app, refusal, open }))
 }
+
+/// What in a deal no worker can do: known before any is asked, so that the requester is told and refunded at once.
+fn refusal_of(deal: &Deal, app: Option<&AppInfo>) -> Option<String> {
+    if let Some(app) = app.filter(|app| app.wasm().is_none()) {
+        let multiaddr = String::from_utf8_lossy(&app.multiaddr).chars().take(MULTIADDR_SHOWN).collect::<String>();
+        return Some(format!(
+            "the app {} is `{multiaddr}`, and only WASM modules of the store run here: deploy one whose multiaddr is \
+             `wasm:<content id>`",
+            deal.app.address
+        ));
+    }
+    JobParams::parse(&deal.params).err().map(|error| error.to_string())
+}
+
+/// Characters of an app's multiaddr that are shown.
+const MULTIADDR_SHOWN: usize = 100;

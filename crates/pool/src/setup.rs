@@ -1,7 +1,8 @@
 //! Register the pool, fill its account, and keep a priced order of each category on the ledger.
 
 use alloy_primitives::{Address, B256, U256};
-use gristmill_hub::{HubClient, OrderBook, Outbox, sign};
+use gristmill_hub::abi::IHub;
+use gristmill_hub::{HubClient, OrderBook, Outbox, TAG_TDX, TAG_TEE, sign};
 use gristmill_types::{Amount, WorkerpoolOrder};
 use gristmill_wallet::Wallet;
 
@@ -49,9 +50,12 @@ async fn publish_orders(
     let mut book = OrderBook::new(hub.clone(), 0);
     book.refresh().await?;
     let standing = book.workerpool_orders_of(workerpool).await?;
+    let tag = order_tag(hub).await?;
     for (category, price) in &config.prices {
         let stands = standing.iter().any(|open| {
-            open.signed.order.category == U256::from(*category) && open.signed.order.workerpoolprice == price.to_u256()
+            open.signed.order.category == U256::from(*category)
+                && open.signed.order.workerpoolprice == price.to_u256()
+                && open.signed.order.tag == tag
         });
         if stands {
             continue;
@@ -60,7 +64,7 @@ async fn publish_orders(
             workerpool,
             workerpoolprice: price.to_u256(),
             volume: U256::from(ORDER_VOLUME),
-            tag: B256::ZERO,
+            tag,
             category: U256::from(*category),
             trust: U256::from(ORDER_TRUST),
             apprestrict: Address::ZERO,
@@ -73,6 +77,13 @@ async fn publish_orders(
         outbox.execute(hub.broadcast_workerpool_order(&signed).intent(key)).await?;
     }
     Ok(())
+}
+
+/// What the pool's orders offer. Where the network simulates enclaves they offer that too; requests that ask for none are
+/// served by the same orders.
+async fn order_tag(hub: &HubClient) -> Result<B256, PoolError> {
+    let simulated = hub.view(hub.hub, IHub::simulatedEnclaveCall {}).await?;
+    Ok(B256::with_last_byte(if simulated { TAG_TEE | TAG_TDX } else { 0 }))
 }
 
 fn random_salt() -> B256 {

@@ -8,9 +8,16 @@ use gristmill_types::{Address, Amount, ContributionStatus, DealId, TaskId, TaskS
 use serde::Serialize;
 
 use crate::error::RequesterError;
-use crate::fetch::{pack_bytes_max, pack_of, unpack};
+use crate::fetch::{pack_bytes_max, unpack};
 use crate::find::Network;
 use crate::pool::PoolLink;
+
+/// What is said of a deal that asks for an enclave. No hub of ours takes one that is real: nothing here could prove it.
+pub const SIMULATED_ENCLAVE: &str = "simulated enclave";
+
+pub(crate) fn enclave_of(deal: &Deal) -> Option<&'static str> {
+    deal.asks_for_enclave().then_some(SIMULATED_ENCLAVE)
+}
 
 /// A task with everybody who worked at it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -27,6 +34,8 @@ pub struct TaskDetail {
     pub digest: Option<B256>,
     /// Where its result should be; `None` before.
     pub location: Option<String>,
+    /// [`SIMULATED_ENCLAVE`] when its deal asks for an enclave, else `None`.
+    pub enclave: Option<&'static str>,
     /// Contributions are taken before this time, in Unix seconds; 0 before it began.
     pub contribution_deadline: u64,
     /// It is refunded from this time on, in Unix seconds; 0 before it began.
@@ -73,6 +82,8 @@ pub struct DealDetail {
     pub sponsor: Address,
     /// Size class's id.
     pub category: u64,
+    /// [`SIMULATED_ENCLAVE`] when it asks for an enclave, else `None`.
+    pub enclave: Option<&'static str>,
     /// Trust.
     pub trust: u64,
     /// The same in words.
@@ -124,6 +135,7 @@ impl Network {
             let votes: Vec<_> = task.contributors.iter().map(|worker| (id, *worker)).collect();
             let votes = self.hub.view_contributions(&votes).await?;
             let scores = self.hub.view_scores(&task.contributors).await?;
+            let deal = self.hub.view_deal(task.deal).await?;
             let contributions =
                 task.contributors.iter().zip(votes).zip(scores).map(|((worker, vote), score)| ContributionDetail {
                     worker: *worker,
@@ -138,7 +150,8 @@ impl Network {
                 index: task.index,
                 status: task.status,
                 digest: (!task.digest.is_zero()).then_some(task.digest),
-                location: pack_of(&task).map(|content| self.store.blob_url(content)),
+                location: task.results_pack().map(|content| self.store.blob_url(content)),
+                enclave: deal.as_ref().and_then(enclave_of),
                 contribution_deadline: task.contribution_deadline,
                 final_deadline: task.final_deadline,
                 contributions: contributions.collect(),
@@ -171,6 +184,7 @@ impl Network {
                 requester: deal.requester,
                 sponsor: deal.sponsor,
                 category: deal.category,
+                enclave: enclave_of(&deal),
                 trust: deal.trust.value(),
                 confidence: deal.trust.to_string(),
                 worker_stake: deal.worker_stake,
@@ -206,7 +220,7 @@ impl Network {
                 });
                 return Ok(logs.collect());
             }
-            let Some(content) = pack_of(&task) else { return Ok(Vec::new()) };
+            let Some(content) = task.results_pack() else { return Ok(Vec::new()) };
             let folder = std::env::temp_dir().join(format!("gristmill-log-{:x}", crate::submit::salt()));
             std::fs::create_dir(&folder).map_err(crate::error::at("make the folder", &folder))?;
             let pack = folder.join("pack");

@@ -24,7 +24,7 @@ use gristmill_result::pack::{Header, PackError, read_files, read_header};
 use gristmill_result::receipt::ReceiptContribution;
 use gristmill_result::{Digest, Ending, Receipt, Root};
 use gristmill_store::ClientError;
-use gristmill_types::{ContentId, DealId, OrderHash, ResourceLimits, TaskId, TaskStatus};
+use gristmill_types::{DealId, OrderHash, ResourceLimits, TaskId, TaskStatus};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{RequesterError, at, chain};
@@ -294,7 +294,7 @@ impl Job {
 
     /// Downloads, checks and unpacks a result below `scratch`. The inner error: it cannot be had, and why.
     async fn download(&self, task: &Task, scratch: &Path) -> Result<Result<Header, String>, RequesterError> {
-        let Some(content) = pack_of(task) else {
+        let Some(content) = task.results_pack() else {
             return Ok(Err("the ledger does not say where its result is: it cannot be fetched".to_owned()));
         };
         let _ = fs::remove_dir_all(scratch);
@@ -372,11 +372,6 @@ impl Job {
 /// The most bytes that a pack of a task with this work clock can have.
 pub(crate) fn pack_bytes_max(work_clock_s: u64) -> u64 {
     ResourceLimits::of_work_clock(work_clock_s).output_bytes + MANIFEST_BYTES_MAX as u64 + PACK_FRONT_BYTES_MAX
-}
-
-/// The pack that a task's `results` hint names.
-pub(crate) fn pack_of(task: &Task) -> Option<ContentId> {
-    task.results_location()?.rsplit('/').next()?.parse().ok()
 }
 
 /// The name of a task's receipt, without an ending.

@@ -197,6 +197,7 @@ mod tests {
             hub: gristmill_types::Address::ZERO,
             pools: vec![],
             store: format!("http://127.0.0.1:{port}"),
+            market: None,
             wallet: None,
         };
         fs::write(folder.path().join(ADDRESS_FILE), serde_json::to_vec(&book).unwrap()).unwrap();

@@ -73,7 +73,7 @@ impl Job {
     /// A job that an index knows.
     ///
     /// # Errors
-    /// The ledger or the store cannot be asked; the request's params are malformed.
+    /// The ledger or the store cannot be asked; the items are malformed.
     pub fn of<'a>(
         network: &'a Network,
         record: &'a RequestRecord,
@@ -83,10 +83,16 @@ impl Job {
             let mut map = Part::new(record);
             map.refresh(network).await?;
             let params = match (&record.signed, map.deals.first()) {
-                (Some(signed), _) => JobParams::parse(&signed.order.params)?,
-                (None, Some(deal)) => JobParams::parse(&deal.params)?,
-                (None, None) => JobParams::default(),
+                (Some(signed), _) => JobParams::parse(&signed.order.params),
+                (None, Some(deal)) => JobParams::parse(&deal.params),
+                (None, None) => Ok(JobParams::default()),
             };
+            // A request that no worker can run, made with another client, is followed to its refund like any other; its pool
+            // says what is wrong with it.
+            let params = params.unwrap_or_else(|error| {
+                tracing::debug!(%error, "the job's params are not usable");
+                JobParams::default()
+            });
             let items = match params.gristmill_items {
                 None => None,
                 // What cannot be had of the items does not keep anybody from following the tasks.

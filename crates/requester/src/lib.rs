@@ -49,7 +49,7 @@ mod submit;
 mod verify;
 
 pub use account::{AccountView, Closed};
-pub use detail::{ContributionDetail, DealDetail, DealTask, TaskDetail, TaskLogs};
+pub use detail::{ContributionDetail, DealDetail, DealTask, SIMULATED_ENCLAVE, TaskDetail, TaskLogs};
 pub use error::{RequesterError, chain};
 pub use explain::{Explanation, Source};
 pub use fetch::{

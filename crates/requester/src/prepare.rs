@@ -129,6 +129,7 @@ impl Requester {
                 iexec_result_storage_provider: Some(RESULT_STORAGE.to_owned()),
                 gristmill_items: files.items.as_ref().map(|items| items.index_id),
                 gristmill_after: None,
+                ..JobParams::default()
             };
             params.encode()?;
             let (pool, pool_link) = self.chosen_pool(request.pool.as_ref()).await?;

@@ -12,7 +12,7 @@ use gristmill_types::{ContentId, JobParams, TaskId, TaskStatus};
 use serde::Serialize;
 
 use crate::error::{RequesterError, at};
-use crate::fetch::{REDUCE_FOLDER, pack_bytes_max, pack_of, unpack};
+use crate::fetch::{REDUCE_FOLDER, pack_bytes_max, unpack};
 use crate::find::Network;
 
 /// The largest receipt or manifest that is read, in bytes.
@@ -113,7 +113,7 @@ pub fn verify_task<'a>(
         if task.status != TaskStatus::Completed {
             return Err(not_found());
         }
-        let content = pack_of(&task).ok_or_else(not_found)?;
+        let content = task.results_pack().ok_or_else(not_found)?;
         let scratch = std::env::temp_dir().join(format!("gristmill-verify-{:x}", crate::submit::salt()));
         fs::create_dir(&scratch).map_err(at("make the folder", &scratch))?;
         let unpacked = async {

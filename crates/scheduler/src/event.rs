@@ -351,6 +351,8 @@ pub struct TaskSpec {
     pub stake: Amount,
     /// The engine it must run on; `None`: that of its first replica.
     pub profile: Option<EngineProfile>,
+    /// Why no worker can ever run it: it is conceded at once. `None` for a task like any other.
+    pub refusal: Option<String>,
     /// Where it stands on the ledger.
     pub ledger: LedgerState,
 }

@@ -83,6 +83,11 @@ pub enum TaskCause {
         /// What a run takes, in milliseconds.
         run_ms: u64,
     },
+    /// Nobody can run it: it is given back.
+    Refused {
+        /// Why.
+        why: String,
+    },
     /// Host faults in a row: the pool stopped.
     Stopped {
         /// How many.
@@ -196,6 +201,7 @@ impl fmt::Display for TaskCause {
                 f,
                 "a run takes about {run_ms} ms and only {left_ms} ms are left for contributions; it will be refunded"
             ),
+            Self::Refused { why } => write!(f, "no worker can run it: {why}"),
             Self::Stopped { faults, last } => write!(f, "{faults} hosts in a row failed at it, the last with: {last}"),
             Self::NoPlaces => write!(f, "contributors disagree, and the places left are too few for any result to win"),
             Self::DigestPublic => {

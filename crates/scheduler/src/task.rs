@@ -174,7 +174,7 @@ impl Task {
             concede_effective_ms: ledger.concede_effective_ms,
             host_faults: 0,
             last_fault: String::new(),
-            stopped: false,
+            stopped: spec.refusal.is_some(),
             asked: BTreeSet::new(),
             reserve_refused: false,
             uploads: Uploads::default(),

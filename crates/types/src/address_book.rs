@@ -17,6 +17,9 @@ pub struct AddressBook {
     pub pools: Vec<String>,
     /// The store's base, `http://HOST:PORT`.
     pub store: String,
+    /// The market's base, `http://HOST:PORT`: order book and result gateway for iExec's clients; absent without a market.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub market: Option<String>,
     /// Key file of the requester this network made for its own user; absent on what the network serves to others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wallet: Option<String>,

@@ -8,14 +8,17 @@ use serde::{Deserialize, Serialize};
 
 /// A 32-byte id could not be read from text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not {what}: expected 64 hexadecimal digits{prefix_hint}")]
+#[error("`{text}` is not {what}: expected {expected}{prefix_hint}")]
 pub struct ParseIdError {
     /// What was expected, with its article.
     pub what: &'static str,
     /// The text as given, shortened to 80 characters.
     pub text: String,
+    expected: &'static str,
     prefix_hint: &'static str,
 }
+
+const HEX_DIGITS: &str = "64 hexadecimal digits";
 
 macro_rules! ledger_id {
     ($(#[$meta:meta])* $name:ident, $what:literal) => {
@@ -67,6 +70,7 @@ macro_rules! ledger_id {
                 text.parse().map(Self).map_err(|_| ParseIdError {
                     what: $what,
                     text: text.chars().take(80).collect(),
+                    expected: HEX_DIGITS,
                     prefix_hint: ", with or without 0x",
                 })
             }
@@ -121,7 +125,60 @@ impl ContentId {
     pub fn short(&self) -> String {
         self.to_string()[..12].to_owned()
     }
+
+    /// The same id as IPFS writes it: a CID of version 1, codec raw, multihash BLAKE3-256, in base 16: `f01551e20` and the 64
+    /// digits. The hub recognises this form in a results hint and stores it as one word.
+    pub fn to_cid(&self) -> String {
+        format!("{CID_HEX_PREFIX}{self}")
+    }
+
+    /// Reads a CID of version 1, codec raw, multihash BLAKE3-256, in base 16 or 32 (`bafkr4i...`, as IPFS's own tools print it).
+    /// Other CIDs name bytes by another hash, or a tree of blocks: not ours.
+    ///
+    /// # Errors
+    /// [`ParseIdError`].
+    pub fn from_cid(text: &str) -> Result<Self, ParseIdError> {
+        let id = match text.strip_prefix(CID_HEX_PREFIX) {
+            Some(digits) if digits.bytes().all(|digit| !digit.is_ascii_uppercase()) => digits.parse().ok(),
+            Some(_) => None,
+            None => from_base32(text),
+        };
+        id.ok_or_else(|| ParseIdError {
+            what: "a CID of ours (version 1, raw, BLAKE3-256)",
+            text: text.chars().take(80).collect(),
+            expected: "`f01551e20` and 64 hexadecimal digits, or `bafkr4i` and 52 letters and digits",
+            prefix_hint: "",
+        })
+    }
 }
+
+fn from_base32(text: &str) -> Option<ContentId> {
+    let digits = text.strip_prefix(BASE32_PREFIX).filter(|digits| digits.len() == BASE32_DIGITS)?;
+    let mut bytes = Vec::with_capacity(CID_PREFIX.len() + 32);
+    let (mut buffer, mut bits) = (0u32, 0);
+    for digit in digits.bytes() {
+        let value = BASE32.iter().position(|known| *known == digit)?;
+        buffer = (buffer << 5 | value as u32) & 0xfff;
+        bits += 5;
+        if bits >= 8 {
+            bits -= 8;
+            bytes.push((buffer >> bits) as u8);
+        }
+    }
+    // One text for one id: the bits that fill the last digit are zero.
+    let padded = buffer & ((1 << bits) - 1) == 0;
+    bytes.strip_prefix(&CID_PREFIX).filter(|_| padded)?.try_into().map(ContentId).ok()
+}
+
+/// Version 1, codec raw, BLAKE3, 32 bytes.
+const CID_PREFIX: [u8; 4] = [0x01, 0x55, 0x1e, 0x20];
+/// The same in base 16, with the letter that says so.
+const CID_HEX_PREFIX: &str = "f01551e20";
+/// The letter that says base 32, lower case.
+const BASE32_PREFIX: &str = "b";
+const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+/// Base 32 digits of 36 bytes.
+const BASE32_DIGITS: usize = 58;
 
 impl fmt::Display for ContentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -144,6 +201,7 @@ impl FromStr for ContentId {
         valid.then_some(Self(bytes)).ok_or_else(|| ParseIdError {
             what: "a content id",
             text: text.chars().take(80).collect(),
+            expected: HEX_DIGITS,
             prefix_hint: "",
         })
     }

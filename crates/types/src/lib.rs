@@ -9,6 +9,7 @@
 //! - [`status`]: the state machines' states of task and contribution, as the hub numbers them.
 //! - [`order`]: the four kinds of order with their EIP-712 hashes, and deal/task id derivation.
 //! - [`params`]: [`JobParams`], the JSON a request order carries.
+//! - [`results`]: the hint on the ledger where a task's result lies.
 //! - [`address_book`]: [`AddressBook`], where the parts of a network listen and live.
 //!
 //! ```
@@ -23,6 +24,7 @@ pub mod category;
 pub mod id;
 pub mod order;
 pub mod params;
+pub mod results;
 pub mod status;
 pub mod trust;
 

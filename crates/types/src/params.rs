@@ -1,5 +1,6 @@
 //! The JSON that a request order carries: what the app gets.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -12,7 +13,8 @@ pub const PARAMS_BYTES_MAX: usize = 16 * 1024;
 /// Input files a request may name.
 pub const INPUT_FILES_MAX: usize = 100;
 
-/// What the app gets. Keys of iExec keep their names; ours begin with `gristmill_`. Unknown keys are refused.
+/// What the app gets. Keys of iExec keep their names; ours begin with `gristmill_`. Unknown keys are refused, and so is what
+/// iExec has and we have not ([`ParamsError::Unsupported`]): a result that lacks what was asked for must not be paid.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JobParams {
@@ -22,9 +24,19 @@ pub struct JobParams {
     /// Files that appear in `IEXEC_IN`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub iexec_input_files: Vec<InputFile>,
-    /// Where results go; ours is `gristmill`.
+    /// Where results go: `gristmill`, or `ipfs` as iExec's clients write. Both mean the pool's store, which offers a result
+    /// under its CID; any other is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iexec_result_storage_provider: Option<String>,
+    /// Results that only the beneficiary can read: refused when true.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub iexec_result_encryption: bool,
+    /// Secrets of the requester, by number: refused unless empty.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub iexec_secrets: BTreeMap<String, String>,
+    /// A list of datasets on IPFS: refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bulk_cid: Option<String>,
     /// The index of the items, when the job has items.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gristmill_items: Option<ContentId>,
@@ -53,6 +65,14 @@ pub enum ParamsError {
     TooManyInputs {
         /// Files named.
         got: usize,
+    },
+    /// Something that iExec has and we have not.
+    #[error("the request asks for `{key}`: {why}")]
+    Unsupported {
+        /// The key in the params.
+        key: &'static str,
+        /// Why not, and what to do.
+        why: &'static str,
     },
     /// A quote is not closed.
     #[error("the arguments end inside a quote: {0}")]
@@ -87,18 +107,49 @@ impl JobParams {
         if self.iexec_input_files.len() > INPUT_FILES_MAX {
             return Err(ParamsError::TooManyInputs { got: self.iexec_input_files.len() });
         }
+        if let Some((key, why)) = self.unsupported() {
+            return Err(ParamsError::Unsupported { key, why });
+        }
         split_args(&self.iexec_args).map(drop)
+    }
+
+    /// The first thing asked for that no worker here can do.
+    fn unsupported(&self) -> Option<(&'static str, &'static str)> {
+        if self.iexec_result_encryption {
+            return Some((
+                "iexec_result_encryption",
+                "results are not encrypted for their beneficiary here; leave it out, or encrypt inside the app",
+            ));
+        }
+        if !self.iexec_secrets.is_empty() {
+            return Some((
+                "iexec_secrets",
+                "no secret is kept for apps here, since nothing could keep it from the worker",
+            ));
+        }
+        if self.bulk_cid.is_some() {
+            return Some(("bulk_cid", "lists of datasets are not read here; make one request a dataset"));
+        }
+        match self.iexec_result_storage_provider.as_deref() {
+            None | Some("" | "ipfs" | "gristmill") => None,
+            Some(_) => Some(("iexec_result_storage_provider", "results are kept in the pool's own store; use `ipfs`")),
+        }
     }
 }
 
 /// A file of the store that appears in `IEXEC_IN`, written `blake3:<hex>?name=<percent-encoded>&size=<bytes>`.
+///
+/// iExec's clients know URLs only. One whose path names content, `http(s)://ANY/v1/blobs/<hex>` or
+/// `http(s)://ANY/ipfs/<CID>[/<name>]`, is read as that content, with the name from `name=` or `filename=`, else from the
+/// path. The host is not asked: the pool's store is. Other URLs are refused, since what lies there may differ from worker to
+/// worker and from day to day.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct InputFile {
     /// Its content.
     pub content: ContentId,
     /// Its name in `IEXEC_IN`: one path component.
     pub name: String,
-    /// Its length in bytes.
+    /// Its length in bytes; 0 when it was not said.
     pub size: u64,
 }
 
@@ -138,6 +189,9 @@ impl FromStr for InputFile {
 
     fn from_str(text: &str) -> Result<Self, InputFileError> {
         let error = |why| InputFileError { text: text.chars().take(120).collect(), why };
+        if ["http://", "https://"].iter().any(|scheme| text.starts_with(scheme)) {
+            return Self::of_url(text).map_err(error);
+        }
         let rest = text.strip_prefix("blake3:").ok_or_else(|| error("only content of the store can be an input"))?;
         let (content, query) = rest.split_once('?').ok_or_else(|| error("the name is missing"))?;
         let content = content.parse().map_err(|_| error("the content id is malformed"))?;
@@ -152,6 +206,36 @@ impl FromStr for InputFile {
         let name =
             name.filter(|name| is_plain_file_name(name)).ok_or_else(|| error("the name is not a plain file name"))?;
         let size = size.ok_or_else(|| error("the size is missing"))?;
+        Ok(Self { content, name, size })
+    }
+}
+
+impl InputFile {
+    fn of_url(url: &str) -> Result<Self, &'static str> {
+        const NOT_CONTENT: &str =
+            "what lies at a URL may change: only one that names content by its hash can be an input";
+        let path = url.split_once("://").and_then(|(_, rest)| rest.split_once('/')).ok_or(NOT_CONTENT)?.1;
+        let path = path.split('#').next().unwrap_or_default();
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let (content, tail) = match path.strip_prefix("v1/blobs/") {
+            Some(id) => (id.parse().map_err(|_| "the content id is malformed")?, None),
+            None => {
+                let rest = path.strip_prefix("ipfs/").ok_or(NOT_CONTENT)?;
+                let (cid, tail) = rest.split_once('/').map_or((rest, None), |(cid, tail)| (cid, Some(tail)));
+                (ContentId::from_cid(cid).map_err(|_| "the CID is none of ours (raw, BLAKE3)")?, tail)
+            }
+        };
+        let last = path.rsplit('/').next().unwrap_or_default();
+        let mut name = percent_decode(tail.filter(|tail| !tail.is_empty()).unwrap_or(last));
+        let mut size = 0;
+        for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+            match key {
+                "name" | "filename" => name = percent_decode(value),
+                "size" => size = value.parse().map_err(|_| "the size is no number")?,
+                _ => {}
+            }
+        }
+        let name = name.filter(|name| is_plain_file_name(name)).ok_or("the name is not a plain file name")?;
         Ok(Self { content, name, size })
     }
 }

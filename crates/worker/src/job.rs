@@ -88,7 +88,7 @@ async fn work(
     cancel: CancelToken,
 ) -> Result<JobOutcome, AttemptError> {
     let (trust, work_clock_s) = (plan.deal.trust.value(), plan.work_clock_s);
-    let has_callback = !plan.deal.callback.is_zero();
+    let (has_callback, enclave) = (!plan.deal.callback.is_zero(), plan.deal.asks_for_enclave());
     let produced = match spec.conduct {
         Conduct::Liar | Conduct::Copier => make_up(spec)?,
         Conduct::Honest | Conduct::Slow | Conduct::Silent | Conduct::Mute => {
@@ -120,6 +120,7 @@ async fn work(
         trust,
         work_clock_s,
         has_callback,
+        enclave,
         digest,
         commitment,
         result_hash,

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use alloy_primitives::{B256, Bytes};
 use gristmill_datadir::{Db, DbError, Table};
 use gristmill_result::{Commitment, Digest};
+use gristmill_types::results::results_hint;
 use gristmill_types::{ContentId, DealId, TaskId};
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,9 @@ pub struct Record {
     pub work_clock_s: u64,
     /// True if the deal has a callback, which is handed the digest's preimage.
     pub has_callback: bool,
+    /// True if the deal asks for an enclave to vouch for the contribution.
+    #[serde(default)]
+    pub enclave: bool,
     /// What is revealed.
     pub digest: Digest,
     /// The digest's preimage.
@@ -69,7 +73,7 @@ pub enum Phase {
 impl Record {
     /// The ledger's `results` hint for this result.
     pub fn results_hint(&self) -> Bytes {
-        format!(r#"{{"storage":"gristmill","location":"/v1/blobs/{}"}}"#, self.pack).into_bytes().into()
+        results_hint(self.pack).into_bytes().into()
     }
 
     /// What a callback is handed; empty without one.
@@ -171,6 +175,7 @@ mod tests {
             trust: 5,
             work_clock_s: 2,
             has_callback: false,
+            enclave: false,
             digest: commitment.digest(),
             commitment,
             result_hash: B256::ZERO,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use alloy_primitives::{Address, Bytes};
-use gristmill_hub::{ContributeArgs, HubClient, HubError, Outbox, OutboxConfig, OutboxError, Outcome};
+use gristmill_hub::{ContributeArgs, HubClient, HubError, Outbox, OutboxConfig, OutboxError, Outcome, sign};
 use gristmill_types::{TaskId, TaskStatus};
 use gristmill_wallet::Wallet;
 
@@ -26,6 +26,8 @@ pub struct LedgerSide {
     pub hub: HubClient,
     /// Writes.
     pub outbox: Outbox,
+    /// The worker's own key.
+    wallet: Wallet,
 }
 
 /// What the ledger asks of one result now.
@@ -51,22 +53,41 @@ impl LedgerSide {
     /// Connects to the hub, and opens the outbox in `folder`.
     pub async fn open(rpc_url: &str, hub: Address, wallet: Wallet, folder: &Path) -> Result<Self, WorkerError> {
         let hub = HubClient::connect(rpc_url, hub).await?;
-        let outbox = Outbox::open(folder, wallet, Arc::clone(hub.ledger()), OutboxConfig::default()).await?;
-        Ok(Self { hub, outbox })
+        let outbox = Outbox::open(folder, wallet.clone(), Arc::clone(hub.ledger()), OutboxConfig::default()).await?;
+        Ok(Self { hub, outbox, wallet })
     }
 
     /// Contributes, or contributes and finalises at once where trust 1 allows it.
+    ///
+    /// A deal that asks for an enclave exists only on a network that simulates them: there the worker's own key stands for the
+    /// enclave's and vouches for the result. It proves nothing, and whoever shows such a task says so.
     pub async fn contribute(&self, record: &Record, signature: Bytes) -> Result<Outcome, OutboxError> {
+        let (challenge, enclave_sign) = match record.enclave {
+            true => (self.outbox.address(), sign::enclave(&self.wallet, record.result_hash, record.result_seal)),
+            false => (Address::ZERO, Bytes::new()),
+        };
         let call = if record.trust == 1 {
             let (hint, data) = (record.results_hint(), record.callback_data());
-            self.hub.contribute_and_finalize(record.task, record.digest.0, hint, data, signature)
+            let (task, digest) = (record.task, record.digest.0);
+            match record.enclave {
+                true => self.hub.contribute_and_finalize_in_enclave(
+                    task,
+                    digest,
+                    hint,
+                    data,
+                    challenge,
+                    enclave_sign,
+                    signature,
+                ),
+                false => self.hub.contribute_and_finalize(task, digest, hint, data, signature),
+            }
         } else {
             self.hub.contribute(&ContributeArgs {
                 task: record.task,
                 result_hash: record.result_hash,
                 result_seal: record.result_seal,
-                enclave_challenge: Address::ZERO,
-                enclave_sign: Bytes::new(),
+                enclave_challenge: challenge,
+                enclave_sign,
                 authorization: signature,
             })
         };

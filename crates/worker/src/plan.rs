@@ -159,7 +159,8 @@ async fn results_of(hub: &HubClient, order: OrderHash) -> Result<Vec<ResultInput
             if task.status != TaskStatus::Completed {
                 return Err(refuse(format!("task {} of request {order} is not completed", task.id)));
             }
-            let pack = pack_of(&task).ok_or_else(|| refuse(format!("task {} names no result of ours", task.id)))?;
+            let pack =
+                task.results_pack().ok_or_else(|| refuse(format!("task {} names no result of ours", task.id)))?;
             results.insert(index, ResultInput { task: task.id, index, digest: Digest(task.digest), pack });
         }
     }
@@ -167,9 +168,4 @@ async fn results_of(hub: &HubClient, order: OrderHash) -> Result<Vec<ResultInput
         return Err(refuse(format!("request {order}, whose results are the input, was never matched")));
     }
     Ok(results.into_values().collect())
-}
-
-/// The pack that a task's `results` hint names.
-fn pack_of(task: &gristmill_hub::Task) -> Option<ContentId> {
-    task.results_location()?.rsplit('/').next()?.parse().ok()
 }

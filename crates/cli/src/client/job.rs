@@ -199,6 +199,7 @@ pub fn render_status(status: &JobStatus) -> String {
             format!("{} paid, {} refunded, {} held for tasks under way", status.paid, status.refunded, status.locked),
         ),
     ];
+    rows.extend(status.enclave.map(|enclave| ("enclave", super::enclave_text(enclave))));
     if let Some(started) = status.started {
         rows.push(("began", when(started)));
     }

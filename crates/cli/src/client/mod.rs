@@ -5,6 +5,7 @@ mod job;
 pub(crate) mod progress;
 pub(crate) mod run;
 mod show;
+mod store;
 mod verify;
 mod wallet;
 
@@ -34,6 +35,8 @@ pub enum ClientCommand {
     #[command(subcommand)]
     Wallet(wallet::WalletCommand),
     Verify(verify::VerifyArgs),
+    #[command(subcommand)]
+    Store(store::StoreCommand),
 }
 
 /// Which network.
@@ -177,6 +180,11 @@ impl Session {
     }
 }
 
+/// What is shown of a deal that asks for an enclave: nobody is to take it for a real one.
+fn enclave_text(enclave: &str) -> String {
+    format!("{enclave}: a plain key signed for it, which proves nothing")
+}
+
 /// Runs a client command to its end or to Ctrl-C.
 pub fn run(command: ClientCommand, json: bool) -> anyhow::Result<Exit> {
     let session = Session::new(json);
@@ -224,6 +232,7 @@ async fn dispatch(command: ClientCommand, session: &Session) -> anyhow::Result<E
         ClientCommand::Account(command) => account::run(command, session).await,
         ClientCommand::Wallet(command) => wallet::run(command, session).await,
         ClientCommand::Verify(args) => verify::run(args, session).await,
+        ClientCommand::Store(command) => store::run(command, session).await,
     }
 }
 

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use gristmill_requester::{DealDetail, JobIndex, TaskDetail, task_word};
 use gristmill_types::{ContributionStatus, DealId, TaskId};
 
-use super::{PlaceArgs, Session};
+use super::{PlaceArgs, Session, enclave_text};
 use crate::exit::Exit;
 use crate::output::{self, when};
 
@@ -55,7 +55,7 @@ pub async fn deal(command: DealCommand, session: &Session) -> anyhow::Result<Exi
 
 fn render_task(task: &TaskDetail) -> String {
     let time = |at: u64| if at == 0 { "not begun".to_owned() } else { when(at) };
-    let mut text = output::fields([
+    let mut fields = vec![
         ("task", task.task.to_string()),
         ("deal", task.deal.to_string()),
         ("index", task.index.to_string()),
@@ -64,7 +64,9 @@ fn render_task(task: &TaskDetail) -> String {
         ("result at", task.location.clone().unwrap_or_else(|| "nowhere yet".to_owned())),
         ("work until", time(task.contribution_deadline)),
         ("refund from", time(task.final_deadline)),
-    ]);
+    ];
+    fields.extend(task.enclave.map(|enclave| ("enclave", enclave_text(enclave))));
+    let mut text = output::fields(fields);
     let word = |status, agrees| match (status, agrees) {
         (ContributionStatus::Unset, _) => "none",
         (ContributionStatus::Contributed, _) => "committed",
@@ -96,7 +98,7 @@ fn render_deal(deal: &DealDetail) -> String {
         true => "none".to_owned(),
         false => format!("{} at {} a task", deal.dataset, deal.dataset_price),
     };
-    let mut text = output::fields([
+    let mut fields = vec![
         ("deal", deal.deal.to_string()),
         ("app", format!("{} at {} a task", deal.app, deal.app_price)),
         ("dataset", dataset),
@@ -107,7 +109,9 @@ fn render_deal(deal: &DealDetail) -> String {
         ("stake", format!("{} of a worker on each task", deal.worker_stake)),
         ("params", deal.params.clone()),
         ("made", when(deal.start_time)),
-    ]);
+    ];
+    fields.extend(deal.enclave.map(|enclave| ("enclave", enclave_text(enclave))));
+    let mut text = output::fields(fields);
     let rows: Vec<Vec<String>> = deal
         .tasks
         .iter()
@@ -120,7 +124,7 @@ fn render_deal(deal: &DealDetail) -> String {
 #[cfg(test)]
 mod tests {
     use alloy_primitives::{Address, B256};
-    use gristmill_requester::ContributionDetail;
+    use gristmill_requester::{ContributionDetail, SIMULATED_ENCLAVE};
     use gristmill_types::TaskStatus;
 
     use super::*;
@@ -141,6 +145,7 @@ mod tests {
             status: TaskStatus::Completed,
             digest: None,
             location: None,
+            enclave: Some(SIMULATED_ENCLAVE),
             contribution_deadline: 0,
             final_deadline: 0,
             contributions: vec![
@@ -153,6 +158,7 @@ mod tests {
             let worker = Address::repeat_byte(byte).to_string();
             text.lines().find(|line| line.starts_with(&worker)).map(str::to_owned).unwrap_or_default()
         };
+        assert!(text.contains("simulated enclave"), "{text}");
         assert!(line(1).contains("accepted") && line(2).contains("stake lost"), "{text}");
     }
 }

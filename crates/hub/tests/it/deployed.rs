@@ -71,11 +71,12 @@ async fn a_task_goes_from_orders_to_payment_and_every_event_is_seen() {
     for worker in &market.workers {
         worker.send(client.reveal(task, digest)).await;
     }
-    let results = Bytes::from_static(br#"{"storage":"gristmill","location":"/v1/blobs/00"}"#);
+    let pack = gristmill_types::ContentId([7; 32]);
+    let results = Bytes::from(gristmill_types::results::results_hint(pack).into_bytes());
     market.pool_owner.send(client.finalize(task, results, Bytes::new())).await;
     let done = client.view_task(task).await.unwrap();
     assert_eq!((done.status, done.digest), (TaskStatus::Completed, digest));
-    assert_eq!(done.results_location().as_deref(), Some("/v1/blobs/00"));
+    assert_eq!(done.results_pack(), Some(pack));
     let scores = client.view_scores(&market.workers.iter().map(Person::address).collect::<Vec<_>>()).await.unwrap();
     assert_eq!(scores, [1, 1, 1]);
 

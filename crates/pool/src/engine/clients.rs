@@ -261,6 +261,7 @@ fn task_code(cause: &TaskCause) -> &'static str {
         TaskCause::ProfileMismatch { .. } => "engine-mismatch",
         TaskCause::NoneUsable { .. } => "none-usable",
         TaskCause::TooLate { .. } => "too-late",
+        TaskCause::Refused { .. } => "refused",
         TaskCause::Stopped { .. } => "stopped",
         TaskCause::NoPlaces => "no-places",
         TaskCause::DigestPublic => "digest-public",

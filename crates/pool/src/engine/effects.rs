@@ -9,6 +9,7 @@ use gristmill_protocol::wire::{self, CancelReason, RefuseReason, pool_frame};
 use gristmill_protocol::{check, link};
 use gristmill_result::Digest;
 use gristmill_scheduler::{Call, DeclineReason, Effect, Event, Fence, LeaseId, RevokeReason, WorkerId};
+use gristmill_types::results::results_hint;
 use gristmill_types::{ContentId, JobParams, TaskId};
 
 use super::{Engine, LeaseEntry, News, unix_ms};
@@ -109,7 +110,10 @@ impl Engine {
     }
 
     fn authorise(&mut self, task: TaskId, worker: WorkerId, lease: LeaseId) {
-        let signature = sign::authorization(&self.parts.wallet, worker.0, task, Address::ZERO);
+        // Where an enclave is only simulated, the worker's own key stands for it: see `contribute` of the worker.
+        let asks = self.book.task(task).is_some_and(|(_, deal)| deal.deal.asks_for_enclave());
+        let challenge = if asks { worker.0 } else { Address::ZERO };
+        let signature = sign::authorization(&self.parts.wallet, worker.0, task, challenge);
         let authorise = wire::Authorise {
             task_id: task.as_bytes().to_vec(),
             lease_id: lease.0.to_vec(),
@@ -208,7 +212,7 @@ impl Engine {
             return;
         };
         let has_callback = self.book.task(task).is_some_and(|(_, deal)| !deal.deal.callback.is_zero());
-        let results = format!(r#"{{"storage":"gristmill","location":"/v1/blobs/{}"}}"#, opened.pack);
+        let results = results_hint(opened.pack);
         let callback_data = if has_callback { opened.commitment } else { Bytes::new() };
         let call = self.parts.hub.finalize(task, results.into_bytes().into(), callback_data);
         self.call(task, Call::Finalize, call);

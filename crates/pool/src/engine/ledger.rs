@@ -316,6 +316,7 @@ impl Engine {
             final_deadline_ms: at_ms(FINAL_DEADLINE_RATIO),
             stake: deal.deal.worker_stake,
             profile: None,
+            refusal: deal.refusal.clone(),
             ledger,
         };
         self.pending.push(Event::TaskAdded(Box::new(spec)));

@@ -4,7 +4,7 @@ use alloy_primitives::{Address, Bytes};
 use gristmill_hub::Resource;
 use gristmill_result::pack::write_pack;
 use gristmill_result::{FileEntry, Manifest, Part, Witness};
-use gristmill_types::{Amount, Trust};
+use gristmill_types::{Amount, ContentId, Trust};
 
 use super::*;
 
@@ -128,16 +128,4 @@ fn the_fingerprint_of_a_job_is_that_of_its_roots_in_their_order() {
     assert_eq!(job_root(&[one, two]), job_root(&[one, two]));
     assert_ne!(job_root(&[one, two]), job_root(&[two, one]));
     assert_ne!(job_root(&[one]), job_root(&[one, one]));
-}
-
-#[test]
-fn a_hint_that_is_not_ours_names_no_pack() {
-    let content = ContentId([3; 32]);
-    let ours = format!(r#"{{"storage":"gristmill","location":"/v1/blobs/{content}"}}"#);
-    assert_eq!(pack_of(&task(&ours)), Some(content));
-    for hint in
-        ["", "{}", r#"{"storage":"ipfs","location":"/ipfs/x"}"#, r#"{"storage":"gristmill","location":"/etc/passwd"}"#]
-    {
-        assert_eq!(pack_of(&task(hint)), None, "{hint}");
-    }
 }

@@ -91,6 +91,8 @@ pub struct JobStatus {
     pub trust: Trust,
     /// The same in words.
     pub confidence: String,
+    /// [`crate::SIMULATED_ENCLAVE`] when it asks for an enclave, else `None`.
+    pub enclave: Option<&'static str>,
     /// Tasks, without the reduce.
     pub tasks_total: u64,
     /// Of these, without a pool and still to be had.
@@ -157,6 +159,7 @@ pub(super) fn of(map: &Part, reduction: Option<&Part>, items: Option<&ItemsIndex
             .unwrap_or_default(),
         trust,
         confidence: trust.to_string(),
+        enclave: deal.and_then(crate::detail::enclave_of),
         tasks_total: map.volume,
         tasks_unmatched: map.unmatched,
         tasks_cancelled: map.cancelled(),

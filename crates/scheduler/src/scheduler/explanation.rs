@@ -30,6 +30,9 @@ impl Scheduler {
         if let Some(cause) = self.progress(task) {
             return because(cause);
         }
+        if let Some(why) = task.spec.refusal.clone() {
+            return fixable(TaskCause::Refused { why }, "correct the request and run it again");
+        }
         if task.stopped {
             let (faults, last) = (task.host_faults, task.last_fault.clone());
             return fixable(TaskCause::Stopped { faults, last }, "correct the app or its input and run it again");

@@ -183,7 +183,9 @@ impl Scheduler {
         if alive || reached || (self.is_leasable(task) && self.wants(task) != Wants::Nothing) {
             return;
         }
-        if task.stopped {
+        if let Some(why) = task.spec.refusal.clone() {
+            self.note(task, "refused", || why);
+        } else if task.stopped {
             let (faults, last) = (task.host_faults, task.last_fault.clone());
             self.note(task, "stopped", || {
                 format!("the pool stops after {faults} host faults in a row, the last: {last}")

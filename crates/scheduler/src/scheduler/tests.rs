@@ -52,6 +52,7 @@ fn spec(index: u64, trust: u64) -> TaskSpec {
         final_deadline_ms: START_MS + 10 * T_MS,
         stake: Amount::from_grist(3),
         profile: None,
+        refusal: None,
         ledger: LedgerState::default(),
     }
 }

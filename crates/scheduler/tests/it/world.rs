@@ -173,6 +173,7 @@ impl World {
             final_deadline_ms: terms.final_deadline() * 1000,
             stake: terms.worker_stake,
             profile: None,
+            refusal: None,
             ledger,
         }
     }

@@ -25,7 +25,14 @@ fn malformed_params_are_refused_with_a_reason() {
     for (text, expected) in [
         ("{", "EOF"),
         (r#"{"iexec_argz":"x"}"#, "unknown field"),
-        (r#"{"iexec_input_files":["http://example.org/x"]}"#, "only content of the store"),
+        (r#"{"iexec_input_files":["ftp://example.org/x"]}"#, "only content of the store"),
+        (r#"{"iexec_input_files":["http://example.org/x"]}"#, "may change"),
+        (r#"{"iexec_input_files":["http://example.org"]}"#, "may change"),
+        (r#"{"iexec_input_files":["https://example.org/ipfs/Qm00"]}"#, "CID is none of ours"),
+        (r#"{"iexec_result_encryption":true}"#, "iexec_result_encryption"),
+        (r#"{"iexec_secrets":{"1":"key"}}"#, "no secret is kept"),
+        (r#"{"bulk_cid":"bafy"}"#, "bulk_cid"),
+        (r#"{"iexec_result_storage_provider":"dropbox"}"#, "use `ipfs`"),
         (r#"{"iexec_input_files":["blake3:00?name=a&size=1"]}"#, "content id is malformed"),
         (r#"{"iexec_args":"'open"}"#, "inside a quote"),
     ] {
@@ -34,6 +41,25 @@ fn malformed_params_are_refused_with_a_reason() {
     }
     let traversal = format!("blake3:{}?name=..&size=1", ContentId([0; 32]));
     assert!(traversal.parse::<InputFile>().unwrap_err().to_string().contains("plain file name"));
+}
+
+#[test]
+fn what_iexec_clients_write_is_read() {
+    let text = r#"{"iexec_args":"a b","iexec_result_encryption":false,"iexec_secrets":{},"iexec_result_storage_provider":"ipfs"}"#;
+    let params = JobParams::parse(text).unwrap();
+    assert_eq!(params.iexec_args, "a b");
+    let content = ContentId([9; 32]);
+    for (url, name, size) in [
+        (format!("http://127.0.0.1:1/v1/blobs/{content}"), content.to_string(), 0),
+        (format!("http://127.0.0.1:1/v1/blobs/{content}?name=a%20b.csv&size=7"), "a b.csv".to_owned(), 7),
+        (format!("https://x.example/ipfs/{}", content.to_cid()), content.to_cid(), 0),
+        (format!("https://x.example/ipfs/{}/prices.csv#top", content.to_cid()), "prices.csv".to_owned(), 0),
+        (format!("https://x.example/ipfs/{}?filename=p.csv", content.to_cid()), "p.csv".to_owned(), 0),
+    ] {
+        assert_eq!(url.parse::<InputFile>().unwrap(), InputFile { content, name, size }, "{url}");
+    }
+    let outside = format!("https://x.example/ipfs/{}/a/b", content.to_cid());
+    assert!(outside.parse::<InputFile>().unwrap_err().to_string().contains("plain file name"));
 }
 
 #[test]

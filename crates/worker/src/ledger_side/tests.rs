@@ -23,6 +23,7 @@ fn record(phase: Phase) -> Record {
         trust: 5,
         work_clock_s: T,
         has_callback: false,
+        enclave: false,
         digest: Digest(B256::ZERO),
         commitment,
         result_hash: HASH,

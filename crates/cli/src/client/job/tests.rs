@@ -1,4 +1,4 @@
-use gristmill_requester::{JobState, ReduceStatus, TaskView};
+use gristmill_requester::{JobState, ReduceStatus, SIMULATED_ENCLAVE, TaskView};
 use gristmill_types::{Amount, DealId, TaskId, Trust};
 
 use super::*;
@@ -21,6 +21,7 @@ fn status(state: JobState) -> JobStatus {
         category: 0,
         trust: Trust::default(),
         confidence: Trust::default().to_string(),
+        enclave: Some(SIMULATED_ENCLAVE),
         tasks_total: 3,
         tasks_unmatched: 1,
         tasks_cancelled: 0,
@@ -42,6 +43,7 @@ fn a_job_is_shown_in_plain_words() {
     let text = render_status(&status(JobState::Running));
     for expected in [
         "confidence  80 %",
+        "simulated enclave: a plain key",
         "running (4 of 12 items done, 1 running, 1 without a pool)",
         "1 GRIST paid, 0 GRIST refunded, 2 GRIST held",
         "completed",
