@@ -29,6 +29,11 @@ pub struct NetworkConfig {
     pub pool: SocketAddr,
     /// Where the store listens; port as above.
     pub store: SocketAddr,
+    /// Where the market listens: order book and result gateway for iExec's clients; port as above.
+    pub market: SocketAddr,
+    /// Whether deals may ask for an enclave that is only simulated: for development. It is fixed when a network is born; a
+    /// network that was born with it keeps it.
+    pub simulated_enclave: bool,
     /// The workers that run in this process.
     pub workers: Vec<WorkerPlan>,
     /// Who is given funds besides the network's own.
@@ -57,6 +62,8 @@ impl NetworkConfig {
             rpc: listen,
             pool: listen,
             store: listen,
+            market: listen,
+            simulated_enclave: false,
             workers: vec![WorkerPlan { conduct: Conduct::Honest, slots: 1 }; workers],
             fund: Vec::new(),
             child,

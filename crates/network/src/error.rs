@@ -2,10 +2,12 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use gristmill_datadir::{DataDirError, DbError, FileError};
 use gristmill_hub::deploy::DeployError;
 use gristmill_hub::{HubError, OutboxError};
+use gristmill_market::MarketError;
 use gristmill_node::StartError;
 use gristmill_pool::PoolError;
 use gristmill_store::{ClientError, StoreError};
@@ -54,6 +56,18 @@ pub enum NetworkError {
         /// What the operating system answered.
         #[source]
         source: io::Error,
+    },
+    /// The market.
+    #[error(transparent)]
+    Market(#[from] MarketError),
+    /// The network in the folder was born without what is asked for now.
+    #[error(
+        "the network in {} was born without simulated enclaves, and its hub can never have them: leave --simulated-enclave out, or choose a new folder with --data-dir",
+        path.display()
+    )]
+    NoEnclave {
+        /// The folder.
+        path: PathBuf,
     },
     /// The pool.
     #[error(transparent)]

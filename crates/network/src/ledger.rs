@@ -32,20 +32,33 @@ pub struct Ledger {
 }
 
 /// Starts the ledger, and deploys the hub with the treasury's key or finds the one that is there.
-pub async fn start(dir: &DataDir, listen: SocketAddr, treasury: &Wallet) -> Result<Ledger, NetworkError> {
+///
+/// `simulated_enclave`: what a new hub is born with. It is part of what the hub's deployment is known by, so the folder of an
+/// older network must be given what it was born with.
+pub async fn start(
+    dir: &DataDir,
+    listen: SocketAddr,
+    treasury: &Wallet,
+    simulated_enclave: bool,
+) -> Result<Ledger, NetworkError> {
     let db = Db::open(dir.subdir("ledger")?.join("ledger.redb"))?;
     let genesis = Genesis::new(CHAIN_ID_LOCAL).fund(treasury.address(), U256::from(COINS_WEI));
     let node = Node::start(NodeConfig::new(db, genesis, listen)).await?;
     let outbox_folder = dir.subdir("treasury")?;
-    let (treasury, deployment) = deploy_hub(&node, treasury, &outbox_folder).await?;
+    let (treasury, deployment) = deploy_hub(&node, treasury, &outbox_folder, simulated_enclave).await?;
     let hub = HubClient::connect(&node.rpc_url(), deployment.hub).await?;
     Ok(Ledger { node, hub, treasury, deployment })
 }
 
-async fn deploy_hub(node: &NodeHandle, wallet: &Wallet, folder: &Path) -> Result<(Outbox, Deployment), NetworkError> {
+async fn deploy_hub(
+    node: &NodeHandle,
+    wallet: &Wallet,
+    folder: &Path,
+    simulated_enclave: bool,
+) -> Result<(Outbox, Deployment), NetworkError> {
     let rpc = Arc::new(RpcClient::new(&node.rpc_url()).map_err(gristmill_hub::HubError::from)?);
     let outbox = Outbox::open(folder, wallet.clone(), rpc.clone(), OutboxConfig::default()).await?;
-    let options = DeployOptions::local(wallet.address(), SUPPLY);
+    let options = DeployOptions { simulated_enclave, ..DeployOptions::local(wallet.address(), SUPPLY) };
     let deployment = deploy(rpc.as_ref(), &outbox, &options).await?;
     Ok((outbox, deployment))
 }

@@ -6,10 +6,12 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use alloy_primitives::Address;
 use gristmill_datadir::{DataDir, write_atomic};
 use gristmill_hub::{HubClient, Outbox, OutboxConfig};
+use gristmill_market::{MarketConfig, MarketHandle};
 use gristmill_node::NodeHandle;
 use gristmill_pool::{PoolConfig, PoolHandle};
 use gristmill_store::{Client, Store, StoreLimits, server};
@@ -31,6 +33,8 @@ pub const DATA_KIND: &str = "network";
 pub const DATA_VERSION: u32 = 1;
 /// Where the addresses stand in the data folder.
 pub const ADDRESS_FILE: &str = "address.json";
+/// What a network was born with, in its data folder.
+const GENESIS_FILE: &str = "genesis.json";
 /// Newcomers that wait to be funded.
 const NEWCOMERS_MAX: usize = 1_024;
 
@@ -43,6 +47,8 @@ pub struct Network {
     store: Store,
     store_service: (oneshot::Sender<()>, JoinHandle<()>),
     pool: PoolHandle,
+    market: MarketHandle,
+    simulated_enclave: bool,
     workers: Vec<(WorkerHandle, WorkerPlan)>,
     outboxes: Vec<Outbox>,
     funding: JoinHandle<()>,
@@ -88,7 +94,8 @@ impl Network {
             let before = read_book(&dir);
             let keys = Keys::open(&dir)?;
             let rpc = sticky(config.rpc, before.as_ref().and_then(|book| port_of(&book.rpc)));
-            let ledger = ledger::start(&dir, rpc, &keys.treasury).await?;
+            let simulated_enclave = genesis(&dir, before.is_some(), config.simulated_enclave)?;
+            let ledger = ledger::start(&dir, rpc, &keys.treasury, simulated_enclave).await?;
             let (hub, treasury) = (ledger.hub.clone(), ledger.treasury.clone());
             let store = Store::open(dir.subdir("store")?, StoreLimits::default())?;
             let address = sticky(config.store, before.as_ref().and_then(|book| port_of(&book.store)));
@@ -115,12 +122,15 @@ impl Network {
                 newcomers: Some(newcomers),
             })
             .await?;
+            let market_listen = sticky(config.market, before.as_ref().and_then(|book| port_of(book.market.as_deref()?)));
+            let market = start_market(&dir, market_listen, &hub, &store_url).await?;
             let book = AddressBook {
                 rpc: ledger.node.rpc_url(),
                 chain_id: hub.chain_id(),
                 hub: ledger.deployment.hub,
                 pools: vec![pool.url().to_string()],
                 store: store_url,
+                market: Some(market.url()),
                 wallet: Some(keys.requester_path.display().to_string()),
             };
             let served = AddressBook { wallet: None, ..book.clone() };
@@ -134,6 +144,8 @@ impl Network {
                 store,
                 store_service,
                 pool,
+                market,
+                simulated_enclave,
                 workers: Vec::new(),
                 outboxes: vec![treasury, provider_outbox],
                 funding,
@@ -172,6 +184,11 @@ impl Network {
         &self.pool
     }
 
+    /// Whether its deals may ask for an enclave, which is then only simulated.
+    pub fn simulates_enclaves(&self) -> bool {
+        self.simulated_enclave
+    }
+
     /// The store's folder.
     pub fn store(&self) -> &Store {
         &self.store
@@ -208,19 +225,15 @@ impl Network {
     /// Waits until a part of the network that it cannot do without ends by itself, and says which. Cancel safe.
     pub fn failed(&self) -> BoxFuture<'_, NetworkError> {
         Box::pin(async move {
-            let pool_ended = async {
-                while !self.pool.is_finished() {
-                    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-                }
-            };
             tokio::select! {
                 cause = self.node.failed() => NetworkError::Ended(format!("the ledger makes no more blocks: {cause}")),
-                () = pool_ended => NetworkError::Ended("the pool has stopped; see its messages above".to_owned()),
+                () = until(|| self.pool.is_finished()) => NetworkError::Ended(stopped("pool")),
+                () = until(|| self.market.is_finished()) => NetworkError::Ended(stopped("market")),
             }
         })
     }
 
-    /// Stops everything in order: workers, pool, store, ledger. Nothing is left running.
+    /// Stops everything in order: workers, market, pool, store, ledger. Nothing is left running.
     ///
     /// # Errors
     /// The first part that had ended with an error.
@@ -232,6 +245,9 @@ impl Network {
                 if let Err(error) = worker.shutdown().await {
                     tracing::debug!(%error, "a worker had ended");
                 }
+            }
+            if let Err(error) = self.market.shutdown().await {
+                result = Err(error.into());
             }
             if let Err(error) = self.pool.shutdown().await {
                 result = Err(error.into());
@@ -247,6 +263,27 @@ impl Network {
             result
         })
     }
+}
+
+async fn start_market(
+    dir: &DataDir,
+    listen: SocketAddr,
+    hub: &HubClient,
+    store_url: &str,
+) -> Result<MarketHandle, NetworkError> {
+    let config =
+        MarketConfig { data_dir: dir.subdir("market")?, listen, hub: hub.clone(), store: Client::new(store_url)? };
+    Ok(gristmill_market::start(config).await?)
+}
+
+async fn until(is_so: impl Fn() -> bool) {
+    while !is_so() {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+fn stopped(part: &str) -> String {
+    format!("the {part} has stopped; see its messages above")
 }
 
 async fn open_outbox(dir: &DataDir, name: &str, wallet: &Wallet, hub: &HubClient) -> Result<Outbox, NetworkError> {
@@ -300,6 +337,28 @@ fn sticky(wanted: SocketAddr, last: Option<u16>) -> SocketAddr {
 fn port_of(url: &str) -> Option<u16> {
     let host = url.split_once("://")?.1.split('/').next()?;
     host.parse::<SocketAddr>().ok().map(|address| address.port())
+}
+
+/// Whether the network of this folder simulates enclaves: as it was born, or as `wanted` when it is born now.
+fn genesis(dir: &DataDir, is_old: bool, wanted: bool) -> Result<bool, NetworkError> {
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Genesis {
+        simulated_enclave: bool,
+    }
+    let path = dir.file(GENESIS_FILE)?;
+    let recorded = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Genesis>(&text).ok());
+    let born = match recorded {
+        Some(genesis) => genesis.simulated_enclave,
+        // Networks that were born before the file was written had the flag.
+        None if is_old => true,
+        None => wanted,
+    };
+    if wanted && !born {
+        return Err(NetworkError::NoEnclave { path: dir.path().to_path_buf() });
+    }
+    let text = serde_json::to_vec_pretty(&Genesis { simulated_enclave: born }).unwrap_or_default();
+    write_atomic(path, &text, 0o644)?;
+    Ok(born)
 }
 
 fn read_book(dir: &DataDir) -> Option<AddressBook> {

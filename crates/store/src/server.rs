@@ -84,7 +84,17 @@ pub async fn serve(listener: TcpListener, store: Store, shutdown: impl Future<Ou
 ///
 /// Cancel safe: dropping it cuts all connections, and what was half received leaves nothing behind.
 pub async fn serve_with(listener: TcpListener, store: Store, limits: ServerLimits, shutdown: impl Future<Output = ()>) {
-    let router = router(store, limits);
+    serve_router(listener, router(store, limits), limits, shutdown).await;
+}
+
+/// Serves any routes with the same bounds on connections, slow clients and the end: for services beside the store. Of
+/// `limits` those of transfers are the routes' own affair.
+pub async fn serve_router(
+    listener: TcpListener,
+    router: Router,
+    limits: ServerLimits,
+    shutdown: impl Future<Output = ()>,
+) {
     let connections = Arc::new(Semaphore::new(limits.connections_max));
     let graceful = GracefulShutdown::new();
     let mut tasks = JoinSet::new();
@@ -105,7 +115,7 @@ pub async fn serve_with(listener: TcpListener, store: Store, limits: ServerLimit
         let connection = graceful.watch(connection);
         tasks.spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection to the store ended early");
+                tracing::debug!(%error, "a connection ended early");
             }
             drop(permit);
         });
@@ -127,7 +137,7 @@ async fn accept(listener: &TcpListener, connections: &Arc<Semaphore>) -> Option<
     match listener.accept().await {
         Ok((stream, _)) => Some((stream, permit)),
         Err(error) => {
-            tracing::warn!(%error, "the store cannot accept a connection now");
+            tracing::warn!(%error, "no connection can be accepted now");
             tokio::time::sleep(ACCEPT_PAUSE).await;
             None
         }

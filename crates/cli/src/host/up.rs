@@ -1,12 +1,13 @@
 //! `gristmill up`.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use clap::Args;
 use gristmill_network::{Network, NetworkConfig};
 use gristmill_requester::default_data_dir;
-use gristmill_types::Address;
+use gristmill_types::{Address, AddressBook};
 
 use super::{Stop, child};
 use crate::exit::Exit;
@@ -37,6 +38,16 @@ pub struct UpArgs {
     /// Where the store listens; port as above
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     store: SocketAddr,
+    /// Where the market listens, which iExec's clients talk to: order book and result gateway; port as above
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    market: SocketAddr,
+    /// For development: let deals ask for an enclave, which is only simulated and proves nothing. Decided when a network is
+    /// born
+    #[arg(long)]
+    simulated_enclave: bool,
+    /// Write the `chain.json` with which iExec's command line finds this network
+    #[arg(long, value_name = "FILE")]
+    iexec_chain_json: Option<PathBuf>,
     /// Give 10,000 GRIST in its account and 10,000 in its wallet to this address; may be repeated
     #[arg(long, value_name = "ADDRESS")]
     fund: Vec<Address>,
@@ -49,13 +60,17 @@ pub async fn run(args: UpArgs, json: bool) -> anyhow::Result<Exit> {
         None => default_data_dir()?,
     };
     let mut config = NetworkConfig::new(data_dir, usize::from(args.workers), child()?);
-    (config.rpc, config.pool, config.store) = (args.rpc, args.pool, args.store);
+    (config.rpc, config.pool, config.store, config.market) = (args.rpc, args.pool, args.store, args.market);
+    config.simulated_enclave = args.simulated_enclave;
     config.fund = args.fund;
     let mut stop = Stop::listen()?;
     let network = tokio::select! {
         started = Network::start(config) => started?,
         () = stop.requested() => return Ok(Exit::Interrupted),
     };
+    if let Some(path) = &args.iexec_chain_json {
+        write_chain_json(path, network.book())?;
+    }
     announce(&network, usize::from(args.workers), json)?;
     let failure = tokio::select! {
         failure = network.failed() => Some(failure),
@@ -77,16 +92,26 @@ fn announce(network: &Network, workers: usize, json: bool) -> anyhow::Result<()>
     let book = network.book();
     if json {
         let data_dir = network.data_dir().display().to_string();
-        return output::json(&serde_json::json!({ "data_dir": data_dir, "addresses": book, "workers": workers }));
+        let enclave = network.simulates_enclaves().then_some("simulated");
+        return output::json(&serde_json::json!({
+            "data_dir": data_dir, "addresses": book, "workerpool": network.pool().workerpool(), "workers": workers,
+            "enclave": enclave,
+        }));
     }
-    let text = output::fields([
+    let mut fields = vec![
         ("network", format!("{} (chain {})", network.data_dir().display(), book.chain_id)),
         ("ledger", book.rpc.clone()),
         ("hub", book.hub.to_string()),
         ("pool", book.pools.join(", ")),
         ("store", book.store.clone()),
+        ("market", book.market.clone().unwrap_or_default()),
+        ("workerpool", network.pool().workerpool().to_string()),
         ("workers", workers.to_string()),
-    ]);
+    ];
+    if network.simulates_enclaves() {
+        fields.push(("enclave", "simulated: for development, it proves nothing".to_owned()));
+    }
+    let text = output::fields(fields);
     let data_dir = network.data_dir().display();
     let hint = format!(
         "\nTry, in another terminal:\n  gristmill run efast --input PRICES.csv.gz --tasks 12 --reduce efast --data-dir {data_dir}\n  \
@@ -94,4 +119,63 @@ fn announce(network: &Network, workers: usize, json: bool) -> anyhow::Result<()>
         book.pools.first().map_or("", String::as_str),
     );
     output::text_out(&(text + &hint))
+}
+
+/// The name of the network in its `chain.json`.
+const CHAIN_NAME: &str = "gristmill";
+
+/// What iExec's command line 9 and 8 both take. Each of its services is the market, which answers for all three; the last two
+/// must be there and are not used by any command of ours.
+fn chain_json(book: &AddressBook) -> serde_json::Value {
+    let market = book.market.clone().unwrap_or_default();
+    serde_json::json!({
+        "default": CHAIN_NAME,
+        "chains": {
+            CHAIN_NAME: {
+                "id": book.chain_id.to_string(),
+                "host": book.rpc,
+                "hub": book.hub,
+                "sms": market,
+                "ipfsGateway": market,
+                "iexecGateway": market,
+                "compass": market,
+                "pocoSubgraph": market,
+            },
+        },
+    })
+}
+
+fn write_chain_json(path: &Path, book: &AddressBook) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(&chain_json(book))? + "\n";
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn iexecs_command_line_finds_the_network_by_its_file() {
+        let market = "http://127.0.0.1:4".to_owned();
+        let book = AddressBook {
+            rpc: "http://127.0.0.1:1".to_owned(),
+            chain_id: 26_482,
+            hub: Address::repeat_byte(0xab),
+            pools: vec![],
+            store: "http://127.0.0.1:3".to_owned(),
+            market: Some(market.clone()),
+            wallet: None,
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("chain.json");
+        write_chain_json(&path, &book).unwrap();
+        let written: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let chain = &written["chains"][written["default"].as_str().unwrap()];
+        // Both versions refuse keys that they do not know, and an id that is a number.
+        let keys: Vec<&str> = chain.as_object().unwrap().keys().map(String::as_str).collect();
+        let known = ["id", "host", "hub", "sms", "ipfsGateway", "iexecGateway", "compass", "pocoSubgraph"];
+        assert_eq!(keys, known);
+        assert_eq!((chain["id"].as_str(), chain["iexecGateway"].as_str()), (Some("26482"), Some(market.as_str())));
+        assert!(write_chain_json(&folder.path().join("no/chain.json"), &book).is_err());
+    }
 }
