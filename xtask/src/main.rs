@@ -2,6 +2,7 @@
 
 mod apps;
 mod contracts;
+mod iexec;
 mod npm;
 mod step;
 mod tidy;
@@ -22,6 +23,8 @@ Usage: cargo xtask COMMAND
   docs            the API documentation with warnings denied
   contracts       compile the contracts and compare with the checked-in artifacts (--write to update them)
   apps            build the applications and compare with what is checked in
+  iexec-e2e       iExec's own command lines, 8.24.0 and 9.0.1, against `gristmill up`, and a replicated task by ethers;
+                  with 8, 9 or replicated only that
   tidy            layers, room names in ARCHITECTURE.md, sizes of files and functions (--write to lower the ratchet)
 ";
 
@@ -48,6 +51,7 @@ fn dispatch(words: &[&str]) -> Result<()> {
         ["contracts"] => contracts::compare(),
         ["contracts", "--write"] => contracts::write(),
         ["apps"] => apps::rebuild(),
+        ["iexec-e2e", parts @ ..] => iexec::end_to_end(parts),
         ["tidy"] => tidy::check(),
         ["tidy", "--write"] => tidy::write_ratchet(),
         [] | ["help" | "--help" | "-h"] => {
@@ -76,7 +80,7 @@ fn test(slow: bool) -> Result<()> {
 fn rust_tests(slow: bool) -> Result<()> {
     let mut args = vec!["test", "--release", "--workspace", "--locked"];
     if slow {
-        args.extend(["--features", "gristmill-cli/end-to-end"]);
+        args.extend(["--features", "gristmill-cli/end-to-end,gristmill-market/end-to-end"]);
     }
     cargo(&args)
 }
