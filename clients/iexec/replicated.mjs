@@ -48,7 +48,12 @@ export async function replicated(program) {
       const fund = [requester, owner, ...workers].flatMap((wallet) => ["--fund", wallet.address]);
       return Network.start(program, ["--workers", "0", ...fund]);
     });
-    const provider = new JsonRpcProvider(network.addresses.rpc, undefined, { staticNetwork: true, pollingInterval: 100 });
+    const provider = new JsonRpcProvider(network.addresses.rpc, undefined, {
+      staticNetwork: true,
+      pollingInterval: 100,
+      // Ethers remembers answers for a quarter of a second, in which a block is made here.
+      cacheTimeout: -1,
+    });
     const people = { requester, owner, workers };
     const connected = Object.fromEntries(
       Object.entries(people).map(([role, who]) => [

@@ -34,7 +34,7 @@ pub const DOWNLOADS_MAX: usize = 8;
 /// How long a download waits for its turn.
 const QUEUE_PATIENCE: Duration = Duration::from_secs(10);
 /// A client may know of a completed task before this market does, and a solo result is opened only after it is completed.
-pub const RESULT_PATIENCE: Duration = Duration::from_secs(20);
+pub const RESULT_PATIENCE: Duration = Duration::from_secs(15);
 const RESULT_PAUSE: Duration = Duration::from_millis(200);
 /// Bytes of a pack that is handed out.
 const PACK_BYTES_MAX: u64 = 2 << 30;

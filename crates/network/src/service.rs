@@ -122,7 +122,8 @@ impl Network {
                 newcomers: Some(newcomers),
             })
             .await?;
-            let market_listen = sticky(config.market, before.as_ref().and_then(|book| port_of(book.market.as_deref()?)));
+            let market_listen =
+                sticky(config.market, before.as_ref().and_then(|book| port_of(book.market.as_deref()?)));
             let market = start_market(&dir, market_listen, &hub, &store_url).await?;
             let book = AddressBook {
                 rpc: ledger.node.rpc_url(),

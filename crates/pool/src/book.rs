@@ -130,3 +130,64 @@ fn refusal_of(deal: &Deal, app: Option<&AppInfo>) -> Option<String> {
 
 /// Characters of an app's multiaddr that are shown.
 const MULTIADDR_SHOWN: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::{Address, Bytes};
+    use gristmill_hub::Resource;
+    use gristmill_types::{Amount, Trust};
+
+    use super::*;
+
+    fn deal(params: &str) -> Deal {
+        let resource = Resource { address: Address::repeat_byte(1), owner: Address::ZERO, price: Amount::ZERO };
+        Deal {
+            id: DealId::default(),
+            app: resource,
+            dataset: resource,
+            workerpool: resource,
+            trust: Trust::new(1),
+            category: 0,
+            tag: B256::ZERO,
+            requester: Address::ZERO,
+            beneficiary: Address::ZERO,
+            callback: Address::ZERO,
+            params: params.to_owned(),
+            start_time: 0,
+            bot_first: 0,
+            bot_size: 1,
+            worker_stake: Amount::ZERO,
+            scheduler_reward_ratio: 1,
+            sponsor: Address::ZERO,
+        }
+    }
+
+    fn app(multiaddr: &str) -> AppInfo {
+        AppInfo {
+            address: Address::repeat_byte(1),
+            owner: Address::ZERO,
+            name: "app".to_owned(),
+            kind: "DOCKER".to_owned(),
+            multiaddr: Bytes::copy_from_slice(multiaddr.as_bytes()),
+            checksum: B256::ZERO,
+            mrenclave: Bytes::new(),
+        }
+    }
+
+    #[test]
+    fn what_nobody_can_run_is_known_when_the_deal_is_read() {
+        let wasm = app(&format!("wasm:{}", ContentId([1; 32])));
+        let image = app("docker.io/library/hello-world:latest");
+        for (app, params, expected) in [
+            (&wasm, r#"{"iexec_result_storage_provider":"ipfs","iexec_args":"a b"}"#, None),
+            (&wasm, "plain words are arguments", None),
+            (&wasm, r#"{"iexec_result_encryption":true}"#, Some("not encrypted")),
+            (&wasm, r#"{"iexec_developer_logger":true}"#, Some("unknown field")),
+            (&image, "", Some("only WASM modules of the store run here")),
+        ] {
+            let refusal = refusal_of(&deal(params), Some(app));
+            assert_eq!(refusal.is_some(), expected.is_some(), "{params}: {refusal:?}");
+            assert!(refusal.unwrap_or_default().contains(expected.unwrap_or_default()), "{params}");
+        }
+    }
+}

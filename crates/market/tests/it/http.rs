@@ -4,6 +4,9 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+/// The status of an answer that could not be read: a server that refuses a large body may be gone before its answer is.
+pub const CUT: u16 = 0;
+
 /// An answer.
 #[derive(Debug)]
 pub struct Answer {
@@ -36,8 +39,11 @@ pub async fn send(base: &str, method: &str, path: &str, headers: &[(&str, &str)]
     // A server that refuses early may have closed already.
     let _ = stream.write_all(body).await;
     let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).await.unwrap();
-    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("the answer has a head");
+    let read = stream.read_to_end(&mut bytes).await;
+    let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
+        assert!(read.is_err(), "the answer has no head: {bytes:?}");
+        return Answer { status: CUT, head: String::new(), body: vec![] };
+    };
     let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     Answer { status, head, body: bytes[end + 4..].to_vec() }

@@ -273,6 +273,22 @@ fn a_worker_that_left_loses_its_lease_soon_and_may_come_back() {
 }
 
 #[test]
+fn a_task_that_nobody_can_run_is_leased_to_nobody_and_conceded() {
+    let mut bench = pool(3);
+    let why = "the request asks for a secret".to_owned();
+    bench.on(added(TaskSpec { refusal: Some(why.clone()), ..spec(0, 1) }));
+    assert!(bench.leased().is_empty());
+    assert!(bench.has(&Effect::Note { task: task(0), text: why.clone() }));
+    assert!(bench.has(&Effect::Concede { task: task(0) }));
+    bench.on(Event::ConcedeSeen { task: task(0), effective_at_ms: START_MS + T_MS / 2 });
+    let found = bench.scheduler.explain_task(START_MS, task(0));
+    assert_eq!(found.cause, TaskCause::Refused { why });
+    assert!(found.to_string().starts_with("no worker can run it: the request asks for a secret"), "{found}");
+    bench.at(START_MS + T_MS / 2 + 1_500);
+    assert!(bench.has(&Effect::Claim { task: task(0) }));
+}
+
+#[test]
 fn a_worker_that_never_ends_is_stopped() {
     let mut bench = pool(1);
     bench.on(added(spec(0, 1)));
