@@ -51,9 +51,17 @@ impl Program {
     }
 }
 
-/// Runs cargo.
+/// Runs cargo as a person would: without what the cargo that started this program told it of itself. Build scripts look at that,
+/// and would be run again, with all that depends on them, each time somebody changes between the two.
 pub fn cargo(args: &[&str]) -> Result<()> {
-    command("cargo", args).run()
+    const OF_THIS_PACKAGE: [&str; 3] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"];
+    let mut program = command("cargo", args);
+    for (key, _) in std::env::vars_os() {
+        if key.to_str().is_some_and(|key| OF_THIS_PACKAGE.iter().any(|prefix| key.starts_with(prefix))) {
+            program.0.env_remove(key);
+        }
+    }
+    program.run()
 }
 
 /// Runs chores in turn, stops at the first that fails, and prints how long each took.
