@@ -121,11 +121,8 @@ async fn an_order_lives_as_long_as_the_hub_would_take_it() {
     let (folder, keys) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let bench = start(folder.path(), false).await;
     // The pool's own orders stand on the ledger.
-    let offers = async || {
-        let answer =
-            bench.get(&format!("/workerpoolorders?category=0&workerpool={}", bench.network.pool().workerpool()));
-        answer.await.json()["count"].as_u64().unwrap()
-    };
+    let of_pool = format!("/workerpoolorders?category=0&workerpool={}", bench.network.pool().workerpool());
+    let offers = async || bench.get(&of_pool).await.json()["count"].as_u64().unwrap();
     bench.until("the pool's broadcast order is not listed", async || offers().await == 1).await;
     let (outbox, app) = app_of(&bench, keys.path()).await;
     let [first, second, third] = [1, 2, 3].map(|salt| bench.order(app, salt, 0));
