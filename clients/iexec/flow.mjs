@@ -23,13 +23,14 @@ export async function flow(program, major, files) {
   let network;
   try {
     network = await step("gristmill up", async () => {
-      const started = await Network.start(program, ["--workers", "2", "--fund", wallet.address, ...version.flags]);
+      const started = await Network.start(program, ["--workers", "4", "--fund", wallet.address, ...version.flags]);
       return Object.assign(started, { note: `chain ${started.addresses.chain_id}, market ${started.addresses.market}` });
     });
     const context = { network, version, wallet, step, files, iexec: await client(major, network) };
     await account(context);
     await assets(context);
     await job(context);
+    await replicas(context);
     await orders(context);
     await refusal(context);
   } catch (error) {
@@ -118,6 +119,7 @@ async function job(context) {
     const stored = await network.gristmill("store", "put", files.input);
     return Object.assign(stored, { note: stored.input_url });
   });
+  context.input = input.input_url;
   const ran = await step("app run --watch", async () => {
     const where = ["--workerpool", network.workerpool, "--input-files", input.input_url];
     const ran = await iexec.signed("app", "run", context.app, ...where, "--watch", "--force");
@@ -144,6 +146,25 @@ async function job(context) {
     const shown = await network.gristmill("task", "show", ran.task);
     check(shown.enclave === version.enclave, `enclave ${shown.enclave}`);
     return shown.enclave ?? "no enclave";
+  });
+}
+
+/// iExec's clients make such a deal and cannot show its task: ours does.
+async function replicas({ iexec, network, step, app, input, version }) {
+  await step("app run at trust 5, followed with gristmill", async () => {
+    const where = ["--workerpool", network.workerpool, "--input-files", input, "--trust", "5"];
+    const ran = await iexec.signed("app", "run", app, ...where, "--force");
+    const { tasks } = await network.gristmill("deal", "show", ran.deals[0].dealid);
+    let shown;
+    for (let tries = 0; tries < 240; tries += 1) {
+      shown = await network.gristmill("task", "show", tasks[0].task);
+      if (/completed/i.test(shown.status)) break;
+      await new Promise((resolve) => setTimeout(resolve, 250));
+    }
+    const agreed = shown.contributions.filter((vote) => vote.agrees).length;
+    check(/completed/i.test(shown.status) && agreed >= 3, JSON.stringify(shown));
+    check(shown.enclave === version.enclave, `enclave ${shown.enclave}`);
+    return `${agreed} workers agree, ${shown.enclave ?? "no enclave"}`;
   });
 }
 

@@ -13,6 +13,8 @@ const POOLS = abi("registries/workerpools/WorkerpoolRegistry.sol/WorkerpoolRegis
 
 /// nRLC that the pool asks for a task.
 const PRICE = 1_000_000_000n;
+/// nRLC in each account, which `--fund` gives.
+const FUNDS = 10_000n * 10n ** 9n;
 const TRUST = 5;
 const WORKERS = 5;
 const [ACTIVE, REVEALING, COMPLETED] = [1n, 2n, 3n];
@@ -105,7 +107,7 @@ async function play(context) {
   await step("the liar pays, the honest are paid", () => settle(context, task, deal, before));
   await step("the requester paid the price", async () => {
     const { stake } = await hub.viewAccount(requester.address);
-    check(before.requester - stake === 0n, `${stake}, ${before.requester} after the match`);
+    check(stake === FUNDS - PRICE, `${stake} is left of ${FUNDS}`);
   });
 }
 
