@@ -29,7 +29,7 @@ use crate::query::Fields;
 use crate::service::Shared;
 use crate::zip::{FILES_MAX, ZipWriter};
 
-/// Results that are being handed out at a time; more wait for [`QUEUE_PATIENCE`].
+/// Results that are being handed out at a time; more wait ten seconds for their turn.
 pub const DOWNLOADS_MAX: usize = 8;
 /// How long a download waits for its turn.
 const QUEUE_PATIENCE: Duration = Duration::from_secs(10);
