@@ -16,7 +16,8 @@ contract GasTest is HubTest {
         bytes memory permit = authorization(worker(0), taskid);
         vm.prank(worker(0));
         hub.contributeAndFinalize(taskid, GOOD, RESULTS, "", address(0), "", permit);
-        vm.snapshotGasLastCall("contributeAndFinalize");
+        uint256 solo = vm.snapshotGasLastCall("contributeAndFinalize");
+        assertTrue(solo <= 250_000, "contributeAndFinalize");
     }
 
     function test_gas_threeReplicas() public {
@@ -51,7 +52,7 @@ contract GasTest is HubTest {
         Orders.WorkerpoolOrder memory w = workerpoolOrder(t);
         Orders.RequestOrder memory r = requestOrder(t);
         bytes32 dealid = hub.matchOrders(a, d, w, r);
-        vm.snapshotGasLastCall("matchOrders");
+        assertTrue(vm.snapshotGasLastCall("matchOrders") <= 480_000, "matchOrders");
         taskid = hub.initialize(dealid, 0);
         spent = vm.snapshotGasLastCall("initialize");
         assertTrue(spent <= 120_000, "initialize");

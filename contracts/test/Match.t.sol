@@ -237,10 +237,10 @@ contract MatchTest is HubTest {
         vm.expectPartialRevert(IMatch.TermTooLarge.selector);
         hub.matchOrders(a, d, w, r);
         setPolicy(30, 1);
-        a.volume = d.volume = w.volume = r.volume = 2 ** 64;
+        a.volume = d.volume = w.volume = r.volume = 2 ** 48;
         a.appprice = d.datasetprice = w.workerpoolprice = 0;
         sign();
-        vm.expectRevert(abi.encodeWithSelector(IMatch.TermTooLarge.selector, 2 ** 64));
+        vm.expectRevert(abi.encodeWithSelector(IMatch.TermTooLarge.selector, 2 ** 48));
         hub.matchOrders(a, d, w, r);
     }
 

@@ -358,7 +358,94 @@ contract TasksTest is HubTest {
         assertEq(voteStatus(taskid, 0), 2, "proved");
         assertEq(hub.viewScore(worker(0)), 0, "a solo task builds no score");
         assertEq(lockedOf(worker(0)), 0, "no stake");
+        Core.Contribution memory vote = hub.viewContribution(taskid, worker(0));
+        assertEq(vote.resultHash, resultHash(taskid, GOOD), "hash of the vote");
+        assertEq(vote.resultSeal, resultSeal(worker(0), taskid, GOOD), "seal of the vote");
+        assertEq(vote.enclaveChallenge, address(0), "no enclave");
+        assertEq(vote.weight, 0, "nobody weighed it");
+        assertEq(hub.viewWeight(taskid, worker(0)), 0, "nobody weighed it");
+        (uint256 group, uint256 total) = hub.viewConsensus(taskid, resultHash(taskid, GOOD));
+        assertEq(group, 0, "no group");
+        assertEq(total, 1, "no groups");
+        assertEq(hub.viewContribution(taskid, worker(1)).resultHash, bytes32(0), "nobody else voted");
+        assertEq(voteStatus(taskid, 1), 0, "nobody else voted");
         checkBooks();
+    }
+
+    function test_contributeAndFinalize_keepsTheEnclave() public {
+        Terms memory t = terms();
+        (t.trust, t.tag) = (1, bytes32(uint256(1)));
+        bytes32 taskid = makeTask(t);
+        address enclave = vm.addr(0xE1);
+        bytes memory permit = messageSignature(POOL_KEY, keccak256(abi.encodePacked(worker(0), taskid, enclave)));
+        bytes memory vouched = vouch(taskid);
+        vm.prank(worker(0));
+        hub.contributeAndFinalize(taskid, GOOD, "", "", enclave, vouched, permit);
+        assertEq(hub.viewContribution(taskid, worker(0)).enclaveChallenge, enclave, "recorded");
+        assertEq(voteStatus(taskid, 0), 2, "proved");
+        assertEq(hub.viewTask(taskid).results, "", "no hint");
+    }
+
+    function vouch(bytes32 taskid) private view returns (bytes memory) {
+        bytes32 seal = resultSeal(worker(0), taskid, GOOD);
+        return messageSignature(0xE1, keccak256(abi.encodePacked(resultHash(taskid, GOOD), seal)));
+    }
+
+    // ---- the hint of where the result is ----
+
+    /// @notice The usual hint is kept as one word, and whoever asks sees the bytes that were sent.
+    function testFuzz_results_usualHint(bytes32 content, bool alone) public {
+        bytes memory hint = usualHint(content);
+        if (alone) {
+            assertEq(kept(hint), hint, "as it was sent");
+            return;
+        }
+        bytes32 taskid = makeTask(1);
+        contribute(0, taskid, GOOD);
+        reveal(0, taskid, GOOD);
+        vm.prank(pool);
+        hub.finalize(taskid, hint, "");
+        assertEq(hub.viewTask(taskid).results, hint, "as it was sent");
+    }
+
+    /// @notice Whatever else is sent, however much it looks like the usual hint, comes back as it was.
+    function testFuzz_results_anyOther(bytes32 content, uint8 place, bytes1 other) public {
+        bytes memory hint = usualHint(content);
+        hint[place % hint.length] = other;
+        assertEq(kept(hint), hint, "one byte changed");
+    }
+
+    function test_results_others() public {
+        bytes memory hint = usualHint(keccak256("content"));
+        assertEq(kept(""), "", "none");
+        assertEq(kept("r"), "r", "short");
+        assertEq(kept(bytes.concat(hint, " ")), bytes.concat(hint, " "), "longer");
+        assertEq(kept(usualHint(0)), usualHint(0), "the content id that stands for none");
+        bytes memory upper = bytes(hint);
+        for (uint256 i = 45; i < 109; ++i) {
+            if (upper[i] > "9") upper[i] = bytes1(uint8(upper[i]) - 32);
+        }
+        assertEq(kept(upper), upper, "upper case");
+        bytes memory long = new bytes(4096);
+        assertEq(kept(long), long, "long");
+    }
+
+    function usualHint(bytes32 content) private pure returns (bytes memory) {
+        bytes memory digits = bytes(vm.toString(content));
+        bytes memory hint = '{"storage":"gristmill","location":"/v1/blobs/';
+        for (uint256 i = 2; i < 66; ++i) {
+            hint = bytes.concat(hint, digits[i]);
+        }
+        return bytes.concat(hint, '"}');
+    }
+
+    /// @dev What the hub says of a task that was completed with this hint.
+    function kept(bytes memory hint) private returns (bytes memory) {
+        bytes32 taskid = makeTask(1);
+        bytes memory permit = authorization(worker(0), taskid);
+        vm.prank(worker(0));
+        hub.contributeAndFinalize(taskid, GOOD, hint, "", address(0), "", permit);
+        return hub.viewTask(taskid).results;
     }
 
     function test_contributeAndFinalize_refusals() public {

@@ -13,17 +13,22 @@ library HubStorage {
         uint128 locked;
     }
 
-    /// @dev A price fits 96 bits because the escrow never holds more (see `Escrow._mint`).
+    /// @dev A price fits 96 bits because the escrow never holds more (see `Escrow._mint`). Members are grouped by who reads
+    /// them together; those that most deals leave at zero (callback, sponsor, tag) share no slot with others, so that they
+    /// cost nothing to store.
     struct Deal {
         address app;
         uint96 appPrice;
         address appOwner;
         uint40 startTime;
-        uint32 category;
+        /// @dev T of the category, which never changes: deadlines are read from one slot.
+        uint32 timeref;
         uint8 schedulerRewardRatio;
         address dataset;
         uint96 datasetPrice;
         address datasetOwner;
+        uint48 botFirst;
+        uint48 botSize;
         address workerpool;
         uint96 workerpoolPrice;
         address workerpoolOwner;
@@ -31,9 +36,8 @@ library HubStorage {
         address requester;
         uint96 trust;
         address beneficiary;
-        uint64 botFirst;
+        uint32 category;
         address callback;
-        uint64 botSize;
         /// @dev Zero when the requester pays.
         address sponsor;
         bytes32 tag;
@@ -45,7 +49,7 @@ library HubStorage {
         bytes32 resultSeal;
         address enclaveChallenge;
         IexecLibCore_v5.ContributionStatusEnum status;
-        /// @dev Exact weight of the vote; zero for a task done by `contributeAndFinalize`.
+        /// @dev Exact weight of the vote.
         uint88 weight;
     }
 
@@ -55,11 +59,13 @@ library HubStorage {
         // PROVED, and PROVED; both are zero while there is no consensus.
         IexecLibCore_v5.TaskStatusEnum status;
         bool recomputed;
+        /// @dev Done by `contributeAndFinalize`: its one contributor proved the digest, and what follows from that (the
+        /// consensus, the vote's hash, seal and status) is not stored. `Records` says it.
+        bool alone;
         uint8 contributorCount;
         uint8 winnerCounter;
         uint8 revealCounter;
-        uint64 idx;
-        uint40 timeref;
+        uint48 idx;
         uint40 revealDeadline;
         /// @dev When an announced concession takes effect; zero if none is announced.
         uint40 concededAt;
@@ -73,6 +79,8 @@ library HubStorage {
         mapping(bytes32 resultHash => bytes32 digest) revealed;
         mapping(address worker => Contribution) contributions;
         address[32] contributors;
+        /// @dev The hint of where the result is, if it has the usual form (see `ResultsHint`); else zero, and `results` has it.
+        bytes32 resultsContent;
         bytes results;
         bytes resultsCallback;
     }

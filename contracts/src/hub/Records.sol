@@ -2,9 +2,11 @@
 pragma solidity ^0.8.30;
 
 import {HubStorage} from "./HubStorage.sol";
+import {Commitments} from "./lib/Commitments.sol";
 import {Consensus} from "./lib/Consensus.sol";
 import {HubConstants} from "./lib/HubConstants.sol";
 import {IexecLibCore_v5} from "./lib/IexecLibCore_v5.sol";
+import {ResultsHint} from "./lib/ResultsHint.sol";
 
 /// @title The stored records in the shape clients know.
 library Records {
@@ -30,15 +32,14 @@ library Records {
 
     function task(bytes32 taskid) internal view returns (IexecLibCore_v5.Task memory found) {
         HubStorage.Task storage stored = HubStorage.state().tasks[taskid];
-        uint256 startTime = HubStorage.state().deals[stored.dealid].startTime;
+        HubStorage.Deal storage terms = HubStorage.state().deals[stored.dealid];
         found.status = stored.status;
         found.dealid = stored.dealid;
         found.idx = stored.idx;
-        found.timeref = stored.timeref;
-        found.contributionDeadline = startTime + stored.timeref * HubConstants.CONTRIBUTION_DEADLINE_RATIO;
+        found.timeref = terms.timeref;
+        found.contributionDeadline = terms.startTime + found.timeref * HubConstants.CONTRIBUTION_DEADLINE_RATIO;
         found.revealDeadline = stored.revealDeadline;
-        found.finalDeadline = startTime + stored.timeref * HubConstants.FINAL_DEADLINE_RATIO;
-        found.consensusValue = stored.consensusValue;
+        found.finalDeadline = terms.startTime + found.timeref * HubConstants.FINAL_DEADLINE_RATIO;
         found.revealCounter = stored.revealCounter;
         found.winnerCounter = stored.winnerCounter;
         found.contributors = new address[](stored.contributorCount);
@@ -46,16 +47,36 @@ library Records {
             found.contributors[i] = stored.contributors[i];
         }
         found.resultDigest = stored.resultDigest;
-        found.results = stored.results;
+        found.consensusValue =
+            stored.alone ? Commitments.resultHash(taskid, found.resultDigest) : stored.consensusValue;
+        found.results = results(stored);
         found.resultsCallback = stored.resultsCallback;
     }
 
-    function contribution(bytes32 taskid, address worker) internal view returns (IexecLibCore_v5.Contribution memory) {
-        HubStorage.Contribution storage stored = HubStorage.state().tasks[taskid].contributions[worker];
-        uint256 weight = stored.weight == 0 ? 0 : Consensus.rewardWeight(stored.weight);
-        return IexecLibCore_v5.Contribution(
-            stored.status, stored.resultHash, stored.resultSeal, stored.enclaveChallenge, weight
-        );
+    function results(HubStorage.Task storage stored) internal view returns (bytes memory) {
+        bytes32 content = stored.resultsContent;
+        return content == 0 ? stored.results : ResultsHint.render(content);
+    }
+
+    function contribution(bytes32 taskid, address worker)
+        internal
+        view
+        returns (IexecLibCore_v5.Contribution memory found)
+    {
+        HubStorage.Task storage stored = HubStorage.state().tasks[taskid];
+        HubStorage.Contribution storage vote = stored.contributions[worker];
+        found.enclaveChallenge = vote.enclaveChallenge;
+        if (stored.alone) {
+            if (worker != stored.contributors[0]) return found;
+            found.status = IexecLibCore_v5.ContributionStatusEnum.PROVED;
+            found.resultHash = Commitments.resultHash(taskid, stored.resultDigest);
+            found.resultSeal = Commitments.resultSeal(worker, taskid, stored.resultDigest);
+            return found;
+        }
+        found.status = vote.status;
+        found.resultHash = vote.resultHash;
+        found.resultSeal = vote.resultSeal;
+        if (vote.weight != 0) found.weight = Consensus.rewardWeight(vote.weight);
     }
 
     /// @dev An unknown category reverts without a reason, as clients of iExec expect.

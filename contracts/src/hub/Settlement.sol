@@ -5,9 +5,11 @@ import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {Escrow} from "./Escrow.sol";
 import {HubStorage} from "./HubStorage.sol";
 import {ITasks} from "./interfaces/ITasks.sol";
+import {Commitments} from "./lib/Commitments.sol";
 import {Consensus} from "./lib/Consensus.sol";
 import {HubConstants} from "./lib/HubConstants.sol";
 import {IexecLibCore_v5} from "./lib/IexecLibCore_v5.sol";
+import {ResultsHint} from "./lib/ResultsHint.sol";
 
 /// @notice A contract that takes the results of tasks (EIP-1154).
 interface IOracleConsumer {
@@ -36,7 +38,6 @@ abstract contract Settlement is ITasks, Escrow {
         bytes32 resultHash;
         bytes32 resultSeal;
         address enclaveChallenge;
-        IexecLibCore_v5.ContributionStatusEnum status;
         uint256 weight;
     }
 
@@ -111,8 +112,7 @@ abstract contract Settlement is ITasks, Escrow {
         bytes calldata resultsCallback
     ) internal {
         task.status = COMPLETED;
-        task.results = results;
-        task.resultsCallback = resultsCallback;
+        _keepResults(task, results, resultsCallback);
         _settleDeal(taskid, deal);
         _payWorkers(taskid, task, deal, tally);
         emit TaskFinalize(taskid, results);
@@ -120,21 +120,25 @@ abstract contract Settlement is ITasks, Escrow {
     }
 
     /// @dev Success of one worker at trust 1: no stake, no score.
-    function _completeAlone(bytes32 taskid, bytes calldata results, bytes calldata resultsCallback) internal {
+    function _completeAlone(
+        bytes32 taskid,
+        bytes32 resultDigest,
+        bytes calldata results,
+        bytes calldata resultsCallback
+    ) internal {
         HubStorage.Task storage task = HubStorage.state().tasks[taskid];
         HubStorage.Deal storage deal = HubStorage.state().deals[task.dealid];
-        task.status = COMPLETED;
-        task.results = results;
-        task.resultsCallback = resultsCallback;
+        _keepResults(task, results, resultsCallback);
         _settleDeal(taskid, deal);
         uint256 price = deal.workerpoolPrice;
         uint256 workersReward = price * (100 - deal.schedulerRewardRatio) / 100;
         _reward(msg.sender, workersReward, taskid);
         _reward(deal.workerpoolOwner, price - workersReward, taskid);
 
-        emit TaskContribute(taskid, msg.sender, task.consensusValue);
-        emit TaskConsensus(taskid, task.consensusValue);
-        emit TaskReveal(taskid, msg.sender, task.resultDigest);
+        bytes32 consensus = Commitments.resultHash(taskid, resultDigest);
+        emit TaskContribute(taskid, msg.sender, consensus);
+        emit TaskConsensus(taskid, consensus);
+        emit TaskReveal(taskid, msg.sender, resultDigest);
         emit TaskFinalize(taskid, results);
         _callBack(taskid, deal.callback, resultsCallback);
     }
@@ -167,6 +171,14 @@ abstract contract Settlement is ITasks, Escrow {
         }
         _sharePot(taskid, task, revealing, pot, shares);
         emit TaskClaimed(taskid);
+    }
+
+    /// @dev What is empty is not written: a fresh record is.
+    function _keepResults(HubStorage.Task storage task, bytes calldata results, bytes calldata resultsCallback) private {
+        bytes32 content = ResultsHint.contentOf(results);
+        if (content != 0) task.resultsContent = content;
+        else if (results.length != 0) task.results = results;
+        if (resultsCallback.length != 0) task.resultsCallback = resultsCallback;
     }
 
     /// @dev The payer's lock becomes the price of app and dataset; the pool gets its stake back and its share of the kitty.

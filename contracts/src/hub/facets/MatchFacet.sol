@@ -229,7 +229,7 @@ contract MatchFacet is IMatch, Escrow, ReentrancyGuardTransient {
 
         m.volume = volume;
         m.first = consumed[m.requestHash];
-        if (m.first + volume > type(uint64).max) revert TermTooLarge(m.first + volume);
+        if (m.first + volume > type(uint48).max) revert TermTooLarge(m.first + volume);
         consumed[m.appHash] += volume;
         if (m.datasetHash != 0) consumed[m.datasetHash] += volume;
         consumed[m.workerpoolHash] += volume;
@@ -267,15 +267,17 @@ contract MatchFacet is IMatch, Escrow, ReentrancyGuardTransient {
         IexecLibOrders_v5.RequestOrder calldata requestorder
     ) private {
         deal.startTime = uint40(block.timestamp);
+        deal.timeref = uint32(HubStorage.state().categories[requestorder.category].workClockTimeRef);
         deal.category = uint32(requestorder.category);
         deal.requester = requestorder.requester;
         deal.trust = _term(Math.max(requestorder.trust, 1));
         deal.beneficiary = requestorder.beneficiary;
-        deal.botFirst = uint64(m.first);
-        deal.callback = requestorder.callback;
-        deal.botSize = uint64(m.volume);
+        deal.botFirst = uint48(m.first);
+        deal.botSize = uint48(m.volume);
+        // A fresh record is zero: what stays so is not written.
+        if (requestorder.callback != address(0)) deal.callback = requestorder.callback;
         if (m.sponsor != requestorder.requester) deal.sponsor = m.sponsor;
-        deal.tag = m.tag;
+        if (m.tag != 0) deal.tag = m.tag;
         deal.params = requestorder.params;
     }
 

@@ -5,6 +5,7 @@ import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/Reentrancy
 import {HubStorage} from "../HubStorage.sol";
 import {Settlement} from "../Settlement.sol";
 import {ITasks} from "../interfaces/ITasks.sol";
+import {Commitments} from "../lib/Commitments.sol";
 import {Consensus} from "../lib/Consensus.sol";
 import {HubConstants} from "../lib/HubConstants.sol";
 import {IexecLibCore_v5} from "../lib/IexecLibCore_v5.sol";
@@ -41,7 +42,7 @@ contract TaskFacet is Settlement, ReentrancyGuardTransient {
         if (task.contributions[msg.sender].status != UNVOTED) revert AlreadyContributed(taskid, msg.sender);
         if (task.contributorCount == HubConstants.MAX_CONTRIBUTORS) revert TooManyContributors(taskid);
         uint256 weight = Consensus.voteWeight(HubStorage.state().scores[msg.sender]);
-        Vote memory vote = Vote(resultHash, resultSeal, enclaveChallenge, CONTRIBUTED, weight);
+        Vote memory vote = Vote(resultHash, resultSeal, enclaveChallenge, weight);
         _authorize(taskid, vote, enclaveSign, authorizationSign);
         _count(taskid, task, vote);
     }
@@ -56,11 +57,13 @@ contract TaskFacet is Settlement, ReentrancyGuardTransient {
         bytes calldata authorizationSign
     ) external nonReentrant {
         _requireAlone(taskid, resultDigest, resultsCallback);
-        Vote memory vote =
-            Vote(_resultHash(taskid, resultDigest), _resultSeal(taskid, resultDigest), enclaveChallenge, PROVED, 0);
+        Vote memory vote;
+        vote.resultHash = Commitments.resultHash(taskid, resultDigest);
+        vote.resultSeal = Commitments.resultSeal(msg.sender, taskid, resultDigest);
+        vote.enclaveChallenge = enclaveChallenge;
         _authorize(taskid, vote, enclaveSign, authorizationSign);
-        _proveAlone(taskid, resultDigest, vote);
-        _completeAlone(taskid, results, resultsCallback);
+        _proveAlone(taskid, resultDigest, enclaveChallenge);
+        _completeAlone(taskid, resultDigest, results, resultsCallback);
     }
 
     function reveal(bytes32 taskid, bytes32 resultDigest) external nonReentrant {
@@ -70,9 +73,10 @@ contract TaskFacet is Settlement, ReentrancyGuardTransient {
         if (block.timestamp >= task.revealDeadline) revert DeadlinePassed(taskid, task.revealDeadline);
         bytes32 resultHash = vote.resultHash;
         if (vote.status != CONTRIBUTED || resultHash != task.consensusValue) revert NotAHolder(taskid, msg.sender);
-        if (resultHash != _resultHash(taskid, resultDigest) || vote.resultSeal != _resultSeal(taskid, resultDigest)) {
-            revert DigestMismatch(taskid, resultDigest);
-        }
+        if (
+            resultHash != Commitments.resultHash(taskid, resultDigest)
+                || vote.resultSeal != Commitments.resultSeal(msg.sender, taskid, resultDigest)
+        ) revert DigestMismatch(taskid, resultDigest);
         vote.status = PROVED;
         ++task.revealCounter;
         task.resultDigest = resultDigest;
@@ -83,7 +87,7 @@ contract TaskFacet is Settlement, ReentrancyGuardTransient {
         HubStorage.Task storage task = HubStorage.state().tasks[taskid];
         HubStorage.Deal storage deal = HubStorage.state().deals[task.dealid];
         _requireStatus(taskid, task, REVEALING);
-        _requireBeforeFinal(taskid, task, deal);
+        _requireBeforeFinal(taskid, deal);
         if (task.revealCounter != 0) revert AlreadyRevealed(taskid);
         if (block.timestamp < task.revealDeadline) revert TooEarly(taskid, task.revealDeadline);
         _restart(taskid, task, deal, 0);
@@ -93,7 +97,7 @@ contract TaskFacet is Settlement, ReentrancyGuardTransient {
         HubStorage.Task storage task = HubStorage.state().tasks[taskid];
         HubStorage.Deal storage deal = HubStorage.state().deals[task.dealid];
         _requireStatus(taskid, task, REVEALING);
-        _requireBeforeFinal(taskid, task, deal);
+        _requireBeforeFinal(taskid, deal);
         _requireFinalizer(taskid, task, deal);
         Tally memory tally = _tally(task, deal);
         if (tally.carried) {
@@ -134,7 +138,7 @@ contract TaskFacet is Settlement, ReentrancyGuardTransient {
         HubStorage.Deal storage deal = HubStorage.state().deals[task.dealid];
         if (msg.sender != deal.workerpoolOwner) revert NotAllowed(taskid, msg.sender);
         _requireStatus(taskid, task, ACTIVE);
-        uint256 deadline = _contributionDeadline(task, deal);
+        uint256 deadline = _contributionDeadline(deal);
         if (block.timestamp >= deadline) {
             emit TaskConcede(taskid, block.timestamp);
             _fail(taskid, task, deal);
@@ -142,7 +146,7 @@ contract TaskFacet is Settlement, ReentrancyGuardTransient {
         }
         if (task.contributorCount != 0) revert TooEarly(taskid, deadline);
         if (task.concededAt != 0) revert AlreadyConceded(taskid, task.concededAt);
-        uint256 effectiveAt = block.timestamp + task.timeref / 2;
+        uint256 effectiveAt = block.timestamp + deal.timeref / 2;
         task.concededAt = uint40(effectiveAt);
         emit TaskConcede(taskid, effectiveAt);
     }
@@ -157,8 +161,7 @@ contract TaskFacet is Settlement, ReentrancyGuardTransient {
         _requireStatus(taskid, task, IexecLibCore_v5.TaskStatusEnum.UNSET);
         task.dealid = dealid;
         task.status = ACTIVE;
-        task.idx = uint64(index);
-        task.timeref = uint40($.categories[deal.category].workClockTimeRef);
+        task.idx = uint48(index);
         emit TaskInitialize(taskid, deal.workerpool);
     }
 
@@ -167,8 +170,8 @@ contract TaskFacet is Settlement, ReentrancyGuardTransient {
         HubStorage.Deal storage deal = HubStorage.state().deals[task.dealid];
         bool active = task.status == ACTIVE;
         if (!active) _requireStatus(taskid, task, REVEALING);
-        uint256 from = _finalDeadline(task, deal);
-        if (active && task.recomputed) from = _contributionDeadline(task, deal);
+        uint256 from = _finalDeadline(deal);
+        if (active && task.recomputed) from = _contributionDeadline(deal);
         if (active && task.concededAt != 0) from = task.concededAt;
         if (block.timestamp < from) revert TooEarly(taskid, from);
         _fail(taskid, task, deal);
@@ -189,10 +192,15 @@ contract TaskFacet is Settlement, ReentrancyGuardTransient {
         uint256 groups = task.groups + joined - group;
         task.group[resultHash] = joined;
         task.groups = groups;
-        if (Consensus.reached(joined, 1 + groups, deal.trust)) _startReveal(taskid, task, resultHash);
+        if (Consensus.reached(joined, 1 + groups, deal.trust)) _startReveal(taskid, task, deal, resultHash);
     }
 
-    function _startReveal(bytes32 taskid, HubStorage.Task storage task, bytes32 resultHash) private {
+    function _startReveal(
+        bytes32 taskid,
+        HubStorage.Task storage task,
+        HubStorage.Deal storage deal,
+        bytes32 resultHash
+    ) private {
         uint8 winners = 0;
         uint8 proved = 0;
         uint256 count = task.contributorCount;
@@ -204,7 +212,7 @@ contract TaskFacet is Settlement, ReentrancyGuardTransient {
         }
         task.status = REVEALING;
         task.consensusValue = resultHash;
-        task.revealDeadline = uint40(block.timestamp + task.timeref * HubConstants.REVEAL_DEADLINE_RATIO);
+        task.revealDeadline = _revealDeadline(deal);
         task.winnerCounter = winners;
         task.revealCounter = proved;
         // A hash that was proved in an earlier round comes back with the digest it was proved with.
@@ -222,15 +230,18 @@ contract TaskFacet is Settlement, ReentrancyGuardTransient {
     }
 
     /// @dev What one worker's proof leaves in the task's record.
-    function _proveAlone(bytes32 taskid, bytes32 resultDigest, Vote memory vote) private {
+    function _proveAlone(bytes32 taskid, bytes32 resultDigest, address enclaveChallenge) private {
         HubStorage.Task storage task = HubStorage.state().tasks[taskid];
-        _record(task, vote);
-        task.concededAt = 0;
-        task.consensusValue = vote.resultHash;
+        task.contributors[0] = msg.sender;
+        if (enclaveChallenge != address(0)) task.contributions[msg.sender].enclaveChallenge = enclaveChallenge;
         task.resultDigest = resultDigest;
-        task.revealDeadline = uint40(block.timestamp + task.timeref * HubConstants.REVEAL_DEADLINE_RATIO);
+        task.status = COMPLETED;
+        task.alone = true;
+        task.contributorCount = 1;
         task.winnerCounter = 1;
         task.revealCounter = 1;
+        task.revealDeadline = _revealDeadline(HubStorage.state().deals[task.dealid]);
+        task.concededAt = 0;
     }
 
     function _record(HubStorage.Task storage task, Vote memory vote) private {
@@ -239,7 +250,7 @@ contract TaskFacet is Settlement, ReentrancyGuardTransient {
         task.contributorCount = uint8(count + 1);
         // A score grows by one a task, so a weight is far below 2^88.
         task.contributions[msg.sender] = HubStorage.Contribution(
-            vote.resultHash, vote.resultSeal, vote.enclaveChallenge, vote.status, uint88(vote.weight)
+            vote.resultHash, vote.resultSeal, vote.enclaveChallenge, CONTRIBUTED, uint88(vote.weight)
         );
     }
 
@@ -282,7 +293,7 @@ contract TaskFacet is Settlement, ReentrancyGuardTransient {
         } else {
             HubStorage.Contribution storage vote = task.contributions[msg.sender];
             if (vote.status != PROVED || vote.resultHash != task.consensusValue) revert NotAllowed(taskid, msg.sender);
-            from += task.timeref / 2;
+            from += deal.timeref / 2;
             if (block.timestamp >= from) return;
         }
         revert TooEarly(taskid, from);
@@ -292,7 +303,7 @@ contract TaskFacet is Settlement, ReentrancyGuardTransient {
     function _requireOpen(bytes32 taskid) private view returns (HubStorage.Task storage task) {
         task = HubStorage.state().tasks[taskid];
         _requireStatus(taskid, task, ACTIVE);
-        uint256 deadline = _contributionDeadline(task, HubStorage.state().deals[task.dealid]);
+        uint256 deadline = _contributionDeadline(HubStorage.state().deals[task.dealid]);
         if (block.timestamp >= deadline) revert DeadlinePassed(taskid, deadline);
         uint256 concededAt = task.concededAt;
         if (concededAt != 0 && block.timestamp >= concededAt) revert AlreadyConceded(taskid, concededAt);
@@ -305,11 +316,8 @@ contract TaskFacet is Settlement, ReentrancyGuardTransient {
         if (task.status != expected) revert WrongTaskStatus(taskid, task.status);
     }
 
-    function _requireBeforeFinal(bytes32 taskid, HubStorage.Task storage task, HubStorage.Deal storage deal)
-        private
-        view
-    {
-        uint256 deadline = _finalDeadline(task, deal);
+    function _requireBeforeFinal(bytes32 taskid, HubStorage.Deal storage deal) private view {
+        uint256 deadline = _finalDeadline(deal);
         if (block.timestamp >= deadline) revert DeadlinePassed(taskid, deadline);
     }
 
@@ -324,23 +332,16 @@ contract TaskFacet is Settlement, ReentrancyGuardTransient {
         if (keccak256(resultsCallback) != resultDigest) revert CallbackMismatch(taskid);
     }
 
-    function _contributionDeadline(HubStorage.Task storage task, HubStorage.Deal storage deal)
-        private
-        view
-        returns (uint256)
-    {
-        return deal.startTime + task.timeref * HubConstants.CONTRIBUTION_DEADLINE_RATIO;
+    function _contributionDeadline(HubStorage.Deal storage deal) private view returns (uint256) {
+        return deal.startTime + deal.timeref * HubConstants.CONTRIBUTION_DEADLINE_RATIO;
     }
 
-    function _finalDeadline(HubStorage.Task storage task, HubStorage.Deal storage deal) private view returns (uint256) {
-        return deal.startTime + task.timeref * HubConstants.FINAL_DEADLINE_RATIO;
+    function _finalDeadline(HubStorage.Deal storage deal) private view returns (uint256) {
+        return deal.startTime + deal.timeref * HubConstants.FINAL_DEADLINE_RATIO;
     }
 
-    function _resultHash(bytes32 taskid, bytes32 resultDigest) private pure returns (bytes32) {
-        return keccak256(abi.encodePacked(taskid, resultDigest));
-    }
-
-    function _resultSeal(bytes32 taskid, bytes32 resultDigest) private view returns (bytes32) {
-        return keccak256(abi.encodePacked(msg.sender, taskid, resultDigest));
+    /// @dev Of a consensus that is reached now.
+    function _revealDeadline(HubStorage.Deal storage deal) private view returns (uint40) {
+        return uint40(block.timestamp + deal.timeref * HubConstants.REVEAL_DEADLINE_RATIO);
     }
 }

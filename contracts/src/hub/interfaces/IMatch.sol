@@ -20,7 +20,7 @@ interface IMatch is IEscrowEvents {
 
     error IncompatibleDatasetOrder(string reason);
     /// @notice A term of the orders is past what a deal can record: trust or worker stake above 2^96 - 1, or a request
-    /// of more than 2^64 - 1 tasks.
+    /// of more than 2^48 - 1 tasks.
     error TermTooLarge(uint256 value);
     /// @notice The deal asks for an enclave, which this ledger cannot prove.
     error EnclaveNotSupported(bytes32 tag);
