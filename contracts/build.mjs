@@ -28,6 +28,7 @@ const FACETS = [
   "OrderFacet",
   "MatchFacet",
   "TaskFacet",
+  "LoanFacet",
   "ViewFacet",
   "LegacyViewFacet",
 ];

@@ -11,6 +11,7 @@ import {AdminFacet} from "../src/hub/facets/AdminFacet.sol";
 import {DiamondFacet} from "../src/hub/facets/DiamondFacet.sol";
 import {EscrowFacet} from "../src/hub/facets/EscrowFacet.sol";
 import {LegacyViewFacet} from "../src/hub/facets/LegacyViewFacet.sol";
+import {LoanFacet} from "../src/hub/facets/LoanFacet.sol";
 import {MatchFacet} from "../src/hub/facets/MatchFacet.sol";
 import {OrderFacet} from "../src/hub/facets/OrderFacet.sol";
 import {TaskFacet} from "../src/hub/facets/TaskFacet.sol";
@@ -119,7 +120,7 @@ abstract contract HubTest is Test {
     }
 
     function deployHub(address money, bool simulatedEnclave) internal returns (IHub) {
-        IDiamond.FacetCut[] memory cuts = new IDiamond.FacetCut[](8);
+        IDiamond.FacetCut[] memory cuts = new IDiamond.FacetCut[](9);
         cuts[0] = cutOf(address(new DiamondFacet()), "DiamondFacet");
         cuts[1] = cutOf(address(new AdminFacet()), "AdminFacet");
         cuts[2] = cutOf(address(new EscrowFacet()), "EscrowFacet");
@@ -128,6 +129,7 @@ abstract contract HubTest is Test {
         cuts[5] = cutOf(address(new TaskFacet()), "TaskFacet");
         cuts[6] = cutOf(address(new ViewFacet()), "ViewFacet");
         cuts[7] = cutOf(address(new LegacyViewFacet()), "LegacyViewFacet");
+        cuts[8] = cutOf(address(new LoanFacet()), "LoanFacet");
         Core.Category[] memory categories = new Core.Category[](2);
         categories[0] = Core.Category("TEST", "odd T", T);
         categories[1] = Core.Category("DEV", "two seconds", 2);

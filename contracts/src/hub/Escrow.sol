@@ -19,13 +19,13 @@ abstract contract Escrow is IEscrowEvents {
     /// @dev Gives locked stake back to its account.
     function _unlock(address account, uint256 amount) internal {
         _move(address(this), account, amount);
-        HubStorage.state().accounts[account].locked -= uint128(amount);
+        HubStorage.state().accounts[account].locked -= uint96(amount);
         emit Unlock(account, amount);
     }
 
     /// @dev Takes locked stake away; the amount stays in the hub for the rewards (or holds) that follow.
     function _seize(address account, uint256 amount, bytes32 ref) internal {
-        HubStorage.state().accounts[account].locked -= uint128(amount);
+        HubStorage.state().accounts[account].locked -= uint96(amount);
         emit Seize(account, amount, ref);
     }
 
@@ -37,7 +37,7 @@ abstract contract Escrow is IEscrowEvents {
 
     /// @dev Puts what was seized under lock for `account`, which is the kitty or a pot.
     function _hold(address account, uint256 amount) internal {
-        HubStorage.state().accounts[account].locked += uint128(amount);
+        HubStorage.state().accounts[account].locked += uint96(amount);
         emit Lock(account, amount);
     }
 
@@ -54,7 +54,7 @@ abstract contract Escrow is IEscrowEvents {
         // Prices and stakes are stored in 96 bits; what cannot be deposited cannot be locked.
         if (supply > type(uint96).max) revert IEscrow.SupplyCapExceeded();
         $.totalSupply = supply;
-        $.accounts[account].stake += uint128(amount);
+        $.accounts[account].stake += uint96(amount);
         emit Transfer(address(0), account, amount);
     }
 
@@ -62,7 +62,7 @@ abstract contract Escrow is IEscrowEvents {
         HubStorage.State storage $ = HubStorage.state();
         uint256 stake = $.accounts[account].stake;
         if (stake < amount) revert IEscrow.InsufficientStake(account, stake, amount);
-        $.accounts[account].stake = uint128(stake - amount);
+        $.accounts[account].stake = uint96(stake - amount);
         $.totalSupply -= amount;
         emit Transfer(account, address(0), amount);
     }
@@ -78,10 +78,10 @@ abstract contract Escrow is IEscrowEvents {
         HubStorage.State storage $ = HubStorage.state();
         uint256 stake = $.accounts[from].stake;
         require(amount <= stake, "IexecEscrow: Transfer amount exceeds balance");
-        // The amount is within a stake and every stake is within the supply cap: 128 bits hold each of them.
+        // The amount is within a stake and every stake is within the supply cap: 96 bits hold each of them.
         unchecked {
-            $.accounts[from].stake = uint128(stake - amount);
-            $.accounts[to].stake += uint128(amount);
+            $.accounts[from].stake = uint96(stake - amount);
+            $.accounts[to].stake += uint96(amount);
         }
         emit Transfer(from, to, amount);
     }

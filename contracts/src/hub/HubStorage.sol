@@ -8,12 +8,22 @@ import {IexecLibCore_v5} from "./lib/IexecLibCore_v5.sol";
 /// @title Where the hub keeps its state (ERC-7201 namespace `gristmill.storage.Hub`).
 /// @notice Packed records; clients see the records of `IexecLibCore_v5`. Only append to these structs.
 library HubStorage {
+    /// @dev Both fit 96 bits because the escrow never holds more (see `Escrow._mint`).
     struct Account {
-        uint128 stake;
-        uint128 locked;
+        uint96 stake;
+        uint96 locked;
+        /// @dev Whether its loan has a debt: who is paid need not look there otherwise.
+        bool indebted;
     }
 
-    /// @dev A price fits 96 bits because the escrow never holds more (see `Escrow._mint`). Members are grouped by who reads
+    /// @dev What a worker has of a pool owner's stake, and owes it. One lender at a time.
+    struct Loan {
+        address lender;
+        uint96 locked;
+        uint96 debt;
+    }
+
+    /// @dev A price fits 96 bits, as an account does. Members are grouped by who reads
     /// them together; those that most deals leave at zero (callback, sponsor, tag) share no slot with others, so that they
     /// cost nothing to store.
     struct Deal {
@@ -49,8 +59,10 @@ library HubStorage {
         bytes32 resultSeal;
         address enclaveChallenge;
         IexecLibCore_v5.ContributionStatusEnum status;
+        /// @dev Its stake is the pool owner's (see `Lending`).
+        bool lent;
         /// @dev Exact weight of the vote.
-        uint88 weight;
+        uint80 weight;
     }
 
     struct Task {
@@ -101,6 +113,8 @@ library HubStorage {
         mapping(bytes32 taskid => Task) tasks;
         mapping(address worker => uint256) scores;
         IexecLibCore_v5.Category[] categories;
+        mapping(address lender => mapping(address worker => uint256)) loanLimits;
+        mapping(address worker => Loan) loans;
     }
 
     /// @dev keccak256(abi.encode(uint256(keccak256("gristmill.storage.Hub")) - 1)) & ~bytes32(uint256(0xff))

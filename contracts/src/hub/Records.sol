@@ -47,8 +47,7 @@ library Records {
             found.contributors[i] = stored.contributors[i];
         }
         found.resultDigest = stored.resultDigest;
-        found.consensusValue =
-            stored.alone ? Commitments.resultHash(taskid, found.resultDigest) : stored.consensusValue;
+        found.consensusValue = stored.alone ? Commitments.resultHash(taskid, found.resultDigest) : stored.consensusValue;
         found.results = results(stored);
         found.resultsCallback = stored.resultsCallback;
     }

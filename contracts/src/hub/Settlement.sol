@@ -2,8 +2,8 @@
 pragma solidity ^0.8.30;
 
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
-import {Escrow} from "./Escrow.sol";
 import {HubStorage} from "./HubStorage.sol";
+import {Lending} from "./Lending.sol";
 import {ITasks} from "./interfaces/ITasks.sol";
 import {Commitments} from "./lib/Commitments.sol";
 import {Consensus} from "./lib/Consensus.sol";
@@ -19,7 +19,7 @@ interface IOracleConsumer {
 /// @title The money and the scores of each way a round of a task can end.
 /// @notice Contributor lists are bounded, so every loop here is. A stake seized while the task goes on waits in the
 /// task's pot; when the task ends, the pot is paid out with it.
-abstract contract Settlement is ITasks, Escrow {
+abstract contract Settlement is ITasks, Lending {
     IexecLibCore_v5.TaskStatusEnum internal constant ACTIVE = IexecLibCore_v5.TaskStatusEnum.ACTIVE;
     IexecLibCore_v5.TaskStatusEnum internal constant REVEALING = IexecLibCore_v5.TaskStatusEnum.REVEALING;
     IexecLibCore_v5.TaskStatusEnum internal constant COMPLETED = IexecLibCore_v5.TaskStatusEnum.COMPLETED;
@@ -47,7 +47,7 @@ abstract contract Settlement is ITasks, Escrow {
         uint256 product;
         /// Sum of their reward weights.
         uint256 shares;
-        /// All others whose stake is still locked.
+        /// All others whose own stake is still locked.
         uint256 losers;
         /// Whether the PROVED holders carry the consensus when silent holders leave both sides of the rule.
         bool carried;
@@ -65,7 +65,7 @@ abstract contract Settlement is ITasks, Escrow {
             if (vote.status == PROVED && vote.resultHash == consensus) {
                 tally.product = Consensus.join(tally.product, vote.weight);
                 tally.shares += Consensus.rewardWeight(vote.weight);
-            } else if (vote.status != REJECTED) {
+            } else if (vote.status != REJECTED && !vote.lent) {
                 ++tally.losers;
             }
         }
@@ -79,15 +79,13 @@ abstract contract Settlement is ITasks, Escrow {
         internal
     {
         bytes32 consensus = task.consensusValue;
-        uint256 stake = deal.workerStake;
         uint256 seized = 0;
         uint256 count = task.contributorCount;
         for (uint256 i = 0; i < count; ++i) {
             address worker = task.contributors[i];
             HubStorage.Contribution storage vote = task.contributions[worker];
             if (vote.status != CONTRIBUTED || vote.resultHash != consensus) continue;
-            _reject(taskid, vote, worker, stake);
-            seized += stake;
+            seized += _reject(taskid, deal, vote, worker);
         }
         if (seized != 0) _hold(HubStorage.potOf(taskid), seized);
 
@@ -132,7 +130,7 @@ abstract contract Settlement is ITasks, Escrow {
         _settleDeal(taskid, deal);
         uint256 price = deal.workerpoolPrice;
         uint256 workersReward = price * (100 - deal.schedulerRewardRatio) / 100;
-        _reward(msg.sender, workersReward, taskid);
+        _earn(msg.sender, workersReward, taskid);
         _reward(deal.workerpoolOwner, price - workersReward, taskid);
 
         bytes32 consensus = Commitments.resultHash(taskid, resultDigest);
@@ -152,7 +150,6 @@ abstract contract Settlement is ITasks, Escrow {
         _refundDeal(taskid, deal);
 
         bytes32 consensus = task.consensusValue;
-        uint256 stake = deal.workerStake;
         uint256 pot = _takePot(taskid);
         uint256 shares = 0;
         uint256 count = task.contributorCount;
@@ -162,10 +159,9 @@ abstract contract Settlement is ITasks, Escrow {
             if (vote.status == REJECTED) continue;
             bool holder = vote.resultHash == consensus;
             if (revealing && (holder ? vote.status == CONTRIBUTED : carried)) {
-                _reject(taskid, vote, worker, stake);
-                pot += stake;
+                pot += _reject(taskid, deal, vote, worker);
             } else {
-                _unlock(worker, stake);
+                _returnStake(taskid, worker, vote.lent, deal.workerpoolOwner, deal.workerStake);
                 if (vote.status == PROVED && (holder || !revealing)) shares += Consensus.rewardWeight(vote.weight);
             }
         }
@@ -174,7 +170,9 @@ abstract contract Settlement is ITasks, Escrow {
     }
 
     /// @dev What is empty is not written: a fresh record is.
-    function _keepResults(HubStorage.Task storage task, bytes calldata results, bytes calldata resultsCallback) private {
+    function _keepResults(HubStorage.Task storage task, bytes calldata results, bytes calldata resultsCallback)
+        private
+    {
         bytes32 content = ResultsHint.contentOf(results);
         if (content != 0) task.resultsContent = content;
         else if (results.length != 0) task.results = results;
@@ -215,8 +213,7 @@ abstract contract Settlement is ITasks, Escrow {
     function _payWorkers(bytes32 taskid, HubStorage.Task storage task, HubStorage.Deal storage deal, Tally memory tally)
         private
     {
-        uint256 stake = deal.workerStake;
-        uint256 left = deal.workerpoolPrice + tally.losers * stake + _takePot(taskid);
+        uint256 left = deal.workerpoolPrice + tally.losers * deal.workerStake + _takePot(taskid);
         uint256 workersReward = left * (100 - deal.schedulerRewardRatio) / 100;
         bytes32 consensus = task.consensusValue;
         uint256 count = task.contributorCount;
@@ -225,13 +222,13 @@ abstract contract Settlement is ITasks, Escrow {
             HubStorage.Contribution storage vote = task.contributions[worker];
             if (vote.status == REJECTED) continue;
             if (vote.status != PROVED || vote.resultHash != consensus) {
-                _reject(taskid, vote, worker, stake);
+                _reject(taskid, deal, vote, worker);
                 continue;
             }
             uint256 share = workersReward * Consensus.rewardWeight(vote.weight) / tally.shares;
             left -= share;
-            _unlock(worker, stake);
-            _reward(worker, share, taskid);
+            _returnStake(taskid, worker, vote.lent, deal.workerpoolOwner, deal.workerStake);
+            _earn(worker, share, taskid);
             if (count > 1) {
                 ++HubStorage.state().scores[worker];
                 emit AccurateContribution(worker, taskid);
@@ -255,14 +252,21 @@ abstract contract Settlement is ITasks, Escrow {
             if (vote.status != PROVED || (revealing && vote.resultHash != consensus)) continue;
             uint256 share = pot * Consensus.rewardWeight(vote.weight) / shares;
             left -= share;
-            _reward(worker, share, taskid);
+            _earn(worker, share, taskid);
         }
         if (left != 0) _feedKitty(left, taskid);
     }
 
-    function _reject(bytes32 taskid, HubStorage.Contribution storage vote, address worker, uint256 stake) private {
+    /// @dev Returns what of the stake is left in the hub for others: all of an own one, nothing of a lent one.
+    function _reject(bytes32 taskid, HubStorage.Deal storage deal, HubStorage.Contribution storage vote, address worker)
+        private
+        returns (uint256 seized)
+    {
+        bool lent = vote.lent;
+        uint256 stake = deal.workerStake;
         vote.status = REJECTED;
-        _seize(worker, stake, taskid);
+        _takeStake(taskid, worker, lent, deal.workerpoolOwner, stake);
+        seized = lent ? 0 : stake;
         mapping(address => uint256) storage scores = HubStorage.state().scores;
         scores[worker] = Consensus.punished(scores[worker]);
         emit FaultyContribution(worker, taskid);

@@ -145,6 +145,11 @@ pub fn ledger_view<'a>(
         for workers in workers.chunks(VIEWS_AT_ONCE) {
             view.scores.extend(workers.iter().copied().zip(client.view_scores(workers).await?));
         }
+        let borrowers: Vec<Address> = books.loans.keys().copied().collect();
+        for workers in borrowers.chunks(VIEWS_AT_ONCE) {
+            let loans = client.view_loans(workers).await?;
+            view.loans.extend(workers.iter().copied().zip(loans).filter_map(|(worker, loan)| Some((worker, loan?))));
+        }
         for order in books.consumed.keys() {
             let consumed = client.view_consumed(*order).await?;
             view.consumed.insert(*order, consumed.saturating_to());

@@ -158,6 +158,16 @@ impl Contracts {
         CallData::new(self.token, &Grist::transferCall { to, value: amount.to_u256() })
     }
 
+    /// Lends a worker stake for its votes on tasks of the caller's pools, `limit` at most under lock or owed; zero ends it.
+    pub fn lend_stake(&self, worker: Address, limit: Amount) -> CallData {
+        CallData::new(self.hub, &IHub::lendStakeCall { worker, limit: limit.to_u256() })
+    }
+
+    /// Pays the caller's debt, `amount` at most, from its free stake.
+    pub fn repay_debt(&self, amount: Amount) -> CallData {
+        CallData::new(self.hub, &IHub::repayDebtCall { amount: amount.to_u256() })
+    }
+
     /// Gives free stake to somebody.
     pub fn transfer_stake(&self, to: Address, amount: Amount) -> CallData {
         CallData::new(self.hub, &IHub::transferCall { recipient: to, amount: amount.to_u256() })

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_sol_types::{Eip712Domain, SolCall};
+use gristmill_poco::Loan;
 use gristmill_types::{Amount, Category, DealId, OrderHash, TaskId, order};
 
 use crate::abi::{AppRegistry, DatasetRegistry, Grist, IAsset, IHub, WorkerpoolRegistry};
@@ -310,6 +311,37 @@ impl HubClient {
                 .map(|record| Ok(Account { stake: amount(record.stake)?, locked: amount(record.locked)? }))
                 .collect()
         })
+    }
+
+    /// What each worker has of another's stake under lock, and what it owes; `None` for who has and owes nothing.
+    ///
+    /// # Errors
+    /// [`HubError`].
+    pub async fn view_loans(&self, workers: &[Address]) -> Result<Vec<Option<Loan>>, HubError> {
+        let records = self.hub_views(workers.iter().map(|&worker| IHub::viewLoanCall { worker })).await?;
+        records
+            .into_iter()
+            .map(|record| {
+                let loan = Loan { lender: record.lender, locked: amount(record.locked)?, debt: amount(record.debt)? };
+                Ok(Some(loan).filter(|loan| !(loan.locked.is_zero() && loan.debt.is_zero())))
+            })
+            .collect()
+    }
+
+    /// How much of its stake a lender is ready to have locked for, or owed by, a worker.
+    ///
+    /// # Errors
+    /// [`HubError`].
+    pub async fn view_loan_limit(&self, lender: Address, worker: Address) -> Result<Amount, HubError> {
+        amount(self.view(self.hub, IHub::viewLoanLimitCall { lender, worker }).await?)
+    }
+
+    /// Whose stake a vote locked: the worker's or its pool owner's; zero for none.
+    ///
+    /// # Errors
+    /// [`HubError`].
+    pub async fn view_stake_owner(&self, task: TaskId, worker: Address) -> Result<Address, HubError> {
+        self.view(self.hub, IHub::viewStakeOwnerCall { taskid: task.0, worker }).await
     }
 
     /// The account whose locked amount is the kitty.

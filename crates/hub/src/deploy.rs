@@ -28,7 +28,7 @@ macro_rules! artifact {
 
 const FACETS: &str = include_str!("../../../contracts/artifacts/facets.json");
 
-const ARTIFACTS: [(&str, &str); 13] = [
+const ARTIFACTS: [(&str, &str); 14] = [
     artifact!("Grist"),
     artifact!("AppRegistry"),
     artifact!("DatasetRegistry"),
@@ -38,6 +38,7 @@ const ARTIFACTS: [(&str, &str); 13] = [
     artifact!("DiamondFacet"),
     artifact!("EscrowFacet"),
     artifact!("LegacyViewFacet"),
+    artifact!("LoanFacet"),
     artifact!("MatchFacet"),
     artifact!("OrderFacet"),
     artifact!("TaskFacet"),

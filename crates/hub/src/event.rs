@@ -122,6 +122,38 @@ fn books(event: IHubEvents) -> Result<Result<HubEvent, IHubEvents>, HubError> {
         E::FaultyContribution(event) => {
             HubEvent::FaultyContribution { worker: event.worker, task: TaskId(event.taskid) }
         }
+        other => return loans(other),
+    }))
+}
+
+/// Of these, the ones of lent stake.
+fn loans(event: IHubEvents) -> Result<Result<HubEvent, IHubEvents>, HubError> {
+    use IHubEvents as E;
+    Ok(Ok(match event {
+        E::LoanLimit(event) => {
+            HubEvent::LoanLimit { lender: event.lender, worker: event.worker, limit: amount(event.limit)? }
+        }
+        E::StakeLent(event) => HubEvent::StakeLent {
+            task: TaskId(event.taskid),
+            worker: event.worker,
+            lender: event.lender,
+            amount: amount(event.amount)?,
+        },
+        E::StakeReturned(event) => HubEvent::StakeReturned {
+            task: TaskId(event.taskid),
+            worker: event.worker,
+            lender: event.lender,
+            amount: amount(event.amount)?,
+        },
+        E::StakeLost(event) => HubEvent::StakeLost {
+            task: TaskId(event.taskid),
+            worker: event.worker,
+            lender: event.lender,
+            amount: amount(event.amount)?,
+        },
+        E::DebtRepaid(event) => {
+            HubEvent::DebtRepaid { worker: event.worker, lender: event.lender, amount: amount(event.amount)? }
+        }
         other => return Ok(Err(other)),
     }))
 }

@@ -20,7 +20,7 @@ pub struct Bill {
     pub refunded: Amount,
     /// What is still locked for tasks that have not ended.
     pub open: Amount,
-    /// Stakes taken from workers.
+    /// Stakes that votes lost: the workers' own, and what pools had lent them.
     pub slashed: Amount,
     /// Stakes taken from pools, into the kitty.
     pub forfeited: Amount,
@@ -47,7 +47,7 @@ pub struct BillLine {
     pub amount: Amount,
 }
 
-/// As what somebody pays or is paid. The first three take money from an account, the kitty's both ways are told apart, the
+/// As what somebody pays or is paid. The first four take money from an account, the kitty's both ways are told apart, the
 /// others give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -56,6 +56,8 @@ pub enum Role {
     Payer,
     /// A worker whose contribution was rejected.
     SlashedWorker,
+    /// The pool's owner, whose stake a worker had under a contribution that was rejected.
+    SlashedLender,
     /// The pool, for a failed task.
     ForfeitedPool,
     /// The kitty's draw for a completed task.
@@ -82,6 +84,7 @@ impl Role {
         match self {
             Self::Payer => "price",
             Self::SlashedWorker => "stake lost: wrong or never revealed",
+            Self::SlashedLender => "stake lent to a worker, lost: wrong or never revealed",
             Self::ForfeitedPool => "pool's stake lost: the task failed",
             Self::KittyGives => "from the kitty",
             Self::PotGives => "from stakes seized in earlier rounds",
@@ -96,8 +99,8 @@ impl Role {
 
     /// Money leaves the account (or the pot), rather than reaching it.
     pub fn pays(self) -> bool {
-        use Role::{ForfeitedPool, KittyGives, Payer, PotGives, SlashedWorker};
-        matches!(self, Payer | SlashedWorker | ForfeitedPool | KittyGives | PotGives)
+        use Role::{ForfeitedPool, KittyGives, Payer, PotGives, SlashedLender, SlashedWorker};
+        matches!(self, Payer | SlashedWorker | SlashedLender | ForfeitedPool | KittyGives | PotGives)
     }
 }
 
@@ -231,11 +234,29 @@ impl Reader<'_> {
 
     fn take_slashed(&mut self) -> bool {
         let Some(line) = self.rest.first().filter(|line| line.kind == MoneyKind::Seize) else { return false };
+        if let Some(worker) = line.lent_to {
+            return self.take_lent(worker);
+        }
         let slashed = self.task.contributions.contains_key(&line.owner) && line.amount == self.terms.worker_stake;
         if slashed {
             self.push(Role::SlashedWorker);
         }
         slashed
+    }
+
+    /// A lent stake that was lost, and its way into the kitty.
+    fn take_lent(&mut self, worker: Address) -> bool {
+        let lent = self.task.contributions.get(&worker).is_some_and(|vote| vote.lent);
+        let [taken, given, ..] = self.rest else { return false };
+        let explained = lent
+            && (taken.owner, taken.amount) == (self.terms.workerpool.owner, self.terms.worker_stake)
+            && (given.kind, given.owner, given.amount) == (MoneyKind::Reward, KITTY, taken.amount)
+            && given.lent_to == Some(worker);
+        if explained {
+            self.push(Role::SlashedLender);
+            self.push(Role::KittyGets);
+        }
+        explained
     }
 
     fn read_completed(&mut self) -> Result<(), BillError> {
@@ -293,7 +314,8 @@ impl Reader<'_> {
 
     fn next_is(&self, kind: MoneyKind, owner: Address, amount: Option<Amount>) -> bool {
         self.rest.first().is_some_and(|line| {
-            line.kind == kind && line.owner == owner && amount.is_none_or(|amount| amount == line.amount)
+            let known = line.kind == kind && line.owner == owner && line.lent_to.is_none();
+            known && amount.is_none_or(|amount| amount == line.amount)
         })
     }
 
@@ -323,7 +345,7 @@ fn add_task(bill: &mut Bill, replay: &Replay, id: TaskId, terms: &DealTerms) -> 
     for line in task_lines(replay, id)? {
         let total = match line.role {
             Role::Payer => &mut bill.price,
-            Role::SlashedWorker => &mut bill.slashed,
+            Role::SlashedWorker | Role::SlashedLender => &mut bill.slashed,
             Role::ForfeitedPool => &mut bill.forfeited,
             Role::KittyGives => &mut bill.from_kitty,
             Role::KittyGets => &mut bill.to_kitty,

@@ -42,6 +42,21 @@ pub struct Books {
     pub scores: BTreeMap<Address, u64>,
     /// How much of each order is used.
     pub consumed: BTreeMap<OrderHash, u64>,
+    /// How much of its stake a lender is ready to have locked for, or owed by, a worker. None where it is zero.
+    pub loan_limits: BTreeMap<(Address, Address), Amount>,
+    /// What workers have of others' stake, or owe. None for those who have and owe nothing.
+    pub loans: BTreeMap<Address, Loan>,
+}
+
+/// What a worker has of a pool owner's stake, and owes it. A worker has one lender at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loan {
+    /// Whose stake.
+    pub lender: Address,
+    /// Under lock, for votes of the worker.
+    pub locked: Amount,
+    /// Lost by the worker, and not yet repaid.
+    pub debt: Amount,
 }
 
 /// An escrow account.
@@ -154,6 +169,8 @@ pub struct Contribution {
     pub hash: B256,
     /// The exact weight; zero for a task done by `contributeAndFinalize`, which nobody weighed.
     pub weight: u64,
+    /// Its stake is the pool owner's.
+    pub lent: bool,
 }
 
 /// The consensus as its PROVED holders alone see it.
@@ -163,7 +180,7 @@ pub struct Recount {
     pub product: U256,
     /// Sum of the logarithms by which rewards are shared.
     pub shares: u64,
-    /// Others whose stake is still locked.
+    /// Others whose own stake is still locked.
     pub losers: u64,
     /// Whether they carry the consensus when the silent holders leave both sides of the rule.
     pub carried: bool,
@@ -180,12 +197,19 @@ impl Books {
             tasks: BTreeMap::new(),
             scores: BTreeMap::new(),
             consumed: BTreeMap::new(),
+            loan_limits: BTreeMap::new(),
+            loans: BTreeMap::new(),
         }
     }
 
     /// An account; empty if it never had anything.
     pub fn account(&self, owner: Address) -> Account {
         self.accounts.get(&owner).copied().unwrap_or_default()
+    }
+
+    /// How much of its stake `lender` is ready to have locked for, or owed by, `worker`.
+    pub fn loan_limit(&self, lender: Address, worker: Address) -> Amount {
+        self.loan_limits.get(&(lender, worker)).copied().unwrap_or_default()
     }
 
     /// A worker's score; zero if it was never judged.
@@ -196,6 +220,30 @@ impl Books {
     /// The terms of a task's deal, if both are known.
     pub fn terms_of(&self, task: TaskId) -> Option<&DealTerms> {
         self.deals.get(&self.tasks.get(&task)?.deal).map(|deal| &deal.terms)
+    }
+
+    pub(crate) fn set_loan_limit(&mut self, lender: Address, worker: Address, limit: Amount) {
+        if limit.is_zero() {
+            self.loan_limits.remove(&(lender, worker));
+        } else {
+            self.loan_limits.insert((lender, worker), limit);
+        }
+    }
+
+    /// Changes a worker's loan; one that is used up is forgotten. The error is what `change` found wrong.
+    pub(crate) fn change_loan<E>(
+        &mut self,
+        worker: Address,
+        lender: Address,
+        change: impl FnOnce(&mut Loan) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let fresh = Loan { lender, locked: Amount::ZERO, debt: Amount::ZERO };
+        let loan = self.loans.entry(worker).or_insert(fresh);
+        change(loan)?;
+        if loan.locked.is_zero() && loan.debt.is_zero() {
+            self.loans.remove(&worker);
+        }
+        Ok(())
     }
 
     pub(crate) fn account_mut(&mut self, owner: Address) -> &mut Account {
@@ -307,6 +355,7 @@ impl Task {
             losers: self
                 .votes()
                 .filter(|(_, vote)| !self.is_proved_holder(vote) && vote.status != ContributionStatus::Rejected)
+                .filter(|(_, vote)| !vote.lent)
                 .count() as u64,
             carried: consensus::reaches(product, total, trust)?,
         })

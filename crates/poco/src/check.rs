@@ -12,7 +12,7 @@ use alloy_primitives::{Address, B256};
 use gristmill_types::{Amount, ContributionStatus, OrderHash, TaskId, TaskStatus};
 
 use crate::bill::{self, Role};
-use crate::books::{Account, Books, KITTY, pot_of};
+use crate::books::{Account, Books, KITTY, Loan, pot_of};
 use crate::replay::Replay;
 
 /// Something that must always hold does not.
@@ -67,6 +67,8 @@ pub struct LedgerView {
     pub scores: BTreeMap<Address, u64>,
     /// `viewConsumed` of every order of the replay.
     pub consumed: BTreeMap<OrderHash, u64>,
+    /// `viewLoan` of every worker of the replay that has something of another's, or owes it.
+    pub loans: BTreeMap<Address, Loan>,
     /// `viewTask` of every task of the replay.
     pub tasks: BTreeMap<TaskId, TaskView>,
     /// For how many tasks an order was signed, of the orders somebody knows.
@@ -145,6 +147,14 @@ pub fn i2(replay: &Replay) -> Verdict {
         let (got, expected) = (books.account(*owner).locked, due.get(owner).copied().unwrap_or_default());
         require(Invariant::I2, got == expected, || {
             format!("{owner} has {got} locked, but the open deals and tasks account for {expected}")
+        })?;
+    }
+    let lent = lent_due(books).ok_or_else(|| violation(Invariant::I2, "the open tasks lend more than 2^128 nGRIST"))?;
+    for worker in books.loans.keys().chain(lent.keys()) {
+        let got = books.loans.get(worker).map(|loan| loan.locked).unwrap_or_default();
+        let expected = lent.get(worker).copied().unwrap_or_default();
+        require(Invariant::I2, got == expected, || {
+            format!("{worker} has {got} of others' stake under lock, but its votes account for {expected}")
         })?;
     }
     Ok(())
@@ -236,7 +246,8 @@ pub fn i6(replay: &Replay) -> Verdict {
             format!("task {id} is {:?}, and its payer paid", task.status)
         })?;
         for (worker, _) in task.votes().filter(|(_, vote)| task.is_proved_holder(vote)) {
-            let lost = lines.iter().any(|line| line.role == Role::SlashedWorker && line.account == worker);
+            let lent = replay.money(*id).iter().any(|line| line.lent_to == Some(worker));
+            let lost = lent || lines.iter().any(|line| line.role == Role::SlashedWorker && line.account == worker);
             require(Invariant::I6, !lost, || format!("{worker} revealed the digest of task {id} and lost its stake"))?;
         }
     }
@@ -285,6 +296,12 @@ pub fn i8(replay: &Replay, view: &LedgerView, shown: &[Shown]) -> Verdict {
             format!("the ledger has used {used} of order {order}, the replay {expected}")
         })?;
     }
+    for (worker, loan) in &view.loans {
+        let expected = books.loans.get(worker);
+        require(Invariant::I8, Some(loan) == expected, || {
+            format!("the ledger has {loan:?} for {worker}, the replay {expected:?}")
+        })?;
+    }
     for (id, task) in &view.tasks {
         let expected = task_view(books, *id);
         require(Invariant::I8, expected.as_ref() == Some(task), || {
@@ -325,6 +342,7 @@ impl LedgerView {
             accounts: books.accounts.clone(),
             scores: books.scores.clone(),
             consumed: books.consumed.clone(),
+            loans: books.loans.clone(),
             tasks: books.tasks.keys().filter_map(|id| Some((*id, task_view(books, *id)?))).collect(),
             volumes,
         }
@@ -351,7 +369,13 @@ fn locks_due(replay: &Replay) -> Option<BTreeMap<Address, Amount>> {
             add(terms.sponsor, terms.price()?)?;
             add(terms.workerpool.owner, terms.pool_stake()?)?;
             for (worker, vote) in task.into_iter().flat_map(|task| task.votes()) {
-                let owner = if vote.status == ContributionStatus::Rejected { pot_of(id) } else { worker };
+                let owner = match (vote.status == ContributionStatus::Rejected, vote.lent) {
+                    // The kitty has it, which is counted below.
+                    (true, true) => continue,
+                    (true, false) => pot_of(id),
+                    (false, true) => terms.workerpool.owner,
+                    (false, false) => worker,
+                };
                 add(owner, terms.worker_stake)?;
             }
         }
@@ -364,6 +388,20 @@ fn locks_due(replay: &Replay) -> Option<BTreeMap<Address, Amount>> {
         }
     }
     add(KITTY, given.checked_sub(taken)?)?;
+    Some(due)
+}
+
+/// What each worker should have of others' stake under lock: its live lent votes in tasks not ended.
+fn lent_due(books: &Books) -> Option<BTreeMap<Address, Amount>> {
+    let mut due = BTreeMap::<Address, Amount>::new();
+    for (id, task) in books.tasks.iter().filter(|(_, task)| !task.status.is_final()) {
+        let stake = books.terms_of(*id).map(|terms| terms.worker_stake).unwrap_or_default();
+        let live = |vote: &crate::books::Contribution| vote.lent && vote.status != ContributionStatus::Rejected;
+        for (worker, _) in task.votes().filter(|(_, vote)| live(vote)) {
+            let lent = due.entry(worker).or_default();
+            *lent = lent.checked_add(stake)?;
+        }
+    }
     Some(due)
 }
 

@@ -139,6 +139,57 @@ pub enum HubEvent {
         /// It can be claimed from then on, in seconds since 1970.
         effective_at: u64,
     },
+    /// Somebody is ready to lend a worker stake.
+    LoanLimit {
+        /// Whose stake.
+        lender: Address,
+        /// The worker.
+        worker: Address,
+        /// The most that may be locked or owed.
+        limit: Amount,
+    },
+    /// The stake of a vote is its pool owner's.
+    StakeLent {
+        /// The task.
+        task: TaskId,
+        /// The worker.
+        worker: Address,
+        /// Whose stake.
+        lender: Address,
+        /// How much.
+        amount: Amount,
+    },
+    /// A lent stake went back to whose it is.
+    StakeReturned {
+        /// The task.
+        task: TaskId,
+        /// The worker.
+        worker: Address,
+        /// Whose stake.
+        lender: Address,
+        /// How much.
+        amount: Amount,
+    },
+    /// A lent stake went to the kitty; the worker owes it.
+    StakeLost {
+        /// The task.
+        task: TaskId,
+        /// The worker.
+        worker: Address,
+        /// Whose stake.
+        lender: Address,
+        /// How much.
+        amount: Amount,
+    },
+    /// A worker paid back what its votes had lost.
+    DebtRepaid {
+        /// The worker.
+        worker: Address,
+        /// To whom.
+        lender: Address,
+        /// How much.
+        amount: Amount,
+    },
     /// A worker's score grew by one.
     AccurateContribution {
         /// The worker.

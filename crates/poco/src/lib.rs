@@ -26,7 +26,7 @@ pub mod event;
 pub mod model;
 pub mod replay;
 
-pub use books::{Account, Books, Contribution, Deal, DealTerms, KITTY, Resource, Task, pot_of};
+pub use books::{Account, Books, Contribution, Deal, DealTerms, KITTY, Loan, Resource, Task, pot_of};
 pub use event::{HubEvent, Logged};
 pub use model::{Matching, Model, OrderUse, Revert};
 pub use replay::{Replay, ReplayError};

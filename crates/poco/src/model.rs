@@ -127,6 +127,15 @@ pub enum Revert {
     /// Not the caller's to do.
     #[error("{0} may not do this")]
     NotAllowed(Address),
+    /// Nobody lends to itself, to nobody, or to the hub.
+    #[error("nothing can be lent to {0}")]
+    CannotLend(Address),
+    /// More than the hub can hold is to be lent.
+    #[error("the hub cannot hold that much")]
+    LimitTooLarge,
+    /// There is no debt.
+    #[error("{0} owes nothing")]
+    NothingOwed(Address),
     /// A concession is announced, or effective, from then on.
     #[error("conceded from {0} on")]
     AlreadyConceded(u64),
@@ -179,6 +188,30 @@ impl Model {
         }
         self.require_stake(sender, amount)?;
         self.shift(sender, to, amount);
+        self.done()
+    }
+
+    /// `sender` lends `worker` stake for votes on tasks of its pools, `limit` at most; zero ends it.
+    pub fn lend_stake(&mut self, sender: Address, worker: Address, limit: Amount) -> Outcome {
+        if [Address::ZERO, sender, self.books.hub].contains(&worker) {
+            return Err(Revert::CannotLend(worker));
+        }
+        if limit > crate::books::SUPPLY_MAX {
+            return Err(Revert::LimitTooLarge);
+        }
+        self.books.set_loan_limit(sender, worker, limit);
+        self.emit(HubEvent::LoanLimit { lender: sender, worker, limit });
+        self.done()
+    }
+
+    /// `sender` pays what it owes, `amount` at most, from its free stake.
+    pub fn repay_debt(&mut self, sender: Address, amount: Amount) -> Outcome {
+        let debt = self.books.loans.get(&sender).map(|loan| loan.debt).unwrap_or_default();
+        if debt.is_zero() {
+            return Err(Revert::NothingOwed(sender));
+        }
+        self.require_stake(sender, amount.min(debt))?;
+        self.repay(sender, amount);
         self.done()
     }
 
@@ -255,15 +288,21 @@ impl Model {
         }
         let weight = consensus::weight(self.books.score(sender));
         let mut tally = task.tally.clone();
-        self.require_lockable(sender, terms.worker_stake)?;
+        let lender = terms.workerpool.owner;
+        let lent = self.is_lent(lender, sender, terms.worker_stake);
+        self.require_lockable(if lent { lender } else { sender }, terms.worker_stake)?;
         tally.add(hash, weight)?;
         let reached = tally.reaches(hash, terms.trust)?;
         let (stake, window_s) = (terms.worker_stake, terms.work_clock_s.saturating_mul(REVEAL_DEADLINE_RATIO));
 
-        let vote = Contribution { status: ContributionStatus::Contributed, hash, weight };
+        let vote = Contribution { status: ContributionStatus::Contributed, hash, weight, lent };
         self.record(sender, id, vote, seal);
-        self.lock(sender, stake);
+        self.lock(if lent { lender } else { sender }, stake);
         self.emit(HubEvent::TaskContribute { task: id, worker: sender, hash });
+        if lent {
+            self.borrow(sender, lender, stake);
+            self.emit(HubEvent::StakeLent { task: id, worker: sender, lender, amount: stake });
+        }
         let task = self.task_mut(id);
         task.tally = tally;
         if reached {
@@ -347,7 +386,7 @@ impl Model {
         }
         let reveal_deadline = now.saturating_add(terms.work_clock_s.saturating_mul(REVEAL_DEADLINE_RATIO));
         let hash = result_hash(id, digest);
-        let vote = Contribution { status: ContributionStatus::Contributed, hash, weight: 0 };
+        let vote = Contribution { status: ContributionStatus::Contributed, hash, weight: 0, lent: false };
         self.record(sender, id, vote, result_seal(sender, id, digest));
         let task = self.task_mut(id);
         task.agree(hash, reveal_deadline);
@@ -440,6 +479,21 @@ impl Model {
 
     fn require_lockable(&self, account: Address, amount: Amount) -> Result<(), Revert> {
         if self.books.account(account).stake < amount { Err(Revert::BalanceExceeded) } else { Ok(()) }
+    }
+
+    /// Whether the stake of a vote of `worker` is to be the lender's: the worker has too little of its own, the lender's
+    /// limit covers it, and nobody else has lent to the worker.
+    fn is_lent(&self, lender: Address, worker: Address, amount: Amount) -> bool {
+        if self.books.account(worker).stake >= amount {
+            return false;
+        }
+        let outstanding = match self.books.loans.get(&worker) {
+            Some(loan) if loan.lender != lender => return false,
+            Some(loan) => loan.locked.checked_add(loan.debt),
+            None => Some(Amount::ZERO),
+        };
+        let needed = outstanding.and_then(|outstanding| outstanding.checked_add(amount));
+        needed.is_some_and(|needed| needed <= self.books.loan_limit(lender, worker))
     }
 
     fn record(&mut self, sender: Address, id: TaskId, vote: Contribution, seal: B256) {

@@ -6,7 +6,7 @@ use alloy_primitives::{Address, B256};
 use gristmill_types::category::REVEAL_DEADLINE_RATIO;
 use gristmill_types::{Amount, ContributionStatus, DealId, OrderHash, TaskId, TaskStatus};
 
-use crate::books::{Books, Contribution, Deal, DealTerms, Task};
+use crate::books::{Books, Contribution, Deal, DealTerms, Loan, Task};
 use crate::consensus::{self, WeightOverflow};
 use crate::event::{HubEvent, Logged};
 
@@ -37,6 +37,8 @@ pub struct MoneyLine {
     pub owner: Address,
     /// How much.
     pub amount: Amount,
+    /// The worker to which the owner had lent this stake, if it was lost by it; so too of its payment into the kitty.
+    pub lent_to: Option<Address>,
 }
 
 /// Which way money went.
@@ -87,6 +89,14 @@ pub enum ReplayError {
     Balance {
         /// Whose.
         account: Address,
+        /// Where.
+        position: (u64, u64),
+    },
+    /// A loan would leave its range, or have two lenders.
+    #[error("the loan of {worker} is not what the event at {position:?} says")]
+    Loan {
+        /// Whose.
+        worker: Address,
         /// Where.
         position: (u64, u64),
     },
@@ -154,6 +164,11 @@ impl Replay {
             | HubEvent::Seize { .. } => {
                 self.apply_money(logged.event).map_err(|account| ReplayError::Balance { account, position })
             }
+            HubEvent::LoanLimit { .. }
+            | HubEvent::StakeLent { .. }
+            | HubEvent::StakeReturned { .. }
+            | HubEvent::StakeLost { .. }
+            | HubEvent::DebtRepaid { .. } => self.apply_loan(logged.event, position),
             event => self.apply_life(event),
         }
     }
@@ -169,11 +184,13 @@ impl Replay {
             }
             HubEvent::Unlock { owner, amount } => self.release(owner, amount)?,
             HubEvent::Reward { owner, amount, task } => {
-                self.money.entry(task).or_default().push(MoneyLine { kind: MoneyKind::Reward, owner, amount });
+                let line = MoneyLine { kind: MoneyKind::Reward, owner, amount, lent_to: None };
+                self.money.entry(task).or_default().push(line);
             }
             HubEvent::Seize { owner, amount, task } => {
                 self.release(owner, amount)?;
-                self.money.entry(task).or_default().push(MoneyLine { kind: MoneyKind::Seize, owner, amount });
+                let line = MoneyLine { kind: MoneyKind::Seize, owner, amount, lent_to: None };
+                self.money.entry(task).or_default().push(line);
             }
             _ => {}
         }
@@ -203,6 +220,64 @@ impl Replay {
         account.locked = account.locked.checked_sub(amount).ok_or(owner)?;
         self.books.trim(owner);
         Ok(())
+    }
+
+    /// What is lent and owed. The stakes themselves move by the events of money that go with these.
+    fn apply_loan(&mut self, event: HubEvent, position: (u64, u64)) -> Result<(), ReplayError> {
+        match event {
+            HubEvent::LoanLimit { lender, worker, limit } => self.books.set_loan_limit(lender, worker, limit),
+            HubEvent::StakeLent { task, worker, lender, amount } => {
+                self.vote(task, worker)?.lent = true;
+                self.change_loan(worker, lender, position, |loan| {
+                    loan.locked = loan.locked.checked_add(amount)?;
+                    Some(())
+                })?;
+            }
+            HubEvent::StakeReturned { worker, lender, amount, .. } => {
+                self.change_loan(worker, lender, position, |loan| {
+                    loan.locked = loan.locked.checked_sub(amount)?;
+                    Some(())
+                })?;
+            }
+            HubEvent::StakeLost { task, worker, lender, amount } => {
+                self.change_loan(worker, lender, position, |loan| {
+                    loan.locked = loan.locked.checked_sub(amount)?;
+                    loan.debt = loan.debt.checked_add(amount)?;
+                    Some(())
+                })?;
+                // The seizure and its payment into the kitty were the two lines before.
+                let lines = self.money.entry(task).or_default();
+                let first = lines.len().saturating_sub(2);
+                for line in &mut lines[first..] {
+                    line.lent_to = Some(worker);
+                }
+            }
+            HubEvent::DebtRepaid { worker, lender, amount } => {
+                self.change_loan(worker, lender, position, |loan| {
+                    loan.debt = loan.debt.checked_sub(amount)?;
+                    Some(())
+                })?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// `change` says `None` for an amount out of range; a loan has one lender.
+    fn change_loan(
+        &mut self,
+        worker: Address,
+        lender: Address,
+        position: (u64, u64),
+        change: impl FnOnce(&mut Loan) -> Option<()>,
+    ) -> Result<(), ReplayError> {
+        let wrong = ReplayError::Loan { worker, position };
+        self.books.change_loan(worker, lender, |loan| {
+            if loan.lender != lender {
+                return Err(wrong.clone());
+            }
+            change(loan).ok_or(wrong)
+        })
     }
 
     fn apply_life(&mut self, event: HubEvent) -> Result<(), ReplayError> {
@@ -271,7 +346,8 @@ impl Replay {
             task.tally.add(hash, weight).map_err(|WeightOverflow| ReplayError::Overflow(id))?;
         }
         task.contributors.push(worker);
-        task.contributions.insert(worker, Contribution { status: ContributionStatus::Contributed, hash, weight });
+        let vote = Contribution { status: ContributionStatus::Contributed, hash, weight, lent: false };
+        task.contributions.insert(worker, vote);
         task.conceded_at = None;
         Ok(())
     }

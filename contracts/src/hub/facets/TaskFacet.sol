@@ -57,10 +57,9 @@ contract TaskFacet is Settlement, ReentrancyGuardTransient {
         bytes calldata authorizationSign
     ) external nonReentrant {
         _requireAlone(taskid, resultDigest, resultsCallback);
-        Vote memory vote;
-        vote.resultHash = Commitments.resultHash(taskid, resultDigest);
-        vote.resultSeal = Commitments.resultSeal(msg.sender, taskid, resultDigest);
-        vote.enclaveChallenge = enclaveChallenge;
+        bytes32 resultHash = Commitments.resultHash(taskid, resultDigest);
+        bytes32 resultSeal = Commitments.resultSeal(msg.sender, taskid, resultDigest);
+        Vote memory vote = Vote(resultHash, resultSeal, enclaveChallenge, 0);
         _authorize(taskid, vote, enclaveSign, authorizationSign);
         _proveAlone(taskid, resultDigest, enclaveChallenge);
         _completeAlone(taskid, resultDigest, results, resultsCallback);
@@ -181,11 +180,12 @@ contract TaskFacet is Settlement, ReentrancyGuardTransient {
     function _count(bytes32 taskid, HubStorage.Task storage task, Vote memory vote) private {
         HubStorage.Deal storage deal = HubStorage.state().deals[task.dealid];
         bytes32 resultHash = vote.resultHash;
-        _record(task, vote);
+        bool lent = _lockStake(deal.workerpoolOwner, deal.workerStake);
+        _record(task, vote, lent);
         // A vote that lands in time takes back an announced concession.
         task.concededAt = 0;
-        _lock(msg.sender, deal.workerStake);
         emit TaskContribute(taskid, msg.sender, resultHash);
+        if (lent) emit StakeLent(taskid, msg.sender, deal.workerpoolOwner, deal.workerStake);
 
         uint256 group = task.group[resultHash];
         uint256 joined = Consensus.join(group, vote.weight);
@@ -244,13 +244,13 @@ contract TaskFacet is Settlement, ReentrancyGuardTransient {
         task.concededAt = 0;
     }
 
-    function _record(HubStorage.Task storage task, Vote memory vote) private {
+    function _record(HubStorage.Task storage task, Vote memory vote, bool lent) private {
         uint256 count = task.contributorCount;
         task.contributors[count] = msg.sender;
         task.contributorCount = uint8(count + 1);
-        // A score grows by one a task, so a weight is far below 2^88.
+        // A score grows by one a task, so a weight is far below 2^80.
         task.contributions[msg.sender] = HubStorage.Contribution(
-            vote.resultHash, vote.resultSeal, vote.enclaveChallenge, CONTRIBUTED, uint88(vote.weight)
+            vote.resultHash, vote.resultSeal, vote.enclaveChallenge, CONTRIBUTED, lent, uint80(vote.weight)
         );
     }
 

@@ -91,10 +91,13 @@ fn matching(number: &str) -> Option<&'static str> {
 fn escrow(code: &str) -> Option<&'static str> {
     Some(match code {
         "IexecEscrow: Transfer amount exceeds balance" => {
-            "an account has too little free at the hub for what is to be locked: the payer's price, the pool's stake (30 % of its price a task) or the worker's stake; deposit more"
+            "an account has too little free at the hub for what is to be locked: the payer's price, the pool's stake (30 % of its price a task) or the worker's stake; deposit more, or let the pool lend it to the worker"
         }
         "ERC20InsufficientBalance" => "the account holds too few GRIST tokens: get more, or move less",
         "ERC20InsufficientAllowance" => "the hub may not take that many tokens: approve more, or deposit in one step",
+        "CannotLend" => "stake can be lent to another account only, and not to the hub: check the worker's address",
+        "LimitTooLarge" => "the hub cannot hold that much: lower the limit",
+        "NothingOwed" => "this account owes nothing: there is nothing to repay",
         "SupplyCapExceeded" => "the hub cannot hold that much",
         "HubCannotHold" => "the hub itself cannot be given stake: choose another account",
         "ERC20: transfer to the zero address" => "nothing can be sent to the zero address: check the address",

@@ -19,6 +19,8 @@ use crate::market::Market;
 
 const WORKERS: u8 = 7;
 const ANSWERS: u64 = 3;
+/// The first of the workers have no stake of their own.
+const POOR: u64 = 2;
 /// Steps between two looks at everything.
 const FULL_CHECK_EVERY: u64 = 60;
 
@@ -37,9 +39,25 @@ async fn contracts_and_model_agree() {
         run.boast(&mut total);
     }
     // A run that never got anywhere proves nothing.
-    for name in ["match", "initialize", "contribute", "reveal", "finalize", "solo", "claim", "concede", "reopen"] {
+    let doors = [
+        "match",
+        "initialize",
+        "contribute",
+        "reveal",
+        "finalize",
+        "solo",
+        "claim",
+        "concede",
+        "reopen",
+        "lend",
+        "repay",
+    ];
+    for name in doors {
         let [done, refused] = total.get(name).copied().unwrap_or_default();
         assert!(done > 0 && refused > 0, "{name} was never both done and refused: {total:?}");
+    }
+    for name in ["lent", "lost", "returned"] {
+        assert!(total.contains_key(name), "no stake was ever {name}: {total:?}");
     }
     assert!(total["recount"][0] > 0, "no finalize ever failed its recount: {total:?}");
     assert!(total["completed"][0] >= seeds * steps / 40, "too few tasks were completed: {total:?}");
@@ -100,6 +118,10 @@ impl Run {
         for person in &people {
             model.deposit(person.address(), Amount::from_grist(900)).unwrap();
         }
+        for person in &market.workers[..POOR as usize] {
+            person.send(market.client.withdraw(Amount::from_grist(900))).await;
+            model.withdraw(person.address(), Amount::from_grist(900)).unwrap();
+        }
         // One who has nothing at the hub, and owns the app.
         people.push(market.owner.wallet.clone());
         let random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
@@ -116,8 +138,9 @@ impl Run {
         let step = match self.random.below(disorder) {
             0..4 => self.money(),
             4..8 => self.matching(),
-            8..12 => self.initialize(),
-            12..78 => self.progress(),
+            8..11 => self.initialize(),
+            11..17 => self.loan(),
+            17..78 => self.progress(),
             _ => self.anything(),
         };
         let context = format!("seed {}, step {number}: {} by {}", self.seed, step.name, step.sender.address());
@@ -129,18 +152,26 @@ impl Run {
 
     async fn compare(&mut self, step: Step, context: &str) {
         let found = self.on_ledger(&step).await;
-        let counts = self.tally.entry(step.name).or_default();
         match (&step.expected, &found) {
             (Ok(expected), Ok(found)) => {
                 assert_eq!(expected, found, "{context}: other events");
-                counts[0] += 1;
+                self.tally.entry(step.name).or_default()[0] += 1;
+                for event in found {
+                    let name = match event {
+                        HubEvent::StakeLent { .. } => "lent",
+                        HubEvent::StakeLost { .. } => "lost",
+                        HubEvent::StakeReturned { .. } => "returned",
+                        _ => continue,
+                    };
+                    self.tally.entry(name).or_default()[0] += 1;
+                }
                 if step.name == "finalize" && found.iter().any(|event| matches!(event, HubEvent::TaskReopen { .. })) {
                     self.tally.entry("recount").or_default()[0] += 1;
                 }
             }
             (Err(expected), Err(found)) => {
                 assert_eq!(code_of(expected), found.1, "{context}: another refusal than {expected:?}: {:?}", found.0);
-                counts[1] += 1;
+                self.tally.entry(step.name).or_default()[1] += 1;
             }
             (expected, found) => panic!("{context}:\n model    {expected:?}\n contract {found:?}"),
         }
@@ -267,6 +298,36 @@ impl Run {
                 Step { name: "transfer", sender, call: client.transfer_stake(to, amount), expected }
             }
         }
+    }
+
+    /// The pool's owner lends stake, mostly to one of the two who have none; or somebody repays.
+    fn loan(&mut self) -> Step {
+        let client = self.market.client.clone();
+        let limit = Amount::from_ngrist(u128::from(self.random.below(6)) * 210_000_000_000);
+        let loans = &self.model.books().loans;
+        let owes = |person: &&Wallet| loans.get(&person.address()).is_some_and(|loan| !loan.debt.is_zero());
+        let debtor = self.people.iter().find(owes).cloned();
+        if self.random.chance(if debtor.is_some() { 60 } else { 10 }) {
+            let sender = debtor.unwrap_or_else(|| self.anybody());
+            let from = sender.address();
+            let free = self.model.books().account(from).stake;
+            if free.is_zero() && self.random.chance(70) {
+                let amount = Amount::from_ngrist(1 + u128::from(self.random.below(1_000_000)));
+                let expected = self.model.deposit(from, amount);
+                return Step { name: "deposit", sender, call: client.deposit(amount), expected };
+            }
+            let amount = if self.random.chance(70) { free } else { limit };
+            let expected = self.model.repay_debt(from, amount);
+            return Step { name: "repay", sender, call: client.repay_debt(amount), expected };
+        }
+        let sender = if self.random.chance(90) { self.pool_owner() } else { self.anybody() };
+        let worker = match self.random.below(10) {
+            0 => client.hub,
+            1 => self.anybody().address(),
+            _ => self.people[self.random.below(POOR) as usize].address(),
+        };
+        let expected = self.model.lend_stake(sender.address(), worker, limit);
+        Step { name: "lend", sender, call: client.lend_stake(worker, limit), expected }
     }
 
     fn matching(&mut self) -> Step {
@@ -430,7 +491,10 @@ impl Run {
                 fresh.retain(|person| !task.contributions.contains_key(&person.address()));
                 let known = !fresh.is_empty() && self.random.chance(85);
                 let sender = if known { self.random.pick(&fresh) } else { self.voter() };
-                let answer = if self.calm || self.random.chance(92) { 0 } else { self.random.below(ANSWERS) };
+                // Who has nothing of its own lies more readily.
+                let poor = self.people[..POOR as usize].iter().any(|person| person.address() == sender.address());
+                let honest = self.random.chance(if poor { 60 } else { 92 });
+                let answer = if self.calm || honest { 0 } else { self.random.below(ANSWERS) };
                 if terms.trust.value() == 1 && task.contributors.is_empty() && self.random.chance(50) {
                     return self.solo(id, sender, answer);
                 }

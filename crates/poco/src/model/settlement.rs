@@ -4,23 +4,23 @@ use alloy_primitives::{Address, Bytes, U256};
 use gristmill_types::{Amount, ContributionStatus, TaskId, TaskStatus};
 
 use super::{Model, Revert};
-use crate::books::{DealTerms, KITTY, KITTY_DRAW_MIN, KITTY_PERCENT, Recount, pot_of};
+use crate::books::{Contribution, DealTerms, KITTY, KITTY_DRAW_MIN, KITTY_PERCENT, Loan, Recount, pot_of};
 use crate::consensus::{log2_weight, score_after_fault};
 use crate::event::HubEvent;
 
 impl Model {
     /// Slashes the silent holders into the pot and opens the task for more contributions.
     pub(super) fn restart(&mut self, id: TaskId, product: U256) -> Result<(), Revert> {
-        let stake = self.terms_of(id).worker_stake;
+        let terms = self.terms_of(id);
         let task = self.task_mut(id);
         let consensus = task.consensus;
         let is_silent = |status, hash| status == ContributionStatus::Contributed && Some(hash) == consensus;
-        let silent = task.votes().filter(|(_, vote)| is_silent(vote.status, vote.hash)).map(|(worker, _)| worker);
-        let silent = silent.collect::<Vec<_>>();
-        for worker in &silent {
-            self.reject(id, *worker, stake);
+        let silent = task.votes().filter(|(_, vote)| is_silent(vote.status, vote.hash));
+        let silent = silent.map(|(worker, vote)| (worker, *vote)).collect::<Vec<_>>();
+        let mut seized = Amount::ZERO;
+        for (worker, vote) in silent {
+            seized = plus(seized, self.reject(id, &terms, worker, vote));
         }
-        let seized = times(stake, silent.len() as u64);
         if !seized.is_zero() {
             self.hold(pot_of(id), seized);
         }
@@ -50,7 +50,7 @@ impl Model {
         self.settle_deal(id, &terms);
         let price = terms.workerpool.price;
         let reward = workers_part(price, &terms);
-        self.reward(sender, reward, id);
+        self.earn(sender, reward, id);
         self.reward(terms.workerpool.owner, price.saturating_sub(reward), id);
         self.emit(HubEvent::TaskContribute { task: id, worker: sender, hash });
         self.emit(HubEvent::TaskConsensus { task: id, hash });
@@ -70,7 +70,6 @@ impl Model {
         let votes = task.votes().map(|(worker, vote)| (worker, *vote)).collect::<Vec<_>>();
         self.refund_deal(id, &terms);
 
-        let stake = terms.worker_stake;
         let mut pot = self.take_pot(id);
         let mut shares = Vec::new();
         for (worker, vote) in votes {
@@ -80,10 +79,9 @@ impl Model {
             let holder = Some(vote.hash) == consensus;
             let proved = vote.status == ContributionStatus::Proved;
             if revealing && if holder { !proved } else { carried } {
-                self.reject(id, worker, stake);
-                pot = plus(pot, stake);
+                pot = plus(pot, self.reject(id, &terms, worker, vote));
             } else {
-                self.unlock(worker, stake);
+                self.return_stake(id, &terms, worker, vote);
                 if proved && (holder || !revealing) {
                     shares.push((worker, u64::from(log2_weight(vote.weight))));
                 }
@@ -122,23 +120,22 @@ impl Model {
 
     /// Winners share price, seized stakes and pot by the logarithm of their weight; the rest is the pool owner's.
     fn pay_workers(&mut self, id: TaskId, terms: &DealTerms, recount: Recount) {
-        let stake = terms.worker_stake;
-        let seized = plus(times(stake, recount.losers), self.take_pot(id));
+        let seized = plus(times(terms.worker_stake, recount.losers), self.take_pot(id));
         let mut left = plus(terms.workerpool.price, seized);
         let reward = workers_part(left, terms);
         let task = self.task_mut(id);
         let several = task.contributors.len() > 1;
         let live = task.votes().filter(|(_, vote)| vote.status != ContributionStatus::Rejected);
-        let live = live.map(|(worker, vote)| (worker, task.is_proved_holder(vote), vote.weight)).collect::<Vec<_>>();
-        for (worker, wins, weight) in live {
+        let live = live.map(|(worker, vote)| (worker, task.is_proved_holder(vote), *vote)).collect::<Vec<_>>();
+        for (worker, wins, vote) in live {
             if !wins {
-                self.reject(id, worker, stake);
+                self.reject(id, terms, worker, vote);
                 continue;
             }
-            let part = share(reward, u128::from(log2_weight(weight)), u128::from(recount.shares));
+            let part = share(reward, u128::from(log2_weight(vote.weight)), u128::from(recount.shares));
             left = left.saturating_sub(part);
-            self.unlock(worker, stake);
-            self.reward(worker, part, id);
+            self.return_stake(id, terms, worker, vote);
+            self.earn(worker, part, id);
             if several {
                 *self.books.scores.entry(worker).or_default() += 1;
                 self.emit(HubEvent::AccurateContribution { worker, task: id });
@@ -156,21 +153,80 @@ impl Model {
         for (worker, weight) in shares.iter().filter(|_| total > 0) {
             let part = share(pot, u128::from(*weight), total);
             left = left.saturating_sub(part);
-            self.reward(*worker, part, id);
+            self.earn(*worker, part, id);
         }
         if !left.is_zero() {
             self.feed_kitty(left, id);
         }
     }
 
-    fn reject(&mut self, id: TaskId, worker: Address, stake: Amount) {
+    /// Returns what of the stake is left for others: all of an own one, nothing of a lent one.
+    fn reject(&mut self, id: TaskId, terms: &DealTerms, worker: Address, vote: Contribution) -> Amount {
         if let Some(vote) = self.task_mut(id).contributions.get_mut(&worker) {
             vote.status = ContributionStatus::Rejected;
         }
-        self.seize(worker, stake, id);
+        let stake = terms.worker_stake;
+        if vote.lent {
+            self.lose_lent(id, terms.workerpool.owner, worker, stake);
+        } else {
+            self.seize(worker, stake, id);
+        }
         let score = self.books.score(worker);
         self.books.scores.insert(worker, score_after_fault(score));
         self.emit(HubEvent::FaultyContribution { worker, task: id });
+        if vote.lent { Amount::ZERO } else { stake }
+    }
+
+    /// A lent stake goes to the kitty, and the worker owes it.
+    fn lose_lent(&mut self, task: TaskId, lender: Address, worker: Address, amount: Amount) {
+        self.change_loan(worker, lender, |loan| {
+            loan.locked = minus(loan.locked, amount);
+            loan.debt = plus(loan.debt, amount);
+        });
+        self.seize(lender, amount, task);
+        self.feed_kitty(amount, task);
+        self.emit(HubEvent::StakeLost { task, worker, lender, amount });
+    }
+
+    fn return_stake(&mut self, task: TaskId, terms: &DealTerms, worker: Address, vote: Contribution) {
+        let (lender, amount) = (terms.workerpool.owner, terms.worker_stake);
+        if !vote.lent {
+            self.unlock(worker, amount);
+            return;
+        }
+        self.change_loan(worker, lender, |loan| loan.locked = minus(loan.locked, amount));
+        self.unlock(lender, amount);
+        self.emit(HubEvent::StakeReturned { task, worker, lender, amount });
+    }
+
+    /// Pays a worker for its work; who owes, repays first.
+    fn earn(&mut self, worker: Address, amount: Amount, task: TaskId) {
+        self.reward(worker, amount, task);
+        self.repay(worker, amount);
+    }
+
+    /// Pays the worker's debt, `amount` at most, from its free stake, which covers it.
+    pub(super) fn repay(&mut self, worker: Address, amount: Amount) {
+        let Some(loan) = self.books.loans.get(&worker).copied() else { return };
+        let amount = amount.min(loan.debt);
+        if amount.is_zero() {
+            return;
+        }
+        self.change_loan(worker, loan.lender, |loan| loan.debt = minus(loan.debt, amount));
+        self.shift(worker, loan.lender, amount);
+        self.emit(HubEvent::DebtRepaid { worker, lender: loan.lender, amount });
+    }
+
+    pub(super) fn borrow(&mut self, worker: Address, lender: Address, amount: Amount) {
+        self.change_loan(worker, lender, |loan| loan.locked = plus(loan.locked, amount));
+    }
+
+    fn change_loan(&mut self, worker: Address, lender: Address, change: impl FnOnce(&mut Loan)) {
+        let changed: Result<(), std::convert::Infallible> = self.books.change_loan(worker, lender, |loan| {
+            change(loan);
+            Ok(())
+        });
+        let Ok(()) = changed;
     }
 
     fn take_pot(&mut self, id: TaskId) -> Amount {

@@ -313,3 +313,80 @@ fn a_callback_must_be_the_preimage() {
     assert_eq!(refused, Err(Revert::CallbackMismatch));
     case.model.contribute_and_finalize(worker(0), 1001, case.id, proof(b"answer"), true).unwrap();
 }
+
+/// A case in which worker 0 has nothing, and the pool lends it one stake.
+fn lent() -> Case {
+    let mut case = Case::new(5);
+    let all = case.free(worker(0));
+    case.model.withdraw(worker(0), all).unwrap();
+    case.model.lend_stake(POOL, worker(0), grist(3)).unwrap();
+    case
+}
+
+#[test]
+fn a_pool_lends_a_newcomer_its_stake() {
+    let mut case = lent();
+    let before = case.free(POOL);
+    case.contribute(1001, 0, truth()).unwrap();
+    assert_eq!(case.free(POOL), before.saturating_sub(grist(3)));
+    assert_eq!((case.locked(worker(0)), case.locked(POOL)), (Amount::ZERO, grist(6)));
+    let loan = case.model.books().loans[&worker(0)];
+    assert_eq!((loan.lender, loan.locked, loan.debt), (POOL, grist(3), Amount::ZERO));
+    for by in 1..3 {
+        case.contribute(1001, by, truth()).unwrap();
+    }
+    for by in 0..3 {
+        case.reveal(1002, by, truth()).unwrap();
+    }
+    case.finalize(1003, POOL).unwrap();
+    assert_eq!(case.free(worker(0)), Amount::from_ngrist(3_300_000_000));
+    assert_eq!(case.locked(POOL), Amount::ZERO);
+    assert!(case.model.books().loans.is_empty());
+}
+
+#[test]
+fn a_lent_stake_is_lost_to_the_kitty_and_owed() {
+    let mut case = lent();
+    case.contribute(1001, 0, lie()).unwrap();
+    for by in 1..5 {
+        case.contribute(1001, by, truth()).unwrap();
+    }
+    for by in 1..5 {
+        case.reveal(1002, by, truth()).unwrap();
+    }
+    case.finalize(1003, POOL).unwrap();
+    // The others share the price alone.
+    assert_eq!(case.free(worker(1)), Amount::from_ngrist(102_475_000_000));
+    assert_eq!(case.locked(KITTY), grist(3));
+    assert_eq!(case.model.books().loans[&worker(0)].debt, grist(3));
+
+    assert_eq!(case.model.repay_debt(worker(1), grist(1)), Err(Revert::NothingOwed(worker(1))));
+    assert!(matches!(case.model.repay_debt(worker(0), grist(1)), Err(Revert::InsufficientStake { .. })));
+    case.model.deposit(worker(0), grist(5)).unwrap();
+    let before = case.free(POOL);
+    case.model.repay_debt(worker(0), grist(4)).unwrap();
+    assert_eq!(case.free(worker(0)), grist(2), "no more than is owed");
+    assert_eq!(case.free(POOL), before.checked_add(grist(3)).unwrap());
+    assert!(case.model.books().loans.is_empty());
+}
+
+#[test]
+fn a_loan_has_bounds() {
+    let mut case = lent();
+    for borrower in [Address::ZERO, POOL, HUB] {
+        assert_eq!(case.model.lend_stake(POOL, borrower, grist(1)), Err(Revert::CannotLend(borrower)));
+    }
+    let past = crate::books::SUPPLY_MAX.checked_add(Amount::from_ngrist(1)).unwrap();
+    assert_eq!(case.model.lend_stake(POOL, worker(0), past), Err(Revert::LimitTooLarge));
+    case.model.lend_stake(POOL, worker(0), Amount::from_ngrist(2_999_999_999)).unwrap();
+    assert_eq!(case.contribute(1001, 0, truth()), Err(Revert::BalanceExceeded));
+    // Somebody else's offer does not bind this pool.
+    case.model.lend_stake(PAYER, worker(0), grist(50)).unwrap();
+    assert_eq!(case.contribute(1001, 0, truth()), Err(Revert::BalanceExceeded));
+    case.model.lend_stake(POOL, worker(0), grist(3)).unwrap();
+    let free = case.free(POOL).saturating_sub(grist(2));
+    case.model.withdraw(POOL, free).unwrap();
+    assert_eq!(case.contribute(1001, 0, truth()), Err(Revert::BalanceExceeded));
+    case.model.deposit(POOL, grist(1)).unwrap();
+    case.contribute(1001, 0, truth()).unwrap();
+}

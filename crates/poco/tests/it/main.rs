@@ -11,6 +11,8 @@ use gristmill_types::{Amount, DealId, OrderHash, TaskId, TaskStatus, Trust};
 const HUB: Address = Address::repeat_byte(0xaa);
 const WORKERS: u64 = 10;
 const T: u64 = 10;
+/// Workers without stake of their own.
+const POOR: std::ops::Range<u64> = 8..10;
 
 /// A small generator of its own, so that a seed means the same for ever.
 struct Dice(u64);
@@ -68,7 +70,9 @@ impl World {
             seen: BTreeMap::new(),
         };
         for index in 0..WORKERS + 4 {
-            let amount = Amount::from_ngrist(u128::from(world.dice.roll(2_000)) * 100_000_000);
+            // Two workers have hardly anything, and need somebody's stake to vote.
+            let most = if POOR.contains(&index) { 2 } else { 2_000 };
+            let amount = Amount::from_ngrist(u128::from(world.dice.roll(most)) * 100_000_000);
             let events = world.model.deposit(account(index), amount);
             world.take(events);
         }
@@ -87,6 +91,10 @@ impl World {
                 HubEvent::TaskConcede { .. } => *self.seen.entry("concede").or_default() += 1,
                 HubEvent::FaultyContribution { .. } => *self.seen.entry("faulty").or_default() += 1,
                 HubEvent::AccurateContribution { .. } => *self.seen.entry("accurate").or_default() += 1,
+                HubEvent::StakeLent { .. } => *self.seen.entry("lent").or_default() += 1,
+                HubEvent::StakeReturned { .. } => *self.seen.entry("returned").or_default() += 1,
+                HubEvent::StakeLost { .. } => *self.seen.entry("lost").or_default() += 1,
+                HubEvent::DebtRepaid { .. } => *self.seen.entry("repaid").or_default() += 1,
                 _ => {}
             }
             let logged = Logged { block: self.block, timestamp: self.now, log_index, event };
@@ -108,7 +116,7 @@ impl World {
         let before = self.model.books().clone();
         let task = self.dice.pick(&self.tasks).copied().unwrap_or_default();
         let sender = account(self.dice.roll(WORKERS + 4));
-        let ok = match self.dice.roll(24) {
+        let ok = match self.dice.roll(28) {
             0 => self.step_match(),
             1 | 2 => self.step_initialize(),
             3..=8 => self.step_contribute(task, sender),
@@ -123,7 +131,7 @@ impl World {
                 let outcome = self.model.finalize(sender, self.now, task, Bytes::from_static(b"x"), &[]);
                 self.take(outcome)
             }
-            18 => {
+            18 | 25 => {
                 let proof = SoloProof { digest: digest(self.dice.roll(3)), results: Bytes::new(), callback: &[] };
                 let outcome = self.model.contribute_and_finalize(sender, self.now, task, proof, true);
                 let ok = self.take(outcome);
@@ -140,6 +148,7 @@ impl World {
                 self.take(outcome)
             }
             21 => self.step_money(sender),
+            22..=24 => self.step_loan(sender),
             _ => {
                 self.now += self.dice.roll(6);
                 true
@@ -202,6 +211,8 @@ impl World {
     }
 
     fn step_contribute(&mut self, task: TaskId, sender: Address) -> bool {
+        // The poor have their turn often enough for what they do to be seen.
+        let sender = if self.dice.roll(5) == 0 { account(POOR.start + self.dice.roll(2)) } else { sender };
         // Three of four tell the truth, some of the others copy a hash under a seal of nothing.
         let digest = digest(if self.dice.roll(4) > 0 { 0 } else { self.dice.roll(3) });
         let sealed = if self.dice.roll(6) == 0 { B256::ZERO } else { digest };
@@ -227,6 +238,36 @@ impl World {
             0 => self.model.deposit(sender, amount),
             1 => self.model.withdraw(sender, amount),
             _ => self.model.transfer(sender, account(self.dice.roll(WORKERS)), amount),
+        };
+        self.take(outcome)
+    }
+
+    /// Somebody lends stake, to one who has little or to anybody, or a debtor repays.
+    fn step_loan(&mut self, sender: Address) -> bool {
+        let amount = Amount::from_ngrist(u128::from(self.dice.roll(6)) * 777_777_777);
+        let loans = self.model.books().loans.iter();
+        let debtors: Vec<Address> = loans.filter(|(_, loan)| !loan.debt.is_zero()).map(|(worker, _)| *worker).collect();
+        let outcome = if self.dice.roll(if debtors.is_empty() { 12 } else { 2 }) == 0 {
+            let debtor = self.dice.pick(&debtors).copied().unwrap_or(sender);
+            if self.dice.roll(2) == 0 {
+                let brought = self.model.deposit(debtor, amount);
+                self.take(brought);
+                // That had its effect, whatever becomes of the rest.
+                let outcome = self.model.repay_debt(debtor, amount);
+                self.take(outcome);
+                return true;
+            }
+            self.model.repay_debt(debtor, amount)
+        } else {
+            let worker = match self.dice.roll(5) {
+                0 => account(self.dice.roll(WORKERS + 4)),
+                _ => account(POOR.start + self.dice.roll(POOR.end - POOR.start)),
+            };
+            // Mostly somebody whose pool has a deal, and enough for a few votes.
+            let deal = self.dice.pick(&self.deals).copied();
+            let owner = deal.map(|deal| self.model.books().deals[&deal].terms.workerpool.owner);
+            let lender = owner.filter(|_| self.dice.roll(8) > 0).unwrap_or(sender);
+            self.model.lend_stake(lender, worker, amount)
         };
         self.take(outcome)
     }
@@ -261,7 +302,7 @@ impl World {
 #[test]
 fn whatever_happens_the_books_are_right() {
     let mut seen = BTreeMap::<&str, u64>::new();
-    for seed in 0..150 {
+    for seed in 0..250 {
         let mut world = World::new(seed);
         for _ in 0..300 {
             world.step();
@@ -271,9 +312,10 @@ fn whatever_happens_the_books_are_right() {
             *seen.entry(what).or_default() += count;
         }
     }
-    for what in ["finalize", "reopen", "claim", "concede", "faulty", "accurate", "alone"] {
+    for what in ["finalize", "reopen", "claim", "concede", "faulty", "accurate", "alone", "lent", "returned", "lost"] {
         assert!(seen.get(what).is_some_and(|count| *count >= 20), "{what} is hardly ever reached: {seen:?}");
     }
+    assert!(seen.get("repaid").is_some_and(|count| *count >= 5), "debts are hardly ever repaid: {seen:?}");
 }
 
 /// A market of one completed and one open task, to be spoiled.
