@@ -6,6 +6,7 @@ import {IexecLibOrders_v5 as Orders} from "../src/hub/lib/IexecLibOrders_v5.sol"
 
 /// @notice What each step costs as a transaction of its own; the figures are kept in snapshots/GasTest.json.
 /// forge-config: default.isolate = true
+/// forge-config: slow.isolate = true
 contract GasTest is HubTest {
     uint256 private spent;
 
