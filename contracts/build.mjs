@@ -6,17 +6,22 @@
 //   node build.mjs --test    compile and run the tests, and compare gas with snapshots/; further arguments go to
 //                            `forge test`
 //   node build.mjs --gas     measure gas anew and write snapshots/
+//   node build.mjs --new-layout
+//                            as without arguments, for hubs that share no storage with earlier ones
 //
+// layout.json is where the hub keeps what in its storage: a version that an existing hub would misread is not written.
 // Installs the pinned packages first if they are not there. The same sources give the same bytes everywhere.
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { breaks, read } from "./layout.mjs";
 
 const platform = process.platform;
 const arch = process.arch === "x64" ? "amd64" : process.arch;
 const root = dirname(fileURLToPath(import.meta.url));
 const artifactDir = join(root, "artifacts");
+const layoutFile = join(root, "layout.json");
 // Compiled apart from the tests and always from nothing, so that the compiler sees the same set of files each time.
 const releaseDir = join("out", "release");
 
@@ -37,6 +42,7 @@ const CONTRACTS = [
   "AppRegistry",
   "DatasetRegistry",
   "WorkerpoolRegistry",
+  "Timelock",
   ...FACETS,
   "Hub",
   "App",
@@ -124,6 +130,27 @@ function render() {
   return files;
 }
 
+function layoutText() {
+  return `${JSON.stringify(read(compiled("StorageLayout").storageLayout), null, 1)}\n`;
+}
+
+// `fresh`: there is no hub whose storage would be misread.
+function writeLayout(fresh) {
+  const text = layoutText();
+  if (!fresh && existsSync(layoutFile)) {
+    const found = breaks(JSON.parse(readFileSync(layoutFile, "utf8")), JSON.parse(text));
+    if (found.length > 0) {
+      fail(`a hub that exists would misread its storage:\n  ${found.join("\n  ")}\nonly append to the structs of HubStorage`);
+    }
+  }
+  writeFileSync(layoutFile, text);
+}
+
+function checkLayout() {
+  const kept = existsSync(layoutFile) ? readFileSync(layoutFile, "utf8") : "";
+  if (kept !== layoutText()) fail("layout.json differs from the sources; run node build.mjs and commit");
+}
+
 function write(files) {
   mkdirSync(artifactDir, { recursive: true });
   for (const name of readdirSync(artifactDir)) if (!files.has(name)) rmSync(join(artifactDir, name));
@@ -147,12 +174,20 @@ const [mode, ...rest] = process.argv.slice(2);
 installPackages();
 const forge = forgePath() ?? fail(`there is no forge package for ${platform}-${arch}`);
 if (mode === "--test") {
+  run(process.execPath, ["--test", "--test-reporter", "dot", join(root, "layout.test.mjs")]);
   run(forge, ["test", ...rest], { FORGE_SNAPSHOT_CHECK: "true" });
 } else if (mode === "--gas") {
   run(forge, ["test", "--match-path", "test/Gas.t.sol", ...rest]);
-} else if (mode === undefined || mode === "--check") {
-  run(forge, ["build", "src", "--force", "--out", releaseDir, "--cache-path", join("cache", "release")]);
-  (mode === "--check" ? check : write)(render());
+} else if (mode === undefined || mode === "--check" || mode === "--new-layout") {
+  const paths = ["--out", releaseDir, "--cache-path", join("cache", "release")];
+  run(forge, ["build", "src", "--force", "--extra-output", "storageLayout", ...paths]);
+  if (mode === "--check") {
+    checkLayout();
+    check(render());
+  } else {
+    writeLayout(mode === "--new-layout");
+    write(render());
+  }
 } else {
   fail(`unknown argument ${mode}`);
 }

@@ -99,7 +99,10 @@ library DiamondStorage {
         delete $.routes[selector];
     }
 
+    /// @dev An account that delegates to code (EIP-7702) has none of its own: its key could delegate to other code at any time.
     function _requireCode(address target) private view {
-        if (target.code.length == 0) revert IDiamond.NoBytecodeAtAddress(target);
+        bytes memory code = target.code;
+        bool delegated = code.length == 23 && bytes3(code) == 0xef0100;
+        if (code.length == 0 || delegated) revert IDiamond.NoBytecodeAtAddress(target);
     }
 }

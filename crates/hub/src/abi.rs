@@ -10,6 +10,11 @@ sol!(
     "../../contracts/artifacts/IHub.json"
 );
 sol!(Grist, "../../contracts/artifacts/Grist.json");
+sol!(
+    #[derive(Debug, PartialEq, Eq)]
+    Timelock,
+    "../../contracts/artifacts/Timelock.json"
+);
 sol!(AppRegistry, "../../contracts/artifacts/AppRegistry.json");
 sol!(DatasetRegistry, "../../contracts/artifacts/DatasetRegistry.json");
 sol!(WorkerpoolRegistry, "../../contracts/artifacts/WorkerpoolRegistry.json");
@@ -47,4 +52,5 @@ pub fn error_name(selector: [u8; 4]) -> Option<&'static str> {
     IHub::IHubErrors::name_by_selector(selector)
         .or_else(|| Grist::GristErrors::name_by_selector(selector))
         .or_else(|| AppRegistry::AppRegistryErrors::name_by_selector(selector))
+        .or_else(|| Timelock::TimelockErrors::name_by_selector(selector))
 }

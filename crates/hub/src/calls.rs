@@ -25,7 +25,7 @@ pub struct CallData {
 }
 
 impl CallData {
-    fn new(to: Address, call: &impl SolCall) -> Self {
+    pub(crate) fn new(to: Address, call: &impl SolCall) -> Self {
         Self { to, data: call.abi_encode().into(), gas: None, preflight: true }
     }
 
@@ -422,7 +422,7 @@ impl Contracts {
         CallData::new(workerpool, &call)
     }
 
-    /// Adds a size class; T in seconds. The hub's owner only.
+    /// Adds a size class; T in seconds. The hub's owner only, which is a timelock: make it a [`crate::upgrade::Change`].
     pub fn create_category(&self, name: &str, description: &str, work_clock_s: u64) -> CallData {
         let call = IHub::createCategoryCall {
             name: name.to_owned(),

@@ -11,8 +11,8 @@ use gristmill_types::{Amount, Category};
 use serde::Deserialize;
 use tokio::task::JoinSet;
 
-use crate::abi::IHub;
 use crate::abi::creation::{Grist, Hub, IDiamond, IexecLibCore_v5};
+use crate::abi::{IHub, Timelock};
 use crate::error::HubError;
 use crate::ledger::{Call, LedgerError, LedgerPort};
 use crate::outbox::{Intent, Outbox, OutboxError, Outcome};
@@ -28,11 +28,12 @@ macro_rules! artifact {
 
 const FACETS: &str = include_str!("../../../contracts/artifacts/facets.json");
 
-const ARTIFACTS: [(&str, &str); 14] = [
+const ARTIFACTS: [(&str, &str); 15] = [
     artifact!("Grist"),
     artifact!("AppRegistry"),
     artifact!("DatasetRegistry"),
     artifact!("WorkerpoolRegistry"),
+    artifact!("Timelock"),
     artifact!("Hub"),
     artifact!("AdminFacet"),
     artifact!("DiamondFacet"),
@@ -45,6 +46,9 @@ const ARTIFACTS: [(&str, &str); 14] = [
     artifact!("ViewFacet"),
 ];
 
+/// How long a change of a local network's hub waits, in seconds: long enough to be seen, short enough to be tried.
+pub const LOCAL_UPGRADE_DELAY_S: u64 = 60;
+
 /// What a new hub is made with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeployOptions {
@@ -52,8 +56,11 @@ pub struct DeployOptions {
     pub supply: Amount,
     /// The size classes it is born with; their ids are their places.
     pub categories: Vec<Category>,
-    /// Who owns the hub and the supply.
+    /// Who holds the supply, and proposes changes of the hub. The hub's owner is a timelock.
     pub owner: Address,
+    /// How long a proposed change of the hub waits before it can be made, in seconds: 1 to a year. Where strangers trade, more
+    /// than 10 T of the longest category, so that no deal made before is caught by it.
+    pub upgrade_delay_s: u64,
     /// Whether deals may ask for an enclave that is only simulated: development networks.
     pub simulated_enclave: bool,
     /// Tells deployments by one key on one ledger apart; usually empty.
@@ -69,7 +76,14 @@ impl DeployOptions {
             description: format!("tasks of up to {work_clock_s} s"),
             work_clock_s,
         });
-        Self { supply, categories: categories.collect(), owner, simulated_enclave: true, label: String::new() }
+        Self {
+            supply,
+            categories: categories.collect(),
+            owner,
+            upgrade_delay_s: LOCAL_UPGRADE_DELAY_S,
+            simulated_enclave: true,
+            label: String::new(),
+        }
     }
 }
 
@@ -78,6 +92,8 @@ impl DeployOptions {
 pub struct Deployment {
     /// The hub.
     pub hub: Address,
+    /// The hub's owner, through which it is changed.
+    pub timelock: Address,
     /// The token.
     pub token: Address,
     /// The register of apps.
@@ -174,6 +190,9 @@ pub fn deploy<'a>(
             if contract.name == "Grist" {
                 let supply = options.supply.to_u256();
                 creation.extend(Grist::constructorCall { holder: options.owner, supply }.abi_encode());
+            } else if contract.name == "Timelock" {
+                let delay_ = U256::from(options.upgrade_delay_s);
+                creation.extend(Timelock::constructorCall { proposer_: options.owner, delay_ }.abi_encode());
             }
             parts.push((contract.name, creation.into()));
         }
@@ -204,7 +223,8 @@ pub fn deploy<'a>(
             simulatedEnclave: options.simulated_enclave,
             categories: options.categories.iter().map(wire_category).collect(),
         };
-        let arguments = Hub::constructorCall { owner: options.owner, cuts, settings }.abi_encode();
+        let timelock = address("Timelock")?;
+        let arguments = Hub::constructorCall { owner: timelock, cuts, settings }.abi_encode();
         let creation = contracts.iter().find(|contract| contract.name == "Hub").map(|hub| hub.creation.to_vec());
         let creation = [creation.unwrap_or_default(), arguments].concat();
         let hub = create_all(outbox, &options.label, vec![("Hub", creation.into())]).await?;
@@ -219,7 +239,7 @@ pub fn deploy<'a>(
         addresses.push(("Hub", hub));
         verify_code(ledger, &contracts, &addresses).await?;
         verify_routes(ledger, hub, &facets, &addresses).await?;
-        Ok(Deployment { hub, token, app_registry, dataset_registry, workerpool_registry, block })
+        Ok(Deployment { hub, timelock, token, app_registry, dataset_registry, workerpool_registry, block })
     })
 }
 

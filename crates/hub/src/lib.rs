@@ -6,6 +6,7 @@
 //! - [`OrderBook`] lists the orders that were broadcast on the ledger and can still be used.
 //! - [`audit`] replays the hub's whole history, for the checkers of `gristmill-poco`.
 //! - [`deploy::deploy`] puts token, registries and hub on a ledger, and can be resumed.
+//! - [`upgrade`] proposes and makes changes of the hub, which belongs to a timelock.
 //! - [`RpcClient`] is JSON-RPC over HTTP; [`LedgerPort`] is what the others need of a ledger, so that tests run them on one
 //!   in the same process.
 //! - [`Revert`] says why a contract refused, and what to do about it.
@@ -41,6 +42,7 @@ pub mod outbox;
 pub mod revert;
 pub mod rpc;
 pub mod sign;
+pub mod upgrade;
 mod views;
 
 pub use calls::{CallData, Contracts, ContributeArgs, NewApp, NewDataset, OrderOperation};

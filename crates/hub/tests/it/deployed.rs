@@ -3,9 +3,10 @@ use std::sync::Arc;
 
 use alloy_primitives::{Address, Bytes};
 use gristmill_hub::deploy::{DeployOptions, deploy};
+use gristmill_hub::upgrade::{Change, ChangeStatus};
 use gristmill_hub::{
     ContributeArgs, Event, Follower, FollowerConfig, GivenPosition, HubClient, HubError, HubEvent, LedgerPort,
-    OrderBook, OrderOperation, OutboxError, audit, sign,
+    OrderBook, OrderOperation, OutboxError, audit, sign, upgrade,
 };
 use gristmill_poco::model::{result_hash, result_seal};
 use gristmill_types::category::GENESIS_CATEGORIES;
@@ -34,6 +35,36 @@ async fn a_hub_is_deployed_once_and_found_again() {
     let options = DeployOptions { label: "second".to_owned(), ..options };
     let second = deploy(&market.chain, &market.owner.outbox, &options).await.unwrap();
     assert_ne!(second.hub, market.deployment.hub);
+}
+
+/// A size class is added: announced with a text, made after the delay and not before, by anybody.
+#[tokio::test]
+async fn the_hub_changes_only_through_its_timelock() {
+    let market = Market::new(1).await;
+    let client = &market.client;
+    let timelock = market.deployment.timelock;
+    assert_eq!(client.owner().await.unwrap(), timelock);
+    let call = client.create_category("XXL", "a week", 604_800);
+    let at_once = market.owner.outbox.execute(call.clone().intent("at once")).await.unwrap_err();
+    let not_the_owner = "Ownable: caller is not the owner";
+    assert!(matches!(&at_once, OutboxError::WouldRevert { revert, .. } if revert.code() == not_the_owner), "{at_once}");
+
+    let change = Change::new(call, "weeks are asked for", Vec::new());
+    let stranger = market.workers[0].outbox.execute(change.clone().propose(timelock).intent("propose")).await;
+    stranger.unwrap_err();
+    market.owner.send(change.clone().propose(timelock)).await;
+    assert_eq!(client.count_proposals(timelock).await.unwrap(), 1);
+    assert_eq!(client.view_proposal(timelock, 1).await.unwrap(), None);
+    let proposal = client.view_proposal(timelock, 0).await.unwrap().unwrap();
+    assert_eq!((proposal.change, proposal.status), (change, ChangeStatus::Waiting));
+
+    market.workers[0].outbox.execute(upgrade::execute(timelock, 0).intent("too early")).await.unwrap_err();
+    market.chain.set_clock(proposal.ready_at);
+    let before = client.view_categories().await.unwrap().len() as u64;
+    market.workers[0].send(upgrade::execute(timelock, 0)).await;
+    assert_eq!(client.view_category(before).await.unwrap().work_clock_s, 604_800);
+    let proposal = client.view_proposal(timelock, 0).await.unwrap().unwrap();
+    assert_eq!(proposal.status, ChangeStatus::Executed);
 }
 
 #[tokio::test]
