@@ -7,14 +7,16 @@ use anyhow::Result;
 use crate::npm;
 use crate::step::command;
 
-fn folder() -> PathBuf {
+/// Where they are.
+pub fn folder() -> PathBuf {
     crate::root().join("contracts")
 }
 
-/// forge's tests: unit, fuzz, invariants.
-pub fn test() -> Result<()> {
+/// forge's tests: unit, fuzz, invariants. The slow ones are the same with more runs: a million random steps and more.
+pub fn test(slow: bool) -> Result<()> {
     npm::install(&folder())?;
-    command("node", &["build.mjs", "--test"]).current_dir(&folder()).run()
+    let profile = if slow { "slow" } else { "default" };
+    command("node", &["build.mjs", "--test"]).current_dir(&folder()).env("FOUNDRY_PROFILE", profile).run()
 }
 
 /// Compiles and fails if an artifact differs from what is checked in.

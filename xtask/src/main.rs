@@ -1,5 +1,6 @@
 //! Run the project's chores: `cargo xtask test`, `cargo xtask ci` and their parts.
 
+mod analysis;
 mod apps;
 mod contracts;
 mod iexec;
@@ -16,12 +17,13 @@ use step::{cargo, run_steps};
 const USAGE: &str = "\
 Usage: cargo xtask COMMAND
 
-  test [--slow]   the tests: Rust, contracts, applications; --slow adds whole networks and long runs
+  test [--slow]   the tests: Rust, contracts, applications; --slow adds whole networks, long runs, slither and halmos
   ci              format, lints, test, docs, contract artifacts, tidy: what CI runs
   fmt             format the Rust code
   lint            clippy with warnings denied
   docs            the API documentation with warnings denied
   contracts       compile the contracts and compare with the checked-in artifacts (--write to update them)
+  analysis        what slither and halmos say of the contracts (part of test --slow)
   apps            build the applications and compare with what is checked in
   iexec-e2e       iExec's own command lines, 8.24.0 and 9.0.1, against `gristmill up`, and a replicated task by ethers;
                   with 8, 9 or replicated only that
@@ -50,6 +52,7 @@ fn dispatch(words: &[&str]) -> Result<()> {
         ["docs"] => docs(),
         ["contracts"] => contracts::compare(),
         ["contracts", "--write"] => contracts::write(),
+        ["analysis"] => run_steps(&[("slither", &analysis::slither), ("halmos", &analysis::halmos)]),
         ["apps"] => apps::rebuild(),
         ["iexec-e2e", parts @ ..] => iexec::end_to_end(parts),
         ["tidy"] => tidy::check(),
@@ -69,11 +72,17 @@ fn test(slow: bool) -> Result<()> {
         // SAFETY: no other thread runs in this program.
         unsafe { std::env::set_var("GRISTMILL_SLOW_TESTS", "1") };
     }
-    run_steps(&[
-        ("contracts: tests", &contracts::test),
-        ("applications: tests", &apps::test),
-        ("Rust: tests", &|| rust_tests(slow)),
-    ])
+    let mut steps: Vec<(&str, &dyn Fn() -> Result<()>)> = Vec::new();
+    let contract_tests = || contracts::test(slow);
+    let rust_tests = || rust_tests(slow);
+    steps.push(("contracts: tests", &contract_tests));
+    if slow {
+        steps.push(("contracts: slither", &analysis::slither));
+        steps.push(("contracts: halmos", &analysis::halmos));
+    }
+    steps.push(("applications: tests", &apps::test));
+    steps.push(("Rust: tests", &rust_tests));
+    run_steps(&steps)
 }
 
 /// The tests of whole networks are compiled for the slow run only.
