@@ -4,8 +4,8 @@ use anyhow::Result;
 
 use crate::step::command;
 
-/// Applications in `apps/`, each with a `test.sh` and a `build.sh`.
-const APPS: [&str; 1] = ["efast"];
+/// Applications in `apps/`, each with a `test.sh`; `wasm.sh` builds them.
+const APPS: [&str; 2] = ["efast", "primes"];
 
 /// Runs each application's own tests with the host build.
 pub fn test() -> Result<()> {
@@ -18,7 +18,7 @@ pub fn test() -> Result<()> {
 /// Rebuilds each module from source and fails if its bytes differ from what is checked in.
 pub fn rebuild() -> Result<()> {
     for app in APPS {
-        command("bash", &["build.sh", "--check"]).current_dir(&crate::root().join("apps").join(app)).run()?;
+        command("bash", &["apps/wasm.sh", app, "--check"]).run()?;
     }
     Ok(())
 }

@@ -1,16 +1,18 @@
 #!/bin/sh
-# Builds efast.wasm from src/, always to the same bytes, and compares them with the file that is checked in.
+# Builds an application's .wasm from its src/, always to the same bytes, and compares them with the file that is checked in.
 #
-#   ./build.sh          build and replace efast.wasm
-#   ./build.sh --check  build and compare only; exits 1 if the bytes differ
+#   ./wasm.sh APP          build and replace APP/APP.wasm
+#   ./wasm.sh APP --check  build and compare only; exits 1 if the bytes differ
 #
 # The compiler is Debian 12's rustc 1.63 with its WASI standard library and lld 14. The packages are fetched with apt-get download
-# and unpacked into a cache folder (EFAST_TOOLCHAIN, default: efast-toolchain in the cargo target folder), never installed: the system's
+# and unpacked into a cache folder (WASM_TOOLCHAIN, default: wasm-toolchain in the cargo target folder), never installed: the system's
 # own Rust stays as it is. Needs: a Debian 12 (bookworm) package source, amd64, about 550 MB of disk.
 set -eu
 
-here=$(cd "$(dirname "$0")" && pwd)
-toolchain=${EFAST_TOOLCHAIN:-$here/../../target/efast-toolchain}
+apps=$(cd "$(dirname "$0")" && pwd)
+app=$1
+here=$apps/$app
+toolchain=${WASM_TOOLCHAIN:-$apps/../target/wasm-toolchain}
 
 RUSTC_VERSION='1.63.0+dfsg1-2'
 LLVM_VERSION='1:14.0.6-12'
@@ -42,21 +44,21 @@ cp -R "$here/src" "$work/src"
 # sources and on the compiler alone.
 cd "$work"
 LD_LIBRARY_PATH="$toolchain/usr/lib/x86_64-linux-gnu" "$toolchain/usr/bin/rustc" \
-    --crate-name efast --crate-type bin --edition 2021 --target wasm32-wasi \
+    --crate-name "$app" --crate-type bin --edition 2021 --target wasm32-wasi \
     -C opt-level=3 -C codegen-units=1 -C panic=abort -C lto=fat -C embed-bitcode=yes -C strip=symbols -C debuginfo=0 \
     -C linker="$toolchain/usr/lib/llvm-14/bin/wasm-ld" \
     --sysroot "$toolchain/usr" \
-    --remap-path-prefix "$work=efast" --remap-path-prefix "$toolchain=toolchain" \
-    src/main.rs -o efast.wasm
+    --remap-path-prefix "$work=$app" --remap-path-prefix "$toolchain=toolchain" \
+    src/main.rs -o "$app.wasm"
 
-if grep -a -q -e "$work" -e "$toolchain" efast.wasm; then
-    echo "build.sh: a path of this machine is inside efast.wasm" >&2
+if grep -a -q -e "$work" -e "$toolchain" "$app.wasm"; then
+    echo "wasm.sh: a path of this machine is inside $app.wasm" >&2
     exit 1
 fi
-if [ "${1:-}" = --check ]; then
-    cmp efast.wasm "$here/efast.wasm"
-    echo "efast.wasm is what its source makes ($(wc -c <efast.wasm) bytes)"
+if [ "${2:-}" = --check ]; then
+    cmp "$app.wasm" "$here/$app.wasm"
+    echo "$app.wasm is what its source makes ($(wc -c <"$app.wasm") bytes)"
 else
-    cp efast.wasm "$here/efast.wasm"
-    echo "efast.wasm: $(wc -c <efast.wasm) bytes, sha256 $(sha256sum <efast.wasm | cut -d' ' -f1)"
+    cp "$app.wasm" "$here/$app.wasm"
+    echo "$app.wasm: $(wc -c <"$app.wasm") bytes, sha256 $(sha256sum <"$app.wasm" | cut -d' ' -f1)"
 fi
