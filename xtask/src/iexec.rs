@@ -1,6 +1,6 @@
 //! Run iExec's own clients, unmodified, against a network of ours.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::npm;
 use crate::step::{cargo, command, run_steps};
@@ -21,9 +21,10 @@ pub fn end_to_end(parts: &[&str]) -> Result<()> {
         ("iExec: install the clients", &|| npm::install(&folder)),
         ("iExec: build gristmill", &|| cargo(&["build", "--release", "--locked", "-p", "gristmill-cli"])),
         ("iExec: flows", &|| {
+            let program = built_program()?;
             let mut args = vec![
                 "clients/iexec/e2e.mjs",
-                "target/release/gristmill",
+                program.as_str(),
                 "apps/efast/efast.wasm",
                 "apps/efast/data/sp500_prices.csv.gz",
             ];
@@ -31,4 +32,10 @@ pub fn end_to_end(parts: &[&str]) -> Result<()> {
             command("node", &args).run()
         }),
     ])
+}
+
+/// The program, which cargo puts beside this one, wherever its target folder is.
+fn built_program() -> Result<String> {
+    let program = std::env::current_exe().context("this program has no path")?.with_file_name("gristmill");
+    Ok(program.display().to_string())
 }
