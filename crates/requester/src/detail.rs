@@ -1,9 +1,9 @@
 //! Show a task, a deal or an app's words in full.
 
-use alloy_primitives::B256;
+use alloy_primitives::{B256, Bytes};
 use futures_util::future::BoxFuture;
 use gristmill_hub::Deal;
-use gristmill_result::Digest;
+use gristmill_result::{Commitment, Digest};
 use gristmill_types::{Address, Amount, ContributionStatus, DealId, TaskId, TaskStatus};
 use serde::Serialize;
 
@@ -34,6 +34,8 @@ pub struct TaskDetail {
     pub digest: Option<B256>,
     /// Where its result should be; `None` before.
     pub location: Option<String>,
+    /// What its app answered the deal's callback, as the ledger has it; `None` before, and without a callback.
+    pub answer: Option<Bytes>,
     /// [`SIMULATED_ENCLAVE`] when its deal asks for an enclave, else `None`.
     pub enclave: Option<&'static str>,
     /// Contributions are taken before this time, in Unix seconds; 0 before it began.
@@ -80,6 +82,8 @@ pub struct DealDetail {
     pub requester: Address,
     /// Who pays.
     pub sponsor: Address,
+    /// The contract that gets the answer; `None` without one.
+    pub callback: Option<Address>,
     /// Size class's id.
     pub category: u64,
     /// [`SIMULATED_ENCLAVE`] when it asks for an enclave, else `None`.
@@ -151,6 +155,7 @@ impl Network {
                 status: task.status,
                 digest: (!task.digest.is_zero()).then_some(task.digest),
                 location: task.results_pack().map(|content| self.store.blob_url(content)),
+                answer: Commitment::decode(&task.callback_data).map(|commitment| commitment.answer.into()),
                 enclave: deal.as_ref().and_then(enclave_of),
                 contribution_deadline: task.contribution_deadline,
                 final_deadline: task.final_deadline,
@@ -183,6 +188,7 @@ impl Network {
                 workerpool_price: workerpool.price,
                 requester: deal.requester,
                 sponsor: deal.sponsor,
+                callback: Some(deal.callback).filter(|callback| !callback.is_zero()),
                 category: deal.category,
                 enclave: enclave_of(&deal),
                 trust: deal.trust.value(),

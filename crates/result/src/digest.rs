@@ -59,6 +59,13 @@ impl Commitment {
         (self.root.0, self.witness.0, alloy_primitives::Bytes::copy_from_slice(&self.answer)).abi_encode_params()
     }
 
+    /// Reads what [`Commitment::encode`] writes; `None` for anything else, padding with other bytes than zeros included.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (root, witness, answer) = <(B256, B256, alloy_primitives::Bytes)>::abi_decode_params(bytes).ok()?;
+        let found = Self { root: Root(root), witness: Witness(witness), answer: answer.to_vec() };
+        (found.encode() == bytes).then_some(found)
+    }
+
     /// The digest.
     pub fn digest(&self) -> Digest {
         Digest(keccak256(self.encode()))
@@ -73,4 +80,32 @@ pub fn result_hash(task: TaskId, digest: Digest) -> B256 {
 /// keccak256(worker ++ task ++ digest): what only somebody who knows the digest can make for this worker.
 pub fn result_seal(worker: Address, task: TaskId, digest: Digest) -> B256 {
     keccak256([worker.as_slice(), task.as_bytes().as_slice(), digest.0.as_slice()].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commitment_has_one_encoding() {
+        for length in [0, 1, 31, 32, 33, 100] {
+            let commitment = Commitment {
+                root: Root(B256::repeat_byte(1)),
+                witness: Witness(B256::repeat_byte(2)),
+                answer: (1..=length).collect(),
+            };
+            let bytes = commitment.encode();
+            assert_eq!(Commitment::decode(&bytes), Some(commitment));
+            let mut longer = bytes.clone();
+            longer.extend([0; 32]);
+            for other in [&bytes[..bytes.len() - 1], &bytes[..64], &longer, &[]] {
+                assert_eq!(Commitment::decode(other), None, "{length}");
+            }
+            if length % 32 != 0 {
+                let mut padded = bytes.clone();
+                *padded.last_mut().unwrap() = 1;
+                assert_eq!(Commitment::decode(&padded), None, "{length}");
+            }
+        }
+    }
 }

@@ -65,6 +65,7 @@ fn render_task(task: &TaskDetail) -> String {
         ("work until", time(task.contribution_deadline)),
         ("refund from", time(task.final_deadline)),
     ];
+    fields.extend(task.answer.as_ref().map(|answer| ("answer", answer.to_string())));
     fields.extend(task.enclave.map(|enclave| ("enclave", enclave_text(enclave))));
     let mut text = output::fields(fields);
     let word = |status, agrees| match (status, agrees) {
@@ -110,6 +111,7 @@ fn render_deal(deal: &DealDetail) -> String {
         ("params", deal.params.clone()),
         ("made", when(deal.start_time)),
     ];
+    fields.extend(deal.callback.map(|callback| ("answers", callback.to_string())));
     fields.extend(deal.enclave.map(|enclave| ("enclave", enclave_text(enclave))));
     let mut text = output::fields(fields);
     let rows: Vec<Vec<String>> = deal
@@ -145,6 +147,7 @@ mod tests {
             status: TaskStatus::Completed,
             digest: None,
             location: None,
+            answer: Some(vec![0x2a].into()),
             enclave: Some(SIMULATED_ENCLAVE),
             contribution_deadline: 0,
             final_deadline: 0,
@@ -158,7 +161,7 @@ mod tests {
             let worker = Address::repeat_byte(byte).to_string();
             text.lines().find(|line| line.starts_with(&worker)).map(str::to_owned).unwrap_or_default()
         };
-        assert!(text.contains("simulated enclave"), "{text}");
+        assert!(text.contains("simulated enclave") && text.contains("0x2a"), "{text}");
         assert!(line(1).contains("accepted") && line(2).contains("stake lost"), "{text}");
     }
 }
