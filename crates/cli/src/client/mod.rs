@@ -2,6 +2,7 @@
 
 mod account;
 mod job;
+mod new;
 pub(crate) mod progress;
 pub(crate) mod run;
 mod show;
@@ -37,6 +38,8 @@ pub enum ClientCommand {
     Verify(verify::VerifyArgs),
     #[command(subcommand)]
     Store(store::StoreCommand),
+    #[command(subcommand)]
+    New(new::NewCommand),
 }
 
 /// Which network.
@@ -233,6 +236,7 @@ async fn dispatch(command: ClientCommand, session: &Session) -> anyhow::Result<E
         ClientCommand::Wallet(command) => wallet::run(command, session).await,
         ClientCommand::Verify(args) => verify::run(args, session).await,
         ClientCommand::Store(command) => store::run(command, session).await,
+        ClientCommand::New(command) => new::run(&command, session.json),
     }
 }
 

@@ -3,6 +3,7 @@
 mod bad_input;
 mod crash;
 mod daily;
+mod dapp;
 mod harness;
 mod misconduct;
 mod story;
