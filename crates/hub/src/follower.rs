@@ -91,8 +91,8 @@ pub struct FollowerConfig {
     pub poll_ms: u64,
     /// Blocks asked for at once at most.
     pub chunk_blocks: u64,
-    /// Blocks after an event's own before it counts; 0 on a ledger without reorganisations.
-    pub confirmations: u64,
+    /// Blocks after an event's own before it counts; `None` for what the ledger needs ([`LedgerPort::finality`]).
+    pub confirmations: Option<u64>,
     /// How long an unreachable ledger is waited for before [`Follower::next`] says so, in milliseconds.
     pub patience_ms: u64,
     /// Where to begin when no position was saved: the block the hub was made in, or any before.
@@ -101,7 +101,7 @@ pub struct FollowerConfig {
 
 impl Default for FollowerConfig {
     fn default() -> Self {
-        Self { poll_ms: 25, chunk_blocks: 1_000, confirmations: 0, patience_ms: 30_000, start_block: 0 }
+        Self { poll_ms: 25, chunk_blocks: 1_000, confirmations: None, patience_ms: 30_000, start_block: 0 }
     }
 }
 
@@ -200,6 +200,8 @@ pub struct Follower {
     position: Position,
     /// Blocks asked for at once: smaller after a server refused a large range.
     chunk_blocks: u64,
+    confirmations: u64,
+    poll_ms: u64,
 }
 
 impl fmt::Debug for Follower {
@@ -234,8 +236,17 @@ impl Follower {
                 Position { next_block: config.start_block, last_hash, genesis }
             }
         };
-        let chunk_blocks = config.chunk_blocks.max(1);
-        Ok(Self { ledger, hub: client.hub, positions: Box::new(positions), config, position, chunk_blocks })
+        let finality = ledger.finality().await?;
+        Ok(Self {
+            ledger,
+            hub: client.hub,
+            positions: Box::new(positions),
+            config,
+            position,
+            chunk_blocks: config.chunk_blocks.max(1),
+            confirmations: config.confirmations.unwrap_or(finality.confirmations),
+            poll_ms: config.poll_ms.max(finality.poll_ms).max(1),
+        })
     }
 
     /// What was committed last.
@@ -258,7 +269,7 @@ impl Follower {
                     Ok(Some(batch)) => return Ok(batch),
                     Ok(None) => {
                         (pause_ms, unreachable_since) = (PAUSE_MS, None);
-                        self.config.poll_ms.max(1)
+                        self.poll_ms
                     }
                     Err(error) if error.is_transient() => {
                         let since = *unreachable_since.get_or_insert_with(Instant::now);
@@ -285,9 +296,14 @@ impl Follower {
             let head = self.ledger.head().await?;
             let next = self.position.next_block;
             if next > 0 && head < next - 1 {
+                if self.confirmations > 0 {
+                    // One of several servers behind an address may lag. A ledger that did go back so far has other blocks
+                    // there when it has grown again, which is found then.
+                    return Ok(None);
+                }
                 return Err(FollowError::WentBack { block: next - 1, head });
             }
-            let Some(last) = head.checked_sub(self.config.confirmations).filter(|&last| last >= next) else {
+            let Some(last) = head.checked_sub(self.confirmations).filter(|&last| last >= next) else {
                 return Ok(None);
             };
             loop {

@@ -41,6 +41,32 @@ pub trait LedgerPort: Send + Sync + fmt::Debug + 'static {
     fn balance(&self, account: Address) -> Answer<'_, U256>;
     /// What a transaction sent now should offer for gas.
     fn fees(&self) -> Answer<'_, Fees>;
+    /// How deep it may reorganise, and how often it is worth asking. Ours never does.
+    fn finality(&self) -> Answer<'_, Finality> {
+        Box::pin(async { Ok(Finality::default()) })
+    }
+}
+
+/// When what a ledger says is there to stay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Finality {
+    /// Blocks after its own before an event or a transaction counts: a reorganisation of so many blocks is survived, a deeper
+    /// one is found and reported. 0 on a ledger that never reorganises.
+    pub confirmations: u64,
+    /// It is not asked for news more often than this, in milliseconds.
+    pub poll_ms: u64,
+}
+
+/// The depth that is assumed of a ledger that is not ours.
+pub const FOREIGN_CONFIRMATIONS: u64 = 4;
+/// Foreign ledgers make a block in a second or more, and many count requests.
+const FOREIGN_POLL_MS: u64 = 300;
+
+impl Finality {
+    /// Of a ledger that is not ours.
+    pub fn foreign() -> Self {
+        Self { confirmations: FOREIGN_CONFIRMATIONS, poll_ms: FOREIGN_POLL_MS }
+    }
 }
 
 /// A block's name and time.

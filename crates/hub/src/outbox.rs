@@ -4,6 +4,11 @@
 //! sent again, the same bytes; a nonce is never given to another intent. A transaction that the ledger will never take is
 //! replaced, at its nonce, by a transfer of nothing to oneself, so that those after it can go on.
 //!
+//! On a ledger that charges for gas and may reorganise: one that stays out of the blocks is signed again at its nonce with a
+//! higher offer. INVARIANT: everything ever signed at a nonce stays on record until the nonce is settled, any of it may be what
+//! gets into a block, and only one can; a nonce is settled by a receipt that is as deep as the ledger may reorganise. So neither
+//! a reorganisation nor an outbid transaction that comes back has an intent happen twice, or not at all.
+//!
 //! What is written for many intents that come together is written at once (one sync of the disk for all), they are sent in
 //! one batch, and one poller waits for all of them.
 
@@ -117,8 +122,14 @@ pub struct OutboxConfig {
     pub resend_ms: u64,
     /// A used nonce whose transaction has no receipt for so long was used by another program, in milliseconds.
     pub displaced_ms: u64,
-    /// Blocks after a transaction's own before its outcome counts; 0 on a ledger without reorganisations.
-    pub confirmations: u64,
+    /// Blocks after a transaction's own before its outcome counts; `None` for what the ledger needs
+    /// ([`LedgerPort::finality`]).
+    pub confirmations: Option<u64>,
+    /// A transaction that the ledger has had for so long without putting it into a block offers more for gas, in
+    /// milliseconds.
+    pub outbid_ms: u64,
+    /// The most that is offered for a unit of gas, in wei.
+    pub gas_price_max: u128,
     /// Outcomes kept; older ones are forgotten, and their keys could be used again.
     pub outcomes_max: u64,
     /// The file of the key: it is locked too, so that no second outbox opens with it from another folder.
@@ -133,7 +144,9 @@ impl Default for OutboxConfig {
             batch_max: 256,
             resend_ms: 3_000,
             displaced_ms: 10_000,
-            confirmations: 0,
+            confirmations: None,
+            outbid_ms: 20_000,
+            gas_price_max: 500_000_000_000,
             outcomes_max: 100_000,
             key_file: None,
         }

@@ -1,8 +1,8 @@
 //! Speak JSON-RPC over HTTP with a ledger: keep-alive, batches, time limits, bounded retries.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256, Bytes, U64, U256, hex};
@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::ledger::{Answer, BlockHead, Call, Fees, LedgerError, LedgerPort, Log, LogQuery, Receipt};
+use crate::ledger::{Answer, BlockHead, Call, Fees, Finality, LedgerError, LedgerPort, Log, LogQuery, Receipt};
 use crate::revert::Revert;
 
 mod wire;
@@ -69,7 +69,12 @@ struct Inner {
     client: Client<HttpConnector, Full<Buffer>>,
     next_id: AtomicU64,
     options: RpcOptions,
+    /// Once it was asked.
+    finality: OnceLock<Finality>,
 }
+
+/// How our own node's `web3_clientVersion` begins.
+const OUR_NODE: &str = "gristmill/";
 
 impl fmt::Debug for RpcClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -115,7 +120,8 @@ impl RpcClient {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(30))
             .build(connector);
-        let inner = Inner { url: url.to_owned(), uri, client, next_id: AtomicU64::new(1), options };
+        let inner =
+            Inner { url: url.to_owned(), uri, client, next_id: AtomicU64::new(1), options, finality: OnceLock::new() };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -403,6 +409,21 @@ impl LedgerPort for RpcClient {
             let method = if base.is_some() { "eth_maxPriorityFeePerGas" } else { "eth_gasPrice" };
             let tip: U256 = self.request(method, json!([])).await?;
             Ok(Fees { base, tip: tip.saturating_to() })
+        })
+    }
+
+    fn finality(&self) -> Answer<'_, Finality> {
+        Box::pin(async {
+            if let Some(known) = self.inner.finality.get() {
+                return Ok(*known);
+            }
+            let found = match self.request::<String>("web3_clientVersion", json!([])).await {
+                Ok(version) if version.starts_with(OUR_NODE) => Finality::default(),
+                // Some servers do not say what they are.
+                Ok(_) | Err(LedgerError::Rpc { .. } | LedgerError::Malformed { .. }) => Finality::foreign(),
+                Err(error) => return Err(error),
+            };
+            Ok(*self.inner.finality.get_or_init(|| found))
         })
     }
 }

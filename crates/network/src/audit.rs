@@ -72,7 +72,12 @@ impl Audit {
 
 /// For how many tasks each broadcast order was signed.
 async fn broadcast_volumes(hub: &HubClient) -> Result<BTreeMap<OrderHash, u64>, AuditError> {
-    let mut follower = Follower::open(hub, GivenPosition(None), FollowerConfig::default()).await?;
+    let mut follower = Follower::open(
+        hub,
+        GivenPosition(None),
+        FollowerConfig { confirmations: Some(0), ..FollowerConfig::default() },
+    )
+    .await?;
     let mut volumes = BTreeMap::new();
     loop {
         let batch = follower.next().await?;

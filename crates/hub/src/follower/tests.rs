@@ -188,7 +188,7 @@ async fn the_position_is_kept_and_a_rewritten_ledger_is_noticed() {
 async fn events_wait_for_their_confirmations_and_begin_where_they_should() {
     let ledger = Blocks::new(10);
     let client = client(&ledger).await;
-    let config = FollowerConfig { confirmations: 4, start_block: 5, ..quick() };
+    let config = FollowerConfig { confirmations: Some(4), start_block: 5, ..quick() };
     let mut follower = Follower::open(&client, GivenPosition(None), config).await.unwrap();
     let batch = follower.next().await.unwrap();
     assert_eq!(blocks_of(&batch), [5, 6]);

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::book::{Book, Flight, LedgerName};
-use super::transaction::{Verdict, call_of, sign, sign_filler, verdict, with_margin};
+use super::transaction::{Signer, Verdict, call_of, verdict, with_margin};
 use super::{Intent, OutboxConfig, OutboxError, Outcome, TxResult, blocking};
 use crate::ledger::{Answer, Call, Fees, LedgerError, LedgerPort, Receipt};
 use crate::revert::Revert;
@@ -18,11 +18,17 @@ use crate::revert::Revert;
 /// The pause after the ledger could not be reached, in milliseconds; doubled up to [`PAUSE_MS_MAX`].
 const PAUSE_MS: u64 = 20;
 const PAUSE_MS_MAX: u64 = 2_000;
+/// How often the user is told that the account cannot pay for gas.
+const POVERTY_WARNING: Duration = Duration::from_secs(60);
 /// Fees are asked again after so long.
 const FEES_FOR: Duration = Duration::from_secs(5);
 /// Signed transactions handed in at once, and their bytes: servers bound both.
 const SEND_MAX: usize = 100;
 const SEND_BYTES_MAX: usize = 2 << 20;
+/// Transactions that offer more at once: the others wait for these, so their own offers need not be changed.
+const OUTBID_MAX: usize = 32;
+/// Everything ever signed at a nonce: each attempt is one more hash to look for.
+const ATTEMPTS_MAX: usize = 32;
 
 pub(super) type Settled = oneshot::Sender<Result<Outcome, OutboxError>>;
 pub(super) type Stored = oneshot::Sender<Result<(), OutboxError>>;
@@ -72,8 +78,10 @@ struct Live {
     flight: Flight,
     waiters: Vec<Settled>,
     phase: Phase,
-    /// Since when its nonce is used and it has no receipt.
-    missing_since: Option<Instant>,
+    /// Since when its nonce is used and it has no receipt, and the newest block then.
+    missing_since: Option<(Instant, u64)>,
+    /// Since when the ledger has the newest attempt.
+    taken_at: Option<Instant>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -104,6 +112,10 @@ pub(super) struct Engine {
     next_poll: Instant,
     next_send: Instant,
     pause_ms: u64,
+    /// Blocks after a transaction's own before it counts.
+    confirmations: u64,
+    /// When the user was last told that the account has no coins.
+    warned: Option<Instant>,
 }
 
 impl Engine {
@@ -128,6 +140,8 @@ impl Engine {
         let used = ledger.nonce(wallet.address(), false).await?;
         let pending = ledger.nonce(wallet.address(), true).await?.max(used);
         let fees = ledger.fees().await?;
+        let finality = ledger.finality().await?;
+        let config = OutboxConfig { poll_ms: config.poll_ms.max(finality.poll_ms), ..config };
         if let Some(reserved) = contents.next_nonce {
             let confirmed = contents.flights.first().map_or(reserved, |flight| flight.nonce);
             if used < confirmed {
@@ -138,6 +152,8 @@ impl Engine {
         let live = contents.flights.into_iter().map(|flight| (flight.nonce, Live::new(flight))).collect();
         let now = Instant::now();
         let mut engine = Self {
+            confirmations: config.confirmations.unwrap_or(finality.confirmations),
+            warned: None,
             book,
             wallet,
             ledger,
@@ -244,8 +260,7 @@ impl Engine {
             return Ok(());
         }
         self.refresh_fees().await;
-        let (first, wallet, book) = (self.next_nonce, self.wallet.clone(), self.book.clone());
-        let (chain_id, fees) = (self.chain_id, self.fees);
+        let (first, signer, book) = (self.next_nonce, self.signer(), self.book.clone());
         let intents: Vec<(Intent, u64)> = priced.iter().map(|(work, gas)| (work.intent.clone(), *gas)).collect();
         let flights = blocking(move || {
             let flights: Vec<Flight> = (first..)
@@ -253,7 +268,7 @@ impl Engine {
                 .map(|(nonce, (intent, gas))| Flight {
                     nonce,
                     key: intent.key.clone(),
-                    attempts: vec![sign(&wallet, chain_id, fees, nonce, intent, *gas)],
+                    attempts: vec![signer.sign(nonce, intent, *gas)],
                     abandoned: None,
                 })
                 .collect();
@@ -378,6 +393,7 @@ impl Engine {
             };
             for ((nonce, _), answer) in chunk.iter().zip(answers) {
                 let moves_coins = answer.is_err() && self.moves_coins(*nonce);
+                self.warn_of_poverty(answer.as_ref().err());
                 match answer.map_or_else(|error| verdict(&error, moves_coins), |_| Verdict::Taken) {
                     Verdict::Taken => self.set_phase(*nonce, Phase::Sent { at: now }),
                     Verdict::Later => later = true,
@@ -424,6 +440,26 @@ impl Engine {
     fn set_phase(&mut self, nonce: u64, phase: Phase) {
         if let Some(live) = self.live.get_mut(&nonce) {
             live.phase = phase;
+            if let Phase::Sent { at } = phase {
+                live.taken_at.get_or_insert(at);
+            }
+        }
+    }
+
+    fn signer(&self) -> Signer {
+        let Self { wallet, chain_id, fees, config, .. } = self;
+        Signer { wallet: wallet.clone(), chain_id: *chain_id, fees: *fees, price_max: config.gas_price_max }
+    }
+
+    /// Nothing goes on until somebody sends the account coins, and only its owner can.
+    fn warn_of_poverty(&mut self, error: Option<&LedgerError>) {
+        let is_poor = error.is_some_and(super::transaction::is_poor);
+        if is_poor && self.warned.is_none_or(|at| at.elapsed() >= POVERTY_WARNING) {
+            self.warned = Some(Instant::now());
+            tracing::warn!(
+                address = %self.wallet.address(), chain = self.chain_id,
+                "this account has too few coins to pay for gas: send it some; what waits goes on then"
+            );
         }
     }
 
@@ -436,22 +472,62 @@ impl Engine {
                 continue;
             }
             let mut flight = live.flight.clone();
-            flight.attempts.push(sign_filler(&self.wallet, self.chain_id, self.fees, *nonce));
+            flight.attempts.push(self.signer().sign_filler(*nonce, live.flight.attempts.last()));
             flight.abandoned = Some(reason.clone());
             amended.push(flight);
         }
         if amended.is_empty() {
             return Ok(());
         }
+        self.amend(amended).await
+    }
+
+    /// Stores new attempts and has them sent.
+    async fn amend(&mut self, amended: Vec<Flight>) -> Result<(), OutboxError> {
         let (book, stored) = (self.book.clone(), amended.clone());
         blocking(move || book.amend(&stored)).await?;
         for flight in amended {
             if let Some(live) = self.live.get_mut(&flight.nonce) {
-                live.flight = flight;
-                live.phase = Phase::Unsent;
+                (live.flight, live.phase, live.taken_at) = (flight, Phase::Unsent, None);
             }
         }
         Ok(())
+    }
+
+    /// Signs what stays out of the blocks again, with a higher offer.
+    async fn outbid(&mut self) -> Result<(), OutboxError> {
+        let patience = Duration::from_millis(self.config.outbid_ms);
+        let is_stuck = |live: &&Live| {
+            live.taken_at.is_some_and(|at| at.elapsed() >= patience) && live.flight.attempts.len() < ATTEMPTS_MAX
+        };
+        let stuck: Vec<Flight> = self
+            .live
+            .range(self.used..)
+            .map(|(_, live)| live)
+            .take(OUTBID_MAX)
+            .filter(is_stuck)
+            .map(|live| live.flight.clone())
+            .collect();
+        if stuck.is_empty() {
+            return Ok(());
+        }
+        self.refresh_fees().await;
+        let signer = self.signer();
+        let mut amended = Vec::new();
+        for mut flight in stuck {
+            let Some(better) = flight.attempts.last().and_then(|attempt| signer.outbid(attempt)) else { continue };
+            tracing::info!(
+                nonce = flight.nonce,
+                key = flight.key,
+                "a transaction stays out of the blocks: offering more for gas"
+            );
+            flight.attempts.push(better);
+            amended.push(flight);
+        }
+        if amended.is_empty() {
+            return Ok(());
+        }
+        self.amend(amended).await
     }
 
     /// After a restart: the first transaction that is not in a block runs on exactly the newest state, so an estimate that
@@ -481,6 +557,7 @@ impl Engine {
                 // What waited for those before it may go now.
                 (self.used, self.next_send, self.pause_ms) = (used, now, PAUSE_MS);
             }
+            Ok(used) if used < self.used && self.confirmations > 0 => self.step_back(used),
             Ok(_) => {}
             Err(error) => {
                 tracing::debug!(%error, "asking later");
@@ -489,6 +566,7 @@ impl Engine {
             }
         }
         self.resend_late(now);
+        self.outbid().await?;
         let outcomes = self.collect().await;
         if outcomes.is_empty() {
             return Ok(());
@@ -503,6 +581,17 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// A reorganisation took transactions out of the blocks: they are sent again. What was settled lies deeper than that.
+    fn step_back(&mut self, used: u64) {
+        let unsettled = self.live.keys().next().copied().unwrap_or(self.next_nonce);
+        let undone = used.max(unsettled);
+        tracing::info!(from = undone, to = self.used, "the ledger reorganised: sending again what it dropped");
+        for (_, live) in self.live.range_mut(undone..) {
+            (live.phase, live.missing_since) = (Phase::Unsent, None);
+        }
+        self.used = undone;
     }
 
     fn resend_late(&mut self, now: Instant) {
@@ -522,7 +611,7 @@ impl Engine {
         if hashes.is_empty() {
             return Vec::new();
         }
-        let head = if self.config.confirmations > 0 { self.ledger.head().await } else { Ok(u64::MAX) };
+        let head = if self.confirmations > 0 { self.ledger.head().await } else { Ok(u64::MAX) };
         let (receipts, head) = match (self.ledger.receipts(hashes).await, head) {
             (Ok(receipts), Ok(head)) => (receipts, head),
             (Err(error), _) | (_, Err(error)) => {
@@ -533,19 +622,19 @@ impl Engine {
         let mut found: HashMap<_, Receipt> =
             receipts.into_iter().flatten().map(|receipt| (receipt.tx_hash, receipt)).collect();
         let nonces: Vec<u64> = used.iter().map(|live| live.flight.nonce).collect();
-        let patience = Duration::from_millis(self.config.displaced_ms);
+        let (patience, depth) = (Duration::from_millis(self.config.displaced_ms), self.confirmations);
         let mut outcomes = Vec::new();
         for nonce in nonces {
             let Some(live) = self.live.get_mut(&nonce) else { continue };
             let attempts = live.flight.attempts.iter();
             let receipt = attempts.clone().find_map(|attempt| found.remove(&attempt.hash));
             match receipt {
-                Some(receipt) if receipt.block.saturating_add(self.config.confirmations) > head => {}
+                Some(receipt) if receipt.block.saturating_add(depth) > head => live.missing_since = None,
                 Some(receipt) => {
                     let flight = live.flight.clone();
                     outcomes.push(self.conclude(&flight, receipt).await);
                 }
-                None => outcomes.extend(live.displaced(patience)),
+                None => outcomes.extend(live.displaced(patience, depth, head)),
             }
         }
         outcomes
@@ -633,13 +722,13 @@ fn missing() -> LedgerError {
 
 impl Live {
     fn new(flight: Flight) -> Self {
-        Self { flight, waiters: Vec::new(), phase: Phase::Unsent, missing_since: None }
+        Self { flight, waiters: Vec::new(), phase: Phase::Unsent, missing_since: None, taken_at: None }
     }
 
-    /// A used nonce without a receipt: the ledger may be late with it, or somebody else used the nonce.
-    fn displaced(&mut self, patience: Duration) -> Option<Outcome> {
-        let since = *self.missing_since.get_or_insert_with(Instant::now);
-        (since.elapsed() >= patience).then(|| Outcome {
+    /// A used nonce without a receipt: the ledger may be late with it, or reorganising, or somebody else used the nonce.
+    fn displaced(&mut self, patience: Duration, depth: u64, head: u64) -> Option<Outcome> {
+        let (since, seen) = *self.missing_since.get_or_insert_with(|| (Instant::now(), head));
+        (since.elapsed() >= patience && (depth == 0 || head > seen.saturating_add(depth))).then(|| Outcome {
             key: self.flight.key.clone(),
             nonce: self.flight.nonce,
             tx_hash: self.flight.attempts.first().map(|attempt| attempt.hash).unwrap_or_default(),

@@ -265,10 +265,10 @@ async fn a_full_disk_stops_the_outbox_and_says_so() {
 }
 
 /// Kills the outbox at random moments while everything gets lost, and checks what must hold of any history.
-async fn storm(seed: u64) {
+async fn storm(seed: u64, reorganised: u64) {
     const INTENTS: usize = 24;
     const KILLS: usize = 5;
-    let faults = Faults { lost_request: 10, lost_reply: 10, forgotten: 10 };
+    let faults = Faults { lost_request: 10, lost_reply: 10, forgotten: 10, reorganised };
     let (disk, ledger) = (Disk::new(seed), SimLedger::new(seed, faults));
     let keys: Vec<String> = (0..INTENTS)
         .map(|number| match number % 8 {
@@ -300,7 +300,8 @@ async fn storm(seed: u64) {
         let _ = tokio::time::timeout(moment, submit_all).await;
         kill(outbox, &disk).await;
     }
-    ledger.lock().faults = Faults::default();
+    // It goes on reorganising: a moment without it would settle all.
+    ledger.lock().faults = Faults { reorganised, ..Faults::default() };
     let outbox = open_patiently(&disk, &ledger).await;
     let mut nonces = HashSet::new();
     for key in &keys {
@@ -328,13 +329,56 @@ async fn storm(seed: u64) {
 async fn nothing_takes_effect_twice_and_no_nonce_is_lost_or_reused() {
     let seeds: u64 = std::env::var("GRISTMILL_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(20);
     for seed in 1..=seeds {
-        let run = tokio::spawn(storm(seed));
-        match tokio::time::timeout(Duration::from_secs(30), run).await {
+        // Every other ledger reorganises now and then.
+        let run = tokio::spawn(storm(seed, if seed % 2 == 0 { 5 } else { 0 }));
+        match tokio::time::timeout(Duration::from_secs(60), run).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => panic!("seed {seed}: {error}"),
             Err(_) => panic!("seed {seed}: it hangs"),
         }
     }
+}
+
+#[tokio::test]
+async fn what_stays_out_of_the_blocks_offers_more_up_to_a_limit() {
+    let (disk, ledger) = (Disk::new(1), fixed_ledger());
+    (ledger.lock().quoted, ledger.lock().base_fee) = (100, 1_000);
+    let book = Book::on(Db::open_on(disk.backend()).unwrap());
+    let config = OutboxConfig { outbid_ms: 2, gas_price_max: 2_000, ..config() };
+    let outbox = Outbox::start(book, wallet(), Arc::new(ledger.clone()), config).await.unwrap();
+    let (first, second) = tokio::join!(outbox.execute(intent("first")), outbox.execute(intent("second")));
+    assert_eq!((first.unwrap().nonce, second.unwrap().nonce), (0, 1));
+    let offers = ledger.lock().offers[&0].clone();
+    assert_eq!(offers[0], 200, "twice the base fee that it was told");
+    assert!(offers.windows(2).all(|pair| pair[1] >= pair[0] + pair[0] / 8), "{offers:?}");
+    assert!(*offers.last().unwrap() >= 1_000, "{offers:?}");
+    assert_eq!(ledger.lock().effects.values().sum::<u32>(), 2);
+
+    // Past the limit it waits until gas is cheaper.
+    ledger.lock().base_fee = 5_000;
+    outbox.submit_nowait(intent("dear")).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(outbox.in_flight().await.unwrap(), 1);
+    assert!(ledger.lock().offers[&2].iter().all(|offer| *offer <= 2_000));
+    ledger.lock().base_fee = 100;
+    assert_eq!(outbox.wait("dear").await.unwrap().result, TxResult::Success);
+}
+
+#[tokio::test]
+async fn a_filler_outbids_what_it_replaces() {
+    let (disk, ledger) = (Disk::new(1), fixed_ledger());
+    (ledger.lock().quoted, ledger.lock().base_fee) = (100, 1_000);
+    let book = Book::on(Db::open_on(disk.backend()).unwrap());
+    let config = OutboxConfig { outbid_ms: 10_000, ..config() };
+    let outbox = Outbox::start(book, wallet(), Arc::new(ledger.clone()), config).await.unwrap();
+    outbox.submit_nowait(intent("too late")).await.unwrap();
+    outbox.abandon("too late", "the deadline passed").await.unwrap();
+    while ledger.lock().offers[&0].len() < 2 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    ledger.lock().base_fee = 0;
+    assert_eq!(outbox.wait("too late").await.unwrap().result, TxResult::Abandoned("the deadline passed".to_owned()));
+    assert!(ledger.lock().effects.is_empty());
 }
 
 #[tokio::test]

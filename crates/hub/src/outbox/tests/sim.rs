@@ -8,7 +8,7 @@ use alloy_consensus::{Transaction, TxEnvelope};
 use alloy_eips::eip2718::Decodable2718;
 use alloy_primitives::{Address, B256, Bytes, U256};
 
-use crate::ledger::{Answer, BlockHead, Call, Fees, LedgerError, LedgerPort, Log, LogQuery, Receipt};
+use crate::ledger::{Answer, BlockHead, Call, Fees, Finality, LedgerError, LedgerPort, Log, LogQuery, Receipt};
 use crate::revert::Revert;
 
 /// How often things go wrong, each in percent.
@@ -20,7 +20,12 @@ pub struct Faults {
     pub lost_reply: u64,
     /// A transaction is taken and forgotten.
     pub forgotten: u64,
+    /// The newest blocks, up to [`DEPTH`], are replaced by others; what was in them waits again, or is forgotten.
+    pub reorganised: u64,
 }
+
+/// How deep it reorganises, if it does.
+pub const DEPTH: u64 = 3;
 
 /// Clones are the same ledger. Call data decides: `dead..` is never taken, `revert..` reverts in its block,
 /// `refuse..` also when it is estimated; all else takes effect.
@@ -39,7 +44,15 @@ pub struct State {
     used: HashMap<Address, u64>,
     waiting: BTreeMap<(Address, u64), TxEnvelope>,
     receipts: HashMap<B256, Receipt>,
+    /// What is in the blocks that may still be replaced.
+    recent: Vec<(u64, Address, TxEnvelope)>,
     block: u64,
+    /// Who offers less stays out of the blocks; what is said of it is [`State::quoted`].
+    pub base_fee: u128,
+    pub quoted: u128,
+    /// What was offered at each nonce.
+    pub offers: BTreeMap<u64, Vec<u128>>,
+    pub reorganisations: u64,
     /// How often each call data took effect.
     pub effects: HashMap<Bytes, u32>,
     /// All call data ever seen at a nonce; a filler's is empty.
@@ -57,7 +70,12 @@ impl SimLedger {
             used: HashMap::new(),
             waiting: BTreeMap::new(),
             receipts: HashMap::new(),
+            recent: Vec::new(),
             block: 0,
+            base_fee: 0,
+            quoted: 0,
+            offers: BTreeMap::new(),
+            reorganisations: 0,
             effects: HashMap::new(),
             seen: BTreeMap::new(),
             requests: 0,
@@ -90,6 +108,10 @@ impl SimLedger {
             let answer = work(&mut state);
             if state.chance(50) {
                 state.mine();
+            }
+            let reorganised = state.faults.reorganised;
+            if state.chance(reorganised) {
+                state.reorganise();
             }
             if state.chance(reply) { Err(lost()) } else { Ok(answer) }
         };
@@ -138,8 +160,18 @@ impl State {
             return refuse("exceeds block gas limit");
         }
         if let Some(waiting) = self.waiting.get(&(sender, nonce)) {
-            let known = waiting.tx_hash() == &hash;
-            return refuse(if known { "already known" } else { "replacement transaction underpriced" });
+            if waiting.tx_hash() == &hash {
+                return refuse("already known");
+            }
+            let (fee, offered) = (waiting.max_fee_per_gas(), envelope.max_fee_per_gas());
+            // Where gas is free nothing can be outbid.
+            if fee == 0 || offered < fee + fee / 10 {
+                return refuse("replacement transaction underpriced");
+            }
+        }
+        let offers = self.offers.entry(nonce).or_default();
+        if offers.last() != Some(&envelope.max_fee_per_gas()) {
+            offers.push(envelope.max_fee_per_gas());
         }
         let forgotten = self.faults.forgotten;
         if !self.chance(forgotten) {
@@ -152,7 +184,9 @@ impl State {
         self.block += 1;
         let ready: Vec<(Address, u64)> = self.waiting.keys().copied().collect();
         for (sender, nonce) in ready {
-            if self.used.get(&sender).copied().unwrap_or(0) != nonce {
+            let is_next = self.used.get(&sender).copied().unwrap_or(0) == nonce;
+            let offered = self.waiting.get(&(sender, nonce)).map_or(0, Transaction::max_fee_per_gas);
+            if !is_next || offered < self.base_fee {
                 continue;
             }
             let Some(envelope) = self.waiting.remove(&(sender, nonce)) else { continue };
@@ -165,7 +199,31 @@ impl State {
             let receipt =
                 Receipt { tx_hash, block: self.block, success, gas_used: 21_000, contract: None, logs: Vec::new() };
             self.receipts.insert(tx_hash, receipt);
+            self.recent.push((self.block, sender, envelope));
         }
+        let settled = self.block.saturating_sub(DEPTH);
+        self.recent.retain(|(block, ..)| *block > settled);
+    }
+
+    fn reorganise(&mut self) {
+        let kept = self.block.saturating_sub(1 + self.draw() % DEPTH);
+        let (undone, recent) = std::mem::take(&mut self.recent).into_iter().partition(|(block, ..)| *block > kept);
+        self.recent = recent;
+        let undone: Vec<(u64, Address, TxEnvelope)> = undone;
+        for (_, sender, envelope) in undone.into_iter().rev() {
+            self.used.insert(sender, envelope.nonce());
+            self.receipts.remove(envelope.tx_hash());
+            if let Some(effects) = self.effects.get_mut(envelope.input()) {
+                *effects -= u32::from(!envelope.input().starts_with(b"revert"));
+            }
+            if self.chance(50) {
+                self.waiting.insert((sender, envelope.nonce()), envelope);
+            }
+        }
+        self.reorganisations += 1;
+        // The other branch is longer by a block; what waits comes into its last.
+        self.mine();
+        self.block += DEPTH;
     }
 }
 
@@ -221,6 +279,12 @@ impl LedgerPort for SimLedger {
         self.request(|_| U256::ZERO)
     }
     fn fees(&self) -> Answer<'_, Fees> {
-        self.request(|_| Fees { base: Some(0), tip: 0 })
+        self.request(|state| Fees { base: Some(state.quoted), tip: 0 })
+    }
+    fn finality(&self) -> Answer<'_, Finality> {
+        self.request(|state| Finality {
+            confirmations: if state.faults.reorganised > 0 { DEPTH } else { 0 },
+            poll_ms: 0,
+        })
     }
 }
