@@ -53,7 +53,7 @@ pub use follower::{
     Batch, FollowError, Follower, FollowerConfig, GivenPosition, LedgerEvent, Position, PositionStore, TablePositions,
 };
 pub use gristmill_poco::HubEvent;
-pub use ledger::{LedgerError, LedgerPort};
+pub use ledger::{FOREIGN_CONFIRMATIONS, Finality, LedgerError, LedgerPort};
 pub use orderbook::{OpenOrder, OrderBook};
 pub use outbox::{Intent, Outbox, OutboxConfig, OutboxError, Outcome, TxResult};
 pub use revert::Revert;

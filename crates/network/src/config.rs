@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, U256};
 use gristmill_sandbox::ChildCommand;
 use gristmill_types::Amount;
 use gristmill_types::category::GENESIS_CATEGORIES;
@@ -18,11 +18,36 @@ pub struct WorkerPlan {
     pub slots: u32,
 }
 
+/// Which ledger a network works on.
+#[derive(Clone, Debug, Default)]
+pub enum LedgerChoice {
+    /// One of its own, in its folder, with a hub of its own.
+    #[default]
+    Own,
+    /// A hub that is there already, on an EVM chain that somebody else runs.
+    Foreign(ForeignLedger),
+}
+
+/// A hub on somebody else's chain, and who pays for what a network does there.
+#[derive(Clone, Debug)]
+pub struct ForeignLedger {
+    /// JSON-RPC of the chain, `http://HOST:PORT`.
+    pub rpc: String,
+    /// The hub.
+    pub hub: Address,
+    /// Key file of an account with GRIST and with coins for gas, from which the network's own accounts and newcomers get theirs.
+    pub treasury: PathBuf,
+    /// What each of them gets for gas, once, in wei.
+    pub coins: U256,
+}
+
 /// How a local network is set up.
 #[derive(Clone, Debug)]
 pub struct NetworkConfig {
     /// Its folder: keys, ledger, store, pool, workers.
     pub data_dir: PathBuf,
+    /// Its ledger.
+    pub ledger: LedgerChoice,
     /// Where JSON-RPC is served; port 0: the port of the last time if it is free, else any.
     pub rpc: SocketAddr,
     /// Where the pool listens; port as above.
@@ -59,6 +84,7 @@ impl NetworkConfig {
         });
         Self {
             data_dir,
+            ledger: LedgerChoice::Own,
             rpc: listen,
             pool: listen,
             store: listen,

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use alloy_primitives::Address;
 use gristmill_datadir::{DataDirError, DbError, FileError};
 use gristmill_hub::deploy::DeployError;
 use gristmill_hub::{HubError, OutboxError};
@@ -68,6 +69,14 @@ pub enum NetworkError {
     NoEnclave {
         /// The folder.
         path: PathBuf,
+    },
+    /// Gas costs something, and this account has nothing.
+    #[error("{address} has no coins on chain {chain_id} to pay for gas: send it some, then try again")]
+    NoCoins {
+        /// Whose.
+        address: Address,
+        /// The chain.
+        chain_id: u64,
     },
     /// The pool.
     #[error(transparent)]

@@ -4,14 +4,16 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use alloy_primitives::U256;
+use alloy_primitives::{Address, U256};
+use futures_util::future::BoxFuture;
 use gristmill_datadir::{DataDir, Db};
 use gristmill_hub::deploy::{DeployOptions, Deployment, deploy};
-use gristmill_hub::{HubClient, Outbox, OutboxConfig, RpcClient};
+use gristmill_hub::{HubClient, LedgerPort, Outbox, OutboxConfig, RpcClient};
 use gristmill_node::{Genesis, Node, NodeConfig, NodeHandle};
 use gristmill_types::{Amount, CHAIN_ID_LOCAL};
 use gristmill_wallet::Wallet;
 
+use crate::config::ForeignLedger;
 use crate::error::NetworkError;
 
 /// All GRIST of a local network: as many as there are RLC.
@@ -21,14 +23,14 @@ const COINS_WEI: u128 = 1_000_000_000_000_000_000_000_000;
 
 /// A running ledger with a hub on it.
 pub struct Ledger {
-    /// The ledger's node.
-    pub node: NodeHandle,
+    /// The ledger's node; `None` for a chain that somebody else runs.
+    pub node: Option<NodeHandle>,
+    /// JSON-RPC of the ledger.
+    pub rpc: String,
     /// The hub.
     pub hub: HubClient,
     /// The treasury's transactions.
     pub treasury: Outbox,
-    /// Where everything stands.
-    pub deployment: Deployment,
 }
 
 /// Starts the ledger, and deploys the hub with the treasury's key or finds the one that is there.
@@ -47,7 +49,50 @@ pub async fn start(
     let outbox_folder = dir.subdir("treasury")?;
     let (treasury, deployment) = deploy_hub(&node, treasury, &outbox_folder, simulated_enclave).await?;
     let hub = HubClient::connect(&node.rpc_url(), deployment.hub).await?;
-    Ok(Ledger { node, hub, treasury, deployment })
+    Ok(Ledger { rpc: node.rpc_url(), node: Some(node), hub, treasury })
+}
+
+/// Finds the hub on somebody else's chain.
+pub async fn join(dir: &DataDir, foreign: &ForeignLedger) -> Result<Ledger, NetworkError> {
+    let hub = HubClient::connect(&foreign.rpc, foreign.hub).await?;
+    let wallet = Wallet::load(&foreign.treasury)?;
+    let address = wallet.address();
+    require_coins(hub.ledger().as_ref(), address).await?;
+    let config = OutboxConfig { key_file: Some(foreign.treasury.clone()), ..OutboxConfig::default() };
+    let treasury = Outbox::open(dir.subdir("treasury")?, wallet, Arc::clone(hub.ledger()), config).await?;
+    Ok(Ledger { node: None, rpc: foreign.rpc.clone(), hub, treasury })
+}
+
+/// Deploys a hub with all its contracts on the chain at `rpc`, from `wallet`, which then has all GRIST; or finishes what was
+/// begun: `folder` keeps the transactions.
+///
+/// # Errors
+/// [`NetworkError`]; [`NetworkError::NoCoins`] when the account cannot pay for gas.
+pub fn deploy_on<'a>(
+    rpc: &'a str,
+    wallet: &'a Wallet,
+    folder: &'a Path,
+    options: &'a DeployOptions,
+) -> BoxFuture<'a, Result<Deployment, NetworkError>> {
+    Box::pin(async move {
+        let rpc = Arc::new(RpcClient::new(rpc).map_err(gristmill_hub::HubError::from)?);
+        require_coins(rpc.as_ref(), wallet.address()).await?;
+        let outbox = Outbox::open(folder, wallet.clone(), rpc.clone(), OutboxConfig::default()).await?;
+        let deployed = deploy(rpc.as_ref(), &outbox, options).await;
+        outbox.shutdown().await;
+        Ok(deployed?)
+    })
+}
+
+/// Gas costs something on this chain, and who sends has nothing.
+async fn require_coins(ledger: &dyn LedgerPort, address: Address) -> Result<(), NetworkError> {
+    let unreached = gristmill_hub::HubError::from;
+    let base = ledger.fees().await.map_err(unreached)?.base;
+    if base != Some(0) && ledger.balance(address).await.map_err(unreached)?.is_zero() {
+        let chain_id = ledger.chain_id().await.map_err(unreached)?;
+        return Err(NetworkError::NoCoins { address, chain_id });
+    }
+    Ok(())
 }
 
 async fn deploy_hub(

@@ -13,7 +13,8 @@ mod service;
 mod treasury;
 
 pub use audit::Audit;
-pub use config::{NetworkConfig, WorkerPlan};
+pub use config::{ForeignLedger, LedgerChoice, NetworkConfig, WorkerPlan};
 pub use error::NetworkError;
 pub use gristmill_hub::audit::AuditError;
+pub use ledger::{SUPPLY, deploy_on};
 pub use service::{ADDRESS_FILE, DATA_KIND, DATA_VERSION, Network};

@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, U256};
 use gristmill_datadir::{DataDir, write_atomic};
+use gristmill_hub::abi::IHub;
 use gristmill_hub::{HubClient, Outbox, OutboxConfig};
 use gristmill_market::{MarketConfig, MarketHandle};
 use gristmill_node::NodeHandle;
@@ -23,7 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::builtin::APPS;
-use crate::config::{NetworkConfig, WorkerPlan};
+use crate::config::{LedgerChoice, NetworkConfig, WorkerPlan};
 use crate::error::NetworkError;
 use crate::{ledger, treasury};
 
@@ -42,7 +43,8 @@ const NEWCOMERS_MAX: usize = 1_024;
 pub struct Network {
     book: AddressBook,
     dir: DataDir,
-    node: NodeHandle,
+    /// `None` on a chain that somebody else runs.
+    node: Option<NodeHandle>,
     hub: HubClient,
     store: Store,
     store_service: (oneshot::Sender<()>, JoinHandle<()>),
@@ -94,24 +96,34 @@ impl Network {
             let before = read_book(&dir);
             let keys = Keys::open(&dir)?;
             let rpc = sticky(config.rpc, before.as_ref().and_then(|book| port_of(&book.rpc)));
-            let simulated_enclave = genesis(&dir, before.is_some(), config.simulated_enclave)?;
-            let ledger = ledger::start(&dir, rpc, &keys.treasury, simulated_enclave).await?;
+            let (ledger, simulated_enclave) = match &config.ledger {
+                LedgerChoice::Own => {
+                    let simulated = genesis(&dir, before.is_some(), config.simulated_enclave)?;
+                    (ledger::start(&dir, rpc, &keys.treasury, simulated).await?, simulated)
+                }
+                LedgerChoice::Foreign(foreign) => {
+                    let ledger = ledger::join(&dir, foreign).await?;
+                    let simulated = ledger.hub.view(foreign.hub, IHub::simulatedEnclaveCall {}).await?;
+                    (ledger, simulated)
+                }
+            };
             let (hub, treasury) = (ledger.hub.clone(), ledger.treasury.clone());
             let store = Store::open(dir.subdir("store")?, StoreLimits::default())?;
             let address = sticky(config.store, before.as_ref().and_then(|book| port_of(&book.store)));
             let (store_url, store_service) = serve_store(address, store.clone()).await?;
+            let coins = give_coins(&config, &dir, &treasury, &keys).await?;
             treasury::approve(&hub, &treasury).await?;
             let provider_outbox = open_outbox(&dir, "provider", &keys.provider, &hub).await?;
             fund_own(&config, &hub, &treasury, &keys).await?;
             publish_apps(&store, &hub, &provider_outbox, &keys.provider).await?;
             let (newcomers, newcomer_queue) = mpsc::channel(NEWCOMERS_MAX);
-            let funding = tokio::spawn(treasury::fund_newcomers(hub.clone(), treasury.clone(), newcomer_queue));
+            let funding = tokio::spawn(treasury::fund_newcomers(hub.clone(), treasury.clone(), coins, newcomer_queue));
             let pool_listen = sticky(config.pool, before.as_ref().and_then(|book| port_of(book.pools.first()?)));
             let pool = gristmill_pool::start(PoolConfig {
                 data_dir: dir.subdir("pool")?,
                 wallet: keys.pool.clone(),
-                rpc_url: ledger.node.rpc_url(),
-                hub: ledger.deployment.hub,
+                rpc_url: ledger.rpc.clone(),
+                hub: hub.hub,
                 listen: pool_listen,
                 advertised_host: None,
                 store_url: store_url.clone(),
@@ -126,16 +138,18 @@ impl Network {
                 sticky(config.market, before.as_ref().and_then(|book| port_of(book.market.as_deref()?)));
             let market = start_market(&dir, market_listen, &hub, &store_url).await?;
             let book = AddressBook {
-                rpc: ledger.node.rpc_url(),
+                rpc: ledger.rpc.clone(),
                 chain_id: hub.chain_id(),
-                hub: ledger.deployment.hub,
+                hub: hub.hub,
                 pools: vec![pool.url().to_string()],
                 store: store_url,
                 market: Some(market.url()),
                 wallet: Some(keys.requester_path.display().to_string()),
             };
             let served = AddressBook { wallet: None, ..book.clone() };
-            ledger.node.set_network_info(serde_json::to_value(served).unwrap_or_default());
+            if let Some(node) = &ledger.node {
+                node.set_network_info(serde_json::to_value(served).unwrap_or_default());
+            }
             write_book(&dir, &book)?;
             let mut network = Self {
                 book,
@@ -160,8 +174,7 @@ impl Network {
 
     fn start_worker(&mut self, index: usize, plan: WorkerPlan, config: &NetworkConfig) -> Result<(), NetworkError> {
         let folder = self.dir.subdir("workers")?.join(format!("{index:02}"));
-        let key = self.dir.subdir("keys")?.join(format!("worker-{index:02}.json"));
-        let wallet = Wallet::load_or_generate(key)?;
+        let wallet = worker_wallet(&self.dir, index)?;
         let mut worker = WorkerConfig::new(folder, wallet, self.pool.url().clone(), config.child.clone());
         worker.slots = plan.slots;
         worker.conduct = plan.conduct;
@@ -203,9 +216,9 @@ impl Network {
         Ok(Client::new(&self.book.store)?)
     }
 
-    /// The ledger's node.
-    pub fn node(&self) -> &NodeHandle {
-        &self.node
+    /// The ledger's node; `None` on a chain that somebody else runs.
+    pub fn node(&self) -> Option<&NodeHandle> {
+        self.node.as_ref()
     }
 
     /// The workers of this process: who they are and what they set out to do.
@@ -227,7 +240,7 @@ impl Network {
     pub fn failed(&self) -> BoxFuture<'_, NetworkError> {
         Box::pin(async move {
             tokio::select! {
-                cause = self.node.failed() => NetworkError::Ended(format!("the ledger makes no more blocks: {cause}")),
+                cause = node_failed(self.node.as_ref()) => NetworkError::Ended(format!("the ledger makes no more blocks: {cause}")),
                 () = until(|| self.pool.is_finished()) => NetworkError::Ended(stopped("pool")),
                 () = until(|| self.market.is_finished()) => NetworkError::Ended(stopped("market")),
             }
@@ -260,7 +273,9 @@ impl Network {
             let (stop, serving) = self.store_service;
             let _ = stop.send(());
             let _ = serving.await;
-            self.node.shutdown().await;
+            if let Some(node) = self.node {
+                node.shutdown().await;
+            }
             result
         })
     }
@@ -275,6 +290,36 @@ async fn start_market(
     let config =
         MarketConfig { data_dir: dir.subdir("market")?, listen, hub: hub.clone(), store: Client::new(store_url)? };
     Ok(gristmill_market::start(config).await?)
+}
+
+/// Never without a node of our own: a chain that cannot be reached may come back.
+async fn node_failed(node: Option<&NodeHandle>) -> String {
+    match node {
+        Some(node) => node.failed().await.to_string(),
+        None => std::future::pending().await,
+    }
+}
+
+/// Where gas costs something, the treasury pays the network's own accounts a first sum for it, once. What newcomers get.
+async fn give_coins(
+    config: &NetworkConfig,
+    dir: &DataDir,
+    treasury: &Outbox,
+    keys: &Keys,
+) -> Result<U256, NetworkError> {
+    let LedgerChoice::Foreign(foreign) = &config.ledger else { return Ok(U256::ZERO) };
+    let mut accounts = vec![keys.pool.address(), keys.requester.address(), keys.provider.address()];
+    for index in 0..config.workers.len() {
+        accounts.push(worker_wallet(dir, index)?.address());
+    }
+    for account in accounts {
+        treasury::coins(treasury, account, foreign.coins).await?;
+    }
+    Ok(foreign.coins)
+}
+
+fn worker_wallet(dir: &DataDir, index: usize) -> Result<Wallet, NetworkError> {
+    Ok(Wallet::load_or_generate(dir.subdir("keys")?.join(format!("worker-{index:02}.json")))?)
 }
 
 async fn until(is_so: impl Fn() -> bool) {

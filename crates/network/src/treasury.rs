@@ -1,7 +1,7 @@
 //! Fund the network's own accounts and newcomers, and publish the built-in applications.
 
 use alloy_primitives::{Address, B256, U256};
-use gristmill_hub::{HubClient, NewApp, OrderBook, Outbox, sign};
+use gristmill_hub::{HubClient, Intent, NewApp, OrderBook, Outbox, sign};
 use gristmill_types::{Amount, AppOrder, ContentId};
 use gristmill_wallet::Wallet;
 use tokio::sync::mpsc;
@@ -34,14 +34,35 @@ pub async fn give(hub: &HubClient, treasury: &Outbox, target: Address, amount: A
     Ok(())
 }
 
-/// Funds each newcomer once: a worker that has lost its stake is not given another.
-pub async fn fund_newcomers(hub: HubClient, treasury: Outbox, mut newcomers: mpsc::Receiver<Address>) {
+/// Has `amount` wei of coins sent to `target`, once: before whatever the treasury does next.
+pub async fn coins(treasury: &Outbox, target: Address, amount: U256) -> Result<(), NetworkError> {
+    let intent = Intent {
+        key: format!("coins:{target}"),
+        to: Some(target),
+        data: Default::default(),
+        value: amount,
+        gas: None,
+        preflight: false,
+    };
+    treasury.submit_nowait(intent).await?;
+    Ok(())
+}
+
+/// Funds each newcomer once: a worker that has lost its stake is not given another. `gas`: wei that each gets, where gas
+/// costs something.
+pub async fn fund_newcomers(hub: HubClient, treasury: Outbox, gas: U256, mut newcomers: mpsc::Receiver<Address>) {
     let mut funded = std::collections::BTreeSet::new();
     while let Some(worker) = newcomers.recv().await {
         if !funded.insert(worker) {
             continue;
         }
-        match deposit(&hub, &treasury, worker, WORKER_STAKE).await {
+        let funding = async {
+            if !gas.is_zero() {
+                coins(&treasury, worker, gas).await?;
+            }
+            deposit(&hub, &treasury, worker, WORKER_STAKE).await
+        };
+        match funding.await {
             Ok(()) => tracing::info!(%worker, stake = %WORKER_STAKE, "a newcomer's stake is there"),
             Err(error) => {
                 tracing::warn!(%worker, %error, "a newcomer could not be funded");

@@ -2,6 +2,7 @@
 
 mod demo;
 mod demo_report;
+mod hub;
 mod up;
 mod worker;
 
@@ -20,6 +21,8 @@ pub enum HostCommand {
     Demo(demo::DemoArgs),
     Up(up::UpArgs),
     Worker(worker::WorkerArgs),
+    #[command(subcommand)]
+    Hub(hub::HubCommand),
     /// Run one task in a locked-down process; started by workers only
     #[command(hide = true, name = SANDBOX_CHILD)]
     SandboxChild,
@@ -35,6 +38,7 @@ pub fn run(command: HostCommand, json: bool) -> anyhow::Result<Exit> {
         HostCommand::Demo(args) => Box::pin(demo::run(args, json)),
         HostCommand::Up(args) => Box::pin(up::run(args, json)),
         HostCommand::Worker(args) => Box::pin(worker::run(args, json)),
+        HostCommand::Hub(command) => Box::pin(hub::run(command, json)),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(future);

@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use alloy_primitives::U256;
 use anyhow::Context;
 use clap::Args;
-use gristmill_network::{Network, NetworkConfig};
+use gristmill_network::{ForeignLedger, LedgerChoice, Network, NetworkConfig};
 use gristmill_requester::default_data_dir;
 use gristmill_types::{Address, AddressBook};
 
@@ -15,6 +16,9 @@ use crate::output;
 
 /// Most workers of one network's own.
 const WORKERS_MAX: i64 = 256;
+
+/// A thousandth of a coin.
+const MILLICOIN_WEI: u64 = 1_000_000_000_000_000;
 
 /// Run a local network: ledger, hub, store, pool and workers, on this machine
 ///
@@ -48,6 +52,18 @@ pub struct UpArgs {
     /// Write the `chain.json` with which iExec's command line finds this network
     #[arg(long, value_name = "FILE")]
     iexec_chain_json: Option<PathBuf>,
+    /// Work on an EVM chain that somebody else runs, at this JSON-RPC, instead of on a ledger of its own
+    #[arg(long, value_name = "URL", requires_all = ["hub", "treasury"], conflicts_with_all = ["rpc", "simulated_enclave"])]
+    ledger: Option<String>,
+    /// The hub there (`gristmill hub deploy`)
+    #[arg(long, value_name = "ADDRESS", requires = "ledger")]
+    hub: Option<Address>,
+    /// Key file of an account with GRIST and coins there, which pays in the network's own accounts and those of newcomers
+    #[arg(long, value_name = "FILE", requires = "ledger")]
+    treasury: Option<PathBuf>,
+    /// Coins that each of these gets for gas, once, in thousandths of a coin
+    #[arg(long, value_name = "N", requires = "ledger", default_value_t = 50)]
+    gas_money: u32,
     /// Give 10,000 GRIST in its account and 10,000 in its wallet to this address; may be repeated
     #[arg(long, value_name = "ADDRESS")]
     fund: Vec<Address>,
@@ -63,6 +79,10 @@ pub async fn run(args: UpArgs, json: bool) -> anyhow::Result<Exit> {
     (config.rpc, config.pool, config.store, config.market) = (args.rpc, args.pool, args.store, args.market);
     config.simulated_enclave = args.simulated_enclave;
     config.fund = args.fund;
+    if let (Some(rpc), Some(hub), Some(treasury)) = (args.ledger, args.hub, args.treasury) {
+        let coins = U256::from(args.gas_money) * U256::from(MILLICOIN_WEI);
+        config.ledger = LedgerChoice::Foreign(ForeignLedger { rpc, hub, treasury, coins });
+    }
     let mut stop = Stop::listen()?;
     let network = tokio::select! {
         started = Network::start(config) => started?,

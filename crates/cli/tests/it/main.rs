@@ -4,6 +4,7 @@ mod bad_input;
 mod crash;
 mod daily;
 mod dapp;
+mod foreign;
 mod harness;
 mod misconduct;
 mod story;
