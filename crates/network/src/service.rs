@@ -96,17 +96,7 @@ impl Network {
             let before = read_book(&dir);
             let keys = Keys::open(&dir)?;
             let rpc = sticky(config.rpc, before.as_ref().and_then(|book| port_of(&book.rpc)));
-            let (ledger, simulated_enclave) = match &config.ledger {
-                LedgerChoice::Own => {
-                    let simulated = genesis(&dir, before.is_some(), config.simulated_enclave)?;
-                    (ledger::start(&dir, rpc, &keys.treasury, simulated).await?, simulated)
-                }
-                LedgerChoice::Foreign(foreign) => {
-                    let ledger = ledger::join(&dir, foreign).await?;
-                    let simulated = ledger.hub.view(foreign.hub, IHub::simulatedEnclaveCall {}).await?;
-                    (ledger, simulated)
-                }
-            };
+            let (ledger, simulated_enclave) = find_ledger(&config, &dir, rpc, &keys, before.is_some()).await?;
             let (hub, treasury) = (ledger.hub.clone(), ledger.treasury.clone());
             let store = Store::open(dir.subdir("store")?, StoreLimits::default())?;
             let address = sticky(config.store, before.as_ref().and_then(|book| port_of(&book.store)));
@@ -119,7 +109,7 @@ impl Network {
             let (newcomers, newcomer_queue) = mpsc::channel(NEWCOMERS_MAX);
             let funding = tokio::spawn(treasury::fund_newcomers(hub.clone(), treasury.clone(), coins, newcomer_queue));
             let pool_listen = sticky(config.pool, before.as_ref().and_then(|book| port_of(book.pools.first()?)));
-            let pool = gristmill_pool::start(PoolConfig {
+            let pool = PoolConfig {
                 data_dir: dir.subdir("pool")?,
                 wallet: keys.pool.clone(),
                 rpc_url: ledger.rpc.clone(),
@@ -132,8 +122,8 @@ impl Network {
                 stake_target: treasury::POOL_STAKE,
                 policy: config.policy.clone(),
                 newcomers: Some(newcomers),
-            })
-            .await?;
+            };
+            let pool = gristmill_pool::start(pool).await?;
             let market_listen =
                 sticky(config.market, before.as_ref().and_then(|book| port_of(book.market.as_deref()?)));
             let market = start_market(&dir, market_listen, &hub, &store_url).await?;
@@ -146,10 +136,7 @@ impl Network {
                 market: Some(market.url()),
                 wallet: Some(keys.requester_path.display().to_string()),
             };
-            let served = AddressBook { wallet: None, ..book.clone() };
-            if let Some(node) = &ledger.node {
-                node.set_network_info(serde_json::to_value(served).unwrap_or_default());
-            }
+            announce(ledger.node.as_ref(), &book);
             write_book(&dir, &book)?;
             let mut network = Self {
                 book,
@@ -278,6 +265,35 @@ impl Network {
             }
             result
         })
+    }
+}
+
+/// The ledger with its hub, and whether that simulates enclaves.
+async fn find_ledger(
+    config: &NetworkConfig,
+    dir: &DataDir,
+    rpc: SocketAddr,
+    keys: &Keys,
+    is_old: bool,
+) -> Result<(ledger::Ledger, bool), NetworkError> {
+    match &config.ledger {
+        LedgerChoice::Own => {
+            let simulated = genesis(dir, is_old, config.simulated_enclave)?;
+            Ok((ledger::start(dir, rpc, &keys.treasury, simulated).await?, simulated))
+        }
+        LedgerChoice::Foreign(foreign) => {
+            let ledger = ledger::join(dir, foreign).await?;
+            let simulated = ledger.hub.view(foreign.hub, IHub::simulatedEnclaveCall {}).await?;
+            Ok((ledger, simulated))
+        }
+    }
+}
+
+/// Lets a client that has only the ledger's address find the rest.
+fn announce(node: Option<&NodeHandle>, book: &AddressBook) {
+    let served = AddressBook { wallet: None, ..book.clone() };
+    if let Some(node) = node {
+        node.set_network_info(serde_json::to_value(served).unwrap_or_default());
     }
 }
 

@@ -187,6 +187,22 @@ fn gristmill(args: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).expect("it prints JSON")
 }
 
+/// Puts the hub on the chain: refused without coins, then deployed, then found.
+fn deploy_hub(trouble: &Trouble, rpc: &str, folder: &Path) -> Address {
+    let path = |name: &str| folder.join(name).display().to_string();
+    let treasury: Address = gristmill(&["wallet", "new", "--wallet", &path("treasury.json")])["address"]
+        .as_str()
+        .and_then(|address| address.parse().ok())
+        .expect("a wallet has an address");
+    let deploy = ["hub", "deploy", "--rpc", rpc, "--wallet", &path("treasury.json"), "--data-dir", &path("deploy")];
+    let refused = Command::new(GRISTMILL).args(deploy).output().unwrap();
+    assert!(!refused.status.success() && text(&refused).contains("has no coins on chain 31337"), "{}", text(&refused));
+    trouble.ask::<Value>("anvil_setBalance", json!([treasury, U256::from(COINS) * U256::from(1_000)]));
+    let deployed = gristmill(&deploy);
+    assert_eq!(gristmill(&deploy), deployed, "what is there is found");
+    deployed["hub"].as_str().unwrap().parse().unwrap()
+}
+
 #[test]
 fn a_job_on_a_foreign_chain_survives_reorganisations_an_outage_and_dear_gas() {
     let _alone = alone();
@@ -198,26 +214,14 @@ fn a_job_on_a_foreign_chain_survives_reorganisations_an_outage_and_dear_gas() {
     let (runtime, rpc) = (tokio::runtime::Runtime::new().unwrap(), RpcClient::new(&anvil.url()).unwrap());
     let trouble = Trouble { rpc: &rpc, runtime: &runtime };
 
-    // The hub: refused without coins, then deployed, then found.
-    let treasury: Address = gristmill(&["wallet", "new", "--wallet", &path("treasury.json")])["address"]
-        .as_str()
-        .and_then(|address| address.parse().ok())
-        .expect("a wallet has an address");
-    let deploy =
-        ["hub", "deploy", "--rpc", &wire.url(), "--wallet", &path("treasury.json"), "--data-dir", &path("deploy")];
-    let refused = Command::new(GRISTMILL).args(deploy).output().unwrap();
-    assert!(!refused.status.success() && text(&refused).contains("has no coins on chain 31337"), "{}", text(&refused));
-    trouble.ask::<Value>("anvil_setBalance", json!([treasury, U256::from(COINS) * U256::from(1_000)]));
-    let deployed = gristmill(&deploy);
-    assert_eq!(gristmill(&deploy), deployed, "what is there is found");
-
+    let hub = deploy_hub(&trouble, &wire.url(), folder.path());
     let child = ChildCommand { program: GRISTMILL.into(), args: vec!["sandbox-child".into()] };
     let mut config = NetworkConfig::new(folder.path().join("net"), 0, child);
     let conducts = [Conduct::Liar, Conduct::Honest, Conduct::Honest, Conduct::Honest, Conduct::Honest, Conduct::Honest];
     config.workers = conducts.map(|conduct| WorkerPlan { conduct, slots: 2 }).to_vec();
     config.ledger = LedgerChoice::Foreign(ForeignLedger {
         rpc: wire.url(),
-        hub: deployed["hub"].as_str().unwrap().parse().unwrap(),
+        hub,
         treasury: folder.path().join("treasury.json"),
         coins: U256::from(COINS),
     });
