@@ -87,6 +87,9 @@ fn test(slow: bool) -> Result<()> {
 
 /// The tests of whole networks are compiled for the slow run only.
 fn rust_tests(slow: bool) -> Result<()> {
+    let poco = npm::published_poco()?;
+    // SAFETY: no other thread runs in this program.
+    unsafe { std::env::set_var("GRISTMILL_POCO_PACKAGE", poco) };
     let mut args = vec!["test", "--release", "--workspace", "--locked"];
     if slow {
         args.extend(["--features", "gristmill-cli/end-to-end,gristmill-market/end-to-end"]);

@@ -1,12 +1,15 @@
 //! Install what the tests need from npm, from the lock files, into the folders that use it.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use crate::step::command;
+
+/// The folder whose lock file has PoCo's published contracts.
+const ORACLE: &str = "contracts/oracle";
 
 /// Says clearly what is missing when node or npm are.
 pub fn require() -> Result<()> {
@@ -30,4 +33,11 @@ pub fn install(folder: &Path) -> Result<()> {
     }
     command("npm", &["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]).current_dir(folder).run()?;
     fs::write(&stamp, lock).with_context(|| format!("cannot write {}", stamp.display()))
+}
+
+/// Installs PoCo's published contracts, and returns where they are: what the hub's tests read as `GRISTMILL_POCO_PACKAGE`.
+pub fn published_poco() -> Result<PathBuf> {
+    let folder = crate::root().join(ORACLE);
+    install(&folder)?;
+    Ok(folder.join("node_modules/@iexec/poco"))
 }
