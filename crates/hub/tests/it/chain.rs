@@ -9,8 +9,8 @@ use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
 use gristmill_datadir::Db;
 use gristmill_datadir::redb::backends::InMemoryBackend;
 use gristmill_evm::{
-    CallBlock, CallError, CallRequest, Chain, FoundLog, Genesis, SignedTransaction, StateOverrides, check_transaction,
-    decode_transaction,
+    CallBlock, CallError, CallRequest, Chain, FoundLog, Genesis, SignedTransaction, StateOverrides, StoredReceipt,
+    check_transaction, decode_transaction,
 };
 use gristmill_hub::ledger::{Answer, BlockHead, Call, Fees, Log, LogQuery, Receipt};
 use gristmill_hub::{LedgerError, LedgerPort, Revert};
@@ -19,6 +19,9 @@ use gristmill_wallet::Wallet;
 pub const CHAIN_ID: u64 = 26_482;
 /// When the tests' ledger begins.
 pub const GENESIS_TIME: u64 = 1_800_000_000;
+
+/// Gas limit of the transactions.
+const TRANSACTION_GAS: u64 = 16_000_000;
 
 /// The tests' ledger. Clones share it. Its clock stands until it is moved.
 #[derive(Clone)]
@@ -59,10 +62,37 @@ impl TestChain {
 
     /// Runs a transaction of `wallet` in a block of its own and returns whether it succeeded, and its gas.
     pub fn execute(&self, wallet: &Wallet, call: &Call) -> (bool, u64) {
+        let transaction = Self::sign(wallet, self.nonce_of(wallet.address()), call);
+        let hash = *transaction.inner().tx_hash();
+        self.mine(vec![transaction]);
+        let view = self.inner.chain.view().unwrap();
+        let receipt = view.transaction(hash).unwrap().expect("it is in the block").receipt;
+        (receipt.success, receipt.gas_used)
+    }
+
+    /// What `call` would answer in a block made now.
+    pub fn simulate(&self, call: &Call) -> Result<Bytes, CallError> {
+        let view = self.inner.chain.view().unwrap();
+        let outcome = view.call(&Self::request(call), CallBlock::Next { clock: self.now() }, &StateOverrides::new());
+        outcome.map(|outcome| outcome.output)
+    }
+
+    /// Runs transactions of one wallet in one block and returns their receipts.
+    pub fn execute_block(&self, wallet: &Wallet, calls: &[Call]) -> Vec<StoredReceipt> {
+        let nonce = self.nonce_of(wallet.address());
+        let sign = |(nonce, call): (u64, &Call)| Self::sign(wallet, nonce, call);
+        self.mine((nonce..).zip(calls).map(sign).collect());
+        let view = self.inner.chain.view().unwrap();
+        let receipts = view.receipts(view.head()).unwrap().expect("the block was just made");
+        assert_eq!(receipts.len(), calls.len(), "the block has not all of the transactions");
+        receipts
+    }
+
+    fn sign(wallet: &Wallet, nonce: u64, call: &Call) -> SignedTransaction {
         let transaction = TxEip1559 {
             chain_id: CHAIN_ID,
-            nonce: self.state_nonce(wallet.address()),
-            gas_limit: 16_000_000,
+            nonce,
+            gas_limit: TRANSACTION_GAS,
             to: call.to.map_or(TxKind::Create, TxKind::Call),
             value: call.value,
             input: call.data.clone(),
@@ -70,11 +100,7 @@ impl TestChain {
         };
         let signature = wallet.sign_hash_parts(transaction.signature_hash());
         let envelope = TxEnvelope::from(transaction.into_signed(signature));
-        let hash = *envelope.tx_hash();
-        self.mine(vec![SignedTransaction::new_unchecked(envelope, wallet.address())]);
-        let view = self.inner.chain.view().unwrap();
-        let receipt = view.transaction(hash).unwrap().expect("it is in the block").receipt;
-        (receipt.success, receipt.gas_used)
+        SignedTransaction::new_unchecked(envelope, wallet.address())
     }
 
     fn mine(&self, transactions: Vec<SignedTransaction>) {
@@ -89,14 +115,14 @@ impl TestChain {
         let transaction = decode_transaction(raw).map_err(refused)?;
         let head = self.inner.chain.head();
         check_transaction(&transaction, CHAIN_ID, head.gas_limit).map_err(refused)?;
-        let nonce = self.state_nonce(transaction.signer());
+        let nonce = self.nonce_of(transaction.signer());
         if alloy_consensus::Transaction::nonce(transaction.inner()) < nonce {
             return Err(refused("nonce too low"));
         }
         Ok(transaction)
     }
 
-    fn state_nonce(&self, account: Address) -> u64 {
+    pub fn nonce_of(&self, account: Address) -> u64 {
         let view = self.inner.chain.view().unwrap();
         view.state(view.head()).unwrap().nonce(account).unwrap()
     }
@@ -179,7 +205,7 @@ impl LedgerPort for TestChain {
     }
 
     fn nonce(&self, account: Address, _: bool) -> Answer<'_, u64> {
-        now(Ok(self.state_nonce(account)))
+        now(Ok(self.nonce_of(account)))
     }
 
     fn send(&self, raw: Vec<Bytes>) -> Answer<'_, Vec<Result<B256, LedgerError>>> {

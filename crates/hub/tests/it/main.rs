@@ -5,3 +5,4 @@ mod deployed;
 mod differential;
 mod gas;
 mod market;
+mod oracle;
