@@ -87,6 +87,8 @@ differences! {
     Approval, OnlyTheirs, "only the token reports approvals";
     /// Stake for the hub itself.
     Held, OnlyTheirs, "the hub holds nothing";
+    /// Tokens paid out to the zero address.
+    Burnt, OnlyTheirs, "tokens to nobody";
     /// A category whose tasks end when they begin.
     Clock, OnlyTheirs, "no work clock of zero";
     /// The 33rd contributor.
@@ -167,6 +169,7 @@ impl Difference {
             Self::Levers => is_named(ours, &["FunctionNotFound"]),
             Self::Approval => is_said(ours, "wrong-token"),
             Self::Held => is_named(ours, &["HubCannotHold"]),
+            Self::Burnt => is_named(ours, &["ERC20InvalidReceiver"]),
             Self::Clock => is_named(ours, &["InvalidTimeRef"]),
             Self::Crowd => is_named(ours, &["TooManyContributors"]),
             // Whatever the match, or its sender, is refused for.

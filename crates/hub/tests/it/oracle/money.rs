@@ -104,9 +104,9 @@ impl History {
                 step
             }
         };
-        if holds {
-            step.may.push(Difference::Held);
-        }
+        let to_nobody = step.door == "withdrawTo" && other[OURS] == Address::ZERO;
+        step.may.extend(to_nobody.then_some(Difference::Burnt));
+        step.may.extend(holds.then_some(Difference::Held));
         step
     }
 
