@@ -23,7 +23,7 @@ const UPGRADE_DELAY_S: u64 = 6 * 24 * 3_600;
 pub enum HubCommand {
     /// Deploy the hub with all its contracts, or finish what was begun
     ///
-    /// The account of the wallet pays for gas (about 40 million units), gets the whole supply of GRIST, and may propose changes of
+    /// The account of the wallet pays for gas (about 26 million units), gets the whole supply of GRIST, and may propose changes of
     /// the hub. Then `gristmill up --ledger URL --hub ADDRESS --treasury FILE` runs a market there.
     Deploy(DeployArgs),
 }
