@@ -36,10 +36,13 @@ contract DiamondTest is HubTest {
     event CreateCategory(uint256 catid, string name, string description, uint256 workClockTimeRef);
     event OwnershipTransferred(address indexed previousOwner, address indexed newOwner);
 
+    uint256 private constant MADE_IN = 77;
     NewFacet private facet;
 
     function setUp() public override {
+        vm.roll(MADE_IN);
         super.setUp();
+        vm.roll(MADE_IN + 5);
         facet = new NewFacet();
     }
 
@@ -63,7 +66,7 @@ contract DiamondTest is HubTest {
                 assertEq(hub.facetAddress(list[j]), addresses[i], "route");
             }
         }
-        assertEq(selectors, 103, "functions of the hub");
+        assertEq(selectors, 104, "functions of the hub");
         assertTrue(hub.supportsInterface(0x01ffc9a7), "ERC-165");
         assertTrue(hub.supportsInterface(0x48e2b093), "loupe");
         assertTrue(!hub.supportsInterface(0xffffffff), "nothing else");
@@ -214,6 +217,7 @@ contract DiamondTest is HubTest {
         assertEq(address(hub.appregistry()), address(apps), "apps");
         assertEq(address(hub.datasetregistry()), address(datasets), "datasets");
         assertEq(address(hub.workerpoolregistry()), address(workerpools), "workerpools");
+        assertEq(hub.firstBlock(), MADE_IN, "first block");
         assertEq(hub.callbackgas(), 200_000, "callback gas");
         assertEq(hub.contribution_deadline_ratio(), 7, "contribution");
         assertEq(hub.reveal_deadline_ratio(), 2, "reveal");

@@ -38,6 +38,7 @@ interface Vm {
     function toString(bytes32 value) external pure returns (string memory);
     function toString(bytes calldata value) external pure returns (string memory);
     function warp(uint256 timestamp) external;
+    function roll(uint256 blockNumber) external;
 }
 
 /// @notice What forge looks for in a test contract, and assertions that stop a test at once.

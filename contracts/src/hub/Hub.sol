@@ -29,6 +29,7 @@ contract Hub {
         $.datasetRegistry = IRegistry(settings.datasetRegistry);
         $.workerpoolRegistry = IRegistry(settings.workerpoolRegistry);
         $.simulatedEnclave = settings.simulatedEnclave;
+        $.firstBlock = block.number;
         for (uint256 i = 0; i < settings.categories.length; ++i) {
             Categories.add(settings.categories[i]);
         }

@@ -115,6 +115,8 @@ library HubStorage {
         IexecLibCore_v5.Category[] categories;
         mapping(address lender => mapping(address worker => uint256)) loanLimits;
         mapping(address worker => Loan) loans;
+        /// @dev The block of the constructor: who reads the hub's log begins there.
+        uint256 firstBlock;
     }
 
     /// @dev keccak256(abi.encode(uint256(keccak256("gristmill.storage.Hub")) - 1)) & ~bytes32(uint256(0xff))

@@ -64,26 +64,21 @@ impl Audit {
 ///
 /// # Errors
 /// [`AuditError`].
-pub fn audit(
-    client: &HubClient,
-    start_block: u64,
-    volumes: BTreeMap<OrderHash, u64>,
-) -> BoxFuture<'_, Result<Audit, AuditError>> {
+pub fn audit(client: &HubClient, volumes: BTreeMap<OrderHash, u64>) -> BoxFuture<'_, Result<Audit, AuditError>> {
     Box::pin(async move {
-        let (replay, block, now) = replay(client, start_block).await?;
+        let (replay, block, now) = replay(client).await?;
         let view = ledger_view(&client.at(block), replay.books(), now, volumes).await?;
         Ok(Audit { block, replay, view })
     })
 }
 
-/// Replays all events from `start_block` (the hub's own, or any before) to the newest block; also its number and time.
+/// Replays all events from the hub's first to the newest block; also its number and time.
 ///
 /// # Errors
 /// [`AuditError`].
-pub fn replay(client: &HubClient, start_block: u64) -> BoxFuture<'_, Result<(Replay, u64, u64), AuditError>> {
+pub fn replay(client: &HubClient) -> BoxFuture<'_, Result<(Replay, u64, u64), AuditError>> {
     Box::pin(async move {
-        let config = FollowerConfig { start_block, ..FollowerConfig::default() };
-        let mut follower = Follower::open(client, GivenPosition(None), config).await?;
+        let mut follower = Follower::open(client, GivenPosition(None), FollowerConfig::default()).await?;
         let mut replay = Replay::new(client.hub);
         let clocks: BTreeMap<u64, u64> =
             client.view_categories().await?.into_iter().map(|category| (category.id, category.work_clock_s)).collect();

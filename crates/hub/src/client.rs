@@ -30,6 +30,7 @@ pub struct HubClient {
     chain_id: u64,
     domain: Arc<Eip712Domain>,
     kitty: Address,
+    first_block: u64,
     /// Views are of the state after this block; of the newest when there is none.
     block: Option<u64>,
 }
@@ -71,11 +72,13 @@ impl HubClient {
                 Call::view(hub, IHub::datasetregistryCall {}.abi_encode()),
                 Call::view(hub, IHub::workerpoolregistryCall {}.abi_encode()),
                 Call::view(hub, IHub::kitty_addressCall {}.abi_encode()),
+                Call::view(hub, IHub::firstBlockCall {}.abi_encode()),
             ];
-            let answers = ledger.call(calls, None).await?;
+            let mut answers = ledger.call(calls, None).await?;
+            let first_block = first_block(&ledger, answers.pop()).await?;
             let no_hub = || HubError::NoHub { address: hub, chain_id };
             let mut addresses = answers.into_iter().map(|answer| match answer {
-                // All five functions return one address.
+                // These five functions return one address.
                 Ok(bytes) => IHub::tokenCall::abi_decode_returns(&bytes).map_err(|_| no_hub()),
                 Err(LedgerError::Revert(_)) => Err(no_hub()),
                 Err(error) => Err(error.into()),
@@ -89,7 +92,8 @@ impl HubClient {
                 workerpool_registry: next()?,
             };
             let kitty = next()?;
-            Ok(Self { ledger, contracts, chain_id, domain: Arc::new(order::domain(chain_id, hub)), kitty, block: None })
+            let domain = Arc::new(order::domain(chain_id, hub));
+            Ok(Self { ledger, contracts, chain_id, domain, kitty, first_block, block: None })
         })
     }
 
@@ -106,6 +110,11 @@ impl HubClient {
     /// The addresses of its contracts.
     pub fn contracts(&self) -> Contracts {
         self.contracts
+    }
+
+    /// The block the hub was made in, or one before: its log has nothing older.
+    pub fn first_block(&self) -> u64 {
+        self.first_block
     }
 
     /// The ledger's chain id.
@@ -543,4 +552,19 @@ fn decode<C: SolCall>(bytes: &[u8]) -> Result<C::Return, HubError> {
 
 fn first<T>(answers: Vec<T>) -> Result<T, HubError> {
     answers.into_iter().next().ok_or_else(|| HubError::malformed("a request", "there is no answer"))
+}
+
+/// What the hub says of the block it was made in. Zero for a hub that does not say, and on a chain whose contracts count the
+/// blocks of another, so that the number lies ahead.
+async fn first_block(
+    ledger: &Arc<dyn LedgerPort>,
+    answer: Option<Result<Bytes, LedgerError>>,
+) -> Result<u64, HubError> {
+    let said = match answer {
+        Some(Ok(bytes)) => IHub::firstBlockCall::abi_decode_returns(&bytes).unwrap_or_default(),
+        None | Some(Err(LedgerError::Revert(_))) => return Ok(0),
+        Some(Err(error)) => return Err(error.into()),
+    };
+    let head = ledger.head().await?;
+    Ok(u64::try_from(said).ok().filter(|block| *block <= head).unwrap_or_default())
 }

@@ -95,7 +95,7 @@ pub struct FollowerConfig {
     pub confirmations: Option<u64>,
     /// How long an unreachable ledger is waited for before [`Follower::next`] says so, in milliseconds.
     pub patience_ms: u64,
-    /// Where to begin when no position was saved: the block the hub was made in, or any before.
+    /// Where to begin when no position was saved, if that is after the hub's first block.
     pub start_block: u64,
 }
 
@@ -211,7 +211,7 @@ impl fmt::Debug for Follower {
 }
 
 impl Follower {
-    /// Begins after the saved position, or at [`FollowerConfig::start_block`].
+    /// Begins after the saved position, or at the hub's first block (or [`FollowerConfig::start_block`], if that is later).
     ///
     /// # Errors
     /// [`FollowError::OtherLedger`] when the position belongs to another ledger, or when the ledger cannot be reached.
@@ -222,7 +222,8 @@ impl Follower {
     ) -> Result<Self, FollowError> {
         let ledger = client.ledger().clone();
         let saved = positions.load()?;
-        let before = config.start_block.saturating_sub(1);
+        let start_block = config.start_block.max(client.first_block());
+        let before = start_block.saturating_sub(1);
         let mut blocks = ledger.blocks(vec![0, before]).await?.into_iter();
         let (genesis, before) = (blocks.next().flatten(), blocks.next().flatten());
         let genesis = genesis.ok_or_else(|| HubError::malformed("the genesis block", "there is none"))?.hash;
@@ -232,8 +233,8 @@ impl Follower {
             }
             Some(saved) => saved,
             None => {
-                let last_hash = before.filter(|_| config.start_block > 0).map(|block| block.hash).unwrap_or_default();
-                Position { next_block: config.start_block, last_hash, genesis }
+                let last_hash = before.filter(|_| start_block > 0).map(|block| block.hash).unwrap_or_default();
+                Position { next_block: start_block, last_hash, genesis }
             }
         };
         let finality = ledger.finality().await?;
@@ -355,16 +356,8 @@ impl Follower {
     }
 }
 
-/// Public servers bound the blocks, or the events, of one answer.
 fn is_range_refused(error: &FollowError) -> bool {
-    match error {
-        FollowError::Hub(HubError::Ledger(LedgerError::Rpc { message, .. })) => {
-            let text = message.to_ascii_lowercase();
-            ["range", "limit", "too many", "too large", "more than"].iter().any(|word| text.contains(word))
-        }
-        FollowError::Hub(HubError::Ledger(LedgerError::Malformed { what, .. })) => what.contains("longer than"),
-        _ => false,
-    }
+    matches!(error, FollowError::Hub(HubError::Ledger(error)) if error.is_range_refused())
 }
 
 #[cfg(test)]

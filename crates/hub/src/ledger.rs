@@ -219,6 +219,18 @@ impl LedgerError {
         matches!(self, Self::Unreachable { .. } | Self::Timeout { .. })
     }
 
+    /// Whether a smaller range of blocks may be answered: public servers bound the blocks, or the events, of one answer.
+    pub(crate) fn is_range_refused(&self) -> bool {
+        match self {
+            Self::Rpc { message, .. } => {
+                let text = message.to_ascii_lowercase();
+                ["range", "limit", "too many", "too large", "more than"].iter().any(|word| text.contains(word))
+            }
+            Self::Malformed { what, .. } => what.contains("longer than"),
+            _ => false,
+        }
+    }
+
     /// The contract's refusal, if it is one.
     pub fn revert(&self) -> Option<&Revert> {
         match self {

@@ -44,6 +44,8 @@ pub struct OpenOrder<T> {
 pub struct OrderBook {
     client: HubClient,
     next_block: u64,
+    /// Blocks asked for at once: fewer after a server refused so many.
+    chunk_blocks: u64,
     apps: Shelf<AppOrder>,
     datasets: Shelf<DatasetOrder>,
     workerpools: Shelf<WorkerpoolOrder>,
@@ -51,11 +53,12 @@ pub struct OrderBook {
 }
 
 impl OrderBook {
-    /// A book that will read the ledger from `start_block` (the hub's own, or any before).
-    pub fn new(client: HubClient, start_block: u64) -> Self {
+    /// A book that will read the ledger from the hub's first block.
+    pub fn new(client: HubClient) -> Self {
         Self {
+            next_block: client.first_block(),
             client,
-            next_block: start_block,
+            chunk_blocks: CHUNK_BLOCKS,
             apps: Shelf::default(),
             datasets: Shelf::default(),
             workerpools: Shelf::default(),
@@ -71,7 +74,7 @@ impl OrderBook {
         Box::pin(async move {
             let head = self.client.ledger().head().await?;
             while self.next_block <= head {
-                let to = head.min(self.next_block + CHUNK_BLOCKS - 1);
+                let to = head.min(self.next_block + self.chunk_blocks - 1);
                 let query = LogQuery {
                     from: self.next_block,
                     to,
@@ -83,7 +86,14 @@ impl OrderBook {
                         IHub::BroadcastRequestOrder::SIGNATURE_HASH,
                     ],
                 };
-                for log in self.client.ledger().logs(query).await? {
+                let logs = match self.client.ledger().logs(query).await {
+                    Err(error) if self.chunk_blocks > 1 && error.is_range_refused() => {
+                        self.chunk_blocks /= 2;
+                        continue;
+                    }
+                    logs => logs?,
+                };
+                for log in logs {
                     self.take(log.block, decode(&log)?);
                 }
                 self.next_block = to + 1;

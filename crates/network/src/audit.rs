@@ -32,7 +32,7 @@ impl Audit {
     pub fn read(hub: &HubClient) -> BoxFuture<'_, Result<Self, AuditError>> {
         Box::pin(async move {
             let volumes = broadcast_volumes(hub).await?;
-            Ok(Self { ledger: audit::audit(hub, 0, volumes).await? })
+            Ok(Self { ledger: audit::audit(hub, volumes).await? })
         })
     }
 

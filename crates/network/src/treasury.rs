@@ -92,7 +92,7 @@ pub async fn publish(
     if hub.view_app(address).await?.is_none() {
         outbox.execute(hub.create_app(&new).intent(format!("create-app:{address}"))).await?;
     }
-    let mut book = OrderBook::new(hub.clone(), 0);
+    let mut book = OrderBook::new(hub.clone());
     book.refresh().await?;
     if book.app_order_of(address).await?.is_none() {
         let order = AppOrder {

@@ -36,7 +36,7 @@ pub struct Reduces {
 impl Reduces {
     /// Watches the ledger from its first block.
     pub fn new(hub: HubClient, workerpool: alloy_primitives::Address) -> Self {
-        Self { book: OrderBook::new(hub, 0), workerpool, waits: BTreeMap::new() }
+        Self { book: OrderBook::new(hub), workerpool, waits: BTreeMap::new() }
     }
 
     /// Why each reduce waits, by its request's hash, as of the last look.

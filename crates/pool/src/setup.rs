@@ -47,7 +47,7 @@ async fn publish_orders(
     wallet: &Wallet,
     workerpool: Address,
 ) -> Result<(), PoolError> {
-    let mut book = OrderBook::new(hub.clone(), 0);
+    let mut book = OrderBook::new(hub.clone());
     book.refresh().await?;
     let standing = book.workerpool_orders_of(workerpool).await?;
     let tag = order_tag(hub).await?;

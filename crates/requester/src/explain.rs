@@ -138,7 +138,7 @@ impl Job {
         };
         let order = &signed.order;
         let hub = &self.network.hub;
-        let mut book = OrderBook::new(hub.clone(), 0);
+        let mut book = OrderBook::new(hub.clone());
         book.refresh().await?;
         let Some(app) = book.app_order_of(order.app).await? else {
             let cause = format!("the app {} is not offered any more", order.app);

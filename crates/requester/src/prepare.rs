@@ -134,7 +134,7 @@ impl Requester {
             params.encode()?;
             let (pool, pool_link) = self.chosen_pool(request.pool.as_ref()).await?;
             let hub = &self.network.hub;
-            let mut book = OrderBook::new(hub.clone(), 0);
+            let mut book = OrderBook::new(hub.clone());
             book.refresh().await?;
             let app = self.choose_app(&book, &request.app, files.app).await?;
             let reduce = match &request.reduce {

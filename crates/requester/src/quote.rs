@@ -104,7 +104,7 @@ impl Requester {
     pub fn quote<'a>(&'a self, prepared: &'a Prepared) -> BoxFuture<'a, Result<Quote, RequesterError>> {
         Box::pin(async move {
             let hub = &self.network.hub;
-            let mut book = OrderBook::new(hub.clone(), 0);
+            let mut book = OrderBook::new(hub.clone());
             book.refresh().await?;
             let all = book.open_workerpool_orders(prepared.category.id, prepared.trust).await?;
             let of = |fit: &Fit<'_>| -> Vec<OpenOrder<WorkerpoolOrder>> {

@@ -143,7 +143,7 @@ impl Requester {
     ) -> BoxFuture<'a, Result<u64, RequesterError>> {
         Box::pin(async move {
             let order = &request.signed.order;
-            let mut book = OrderBook::new(self.network.hub.clone(), 0);
+            let mut book = OrderBook::new(self.network.hub.clone());
             book.refresh().await?;
             let not_offered = |kind, address| RequesterError::NotOffered { kind, address };
             let app = book.app_order_of(order.app).await?.ok_or_else(|| not_offered("app", order.app))?.signed;
@@ -164,7 +164,7 @@ impl Requester {
     async fn match_all(&self, sender: &Sender, matchable: &Matchable) -> Result<(), RequesterError> {
         let hub = &self.network.hub;
         let volume = matchable.request.order.volume;
-        let mut book = OrderBook::new(hub.clone(), 0);
+        let mut book = OrderBook::new(hub.clone());
         for _ in 0..DEALS_MAX {
             let consumed = hub.view_consumed(matchable.hash).await?;
             let (matched, volume) = (consumed.saturating_to::<u64>(), volume.saturating_to::<u64>());
@@ -267,7 +267,7 @@ impl Requester {
                 sender.execute(hub.create_app(new), &format!("create-app:{}", app.address)).await?;
             }
         }
-        let mut book = OrderBook::new(hub.clone(), 0);
+        let mut book = OrderBook::new(hub.clone());
         book.refresh().await?;
         if let Some(open) = book.app_order_of(app.address).await?
             && open.signed.order.appprice.is_zero()
@@ -301,7 +301,7 @@ impl Requester {
         job: OrderHash,
     ) -> Result<(), RequesterError> {
         let hub = &self.network.hub;
-        let mut book = OrderBook::new(hub.clone(), 0);
+        let mut book = OrderBook::new(hub.clone());
         book.refresh().await?;
         let needed = quote.total.checked_add(self.reserved(&book).await?).unwrap_or(Amount::MAX);
         let stake = hub.view_account(self.address()).await?.stake;

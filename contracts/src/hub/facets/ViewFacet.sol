@@ -68,6 +68,10 @@ contract ViewFacet is IViews {
         return HubStorage.state().teeBroker;
     }
 
+    function firstBlock() external view returns (uint256) {
+        return HubStorage.state().firstBlock;
+    }
+
     function simulatedEnclave() external view returns (bool) {
         return HubStorage.state().simulatedEnclave;
     }

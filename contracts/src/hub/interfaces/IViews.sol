@@ -25,6 +25,9 @@ interface IViews {
     function teebroker() external view returns (address);
     /// @notice Whether deals may ask for an enclave that is only simulated (development networks).
     function simulatedEnclave() external view returns (bool);
+    /// @notice The block the hub was made in: its log has nothing older. (As the chain's contracts count blocks: some count another
+    /// chain's, which is then no help.)
+    function firstBlock() external view returns (uint256);
     function callbackgas() external pure returns (uint256);
     function contribution_deadline_ratio() external pure returns (uint256);
     function reveal_deadline_ratio() external pure returns (uint256);
