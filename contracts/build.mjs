@@ -11,7 +11,7 @@
 //
 // layout.json is where the hub keeps what in its storage: a version that an existing hub would misread is not written.
 // Installs the pinned packages first if they are not there. The same sources give the same bytes everywhere.
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -24,6 +24,10 @@ const artifactDir = join(root, "artifacts");
 const layoutFile = join(root, "layout.json");
 // Compiled apart from the tests and always from nothing, so that the compiler sees the same set of files each time.
 const releaseDir = join("out", "release");
+
+// The random walks through the market, and the seeds of the slow ones.
+const MARKET = "InvariantTest";
+const SEEDS = ["0x67726973746d696c6c", "0x6d696c6c67726973"];
 
 // Contracts that are deployed, in the order of deployment, and the interfaces clients bind to.
 const FACETS = [
@@ -61,6 +65,20 @@ function run(command, args, env = {}) {
   const result = spawnSync(command, args, { cwd: root, stdio: "inherit", env: { ...process.env, ...env } });
   if (result.error) fail(`${command}: ${result.error.message}`);
   if (result.status !== 0) process.exit(result.status ?? 1);
+}
+
+// All at once; fails with the first that fails, once all have ended.
+async function runAll(command, lists, env) {
+  const ended = lists.map(
+    (args) =>
+      new Promise((resolve) => {
+        const child = spawn(command, args, { cwd: root, stdio: "inherit", env: { ...process.env, ...env } });
+        child.on("error", (error) => fail(`${command}: ${error.message}`));
+        child.on("close", (status) => resolve(status ?? 1));
+      }),
+  );
+  const failed = (await Promise.all(ended)).find((status) => status !== 0);
+  if (failed !== undefined) process.exit(failed);
 }
 
 function installPackages() {
@@ -175,7 +193,14 @@ installPackages();
 const forge = forgePath() ?? fail(`there is no forge package for ${platform}-${arch}`);
 if (mode === "--test") {
   run(process.execPath, ["--test", "--test-reporter", "dot", join(root, "layout.test.mjs")]);
-  run(forge, ["test", ...rest], { FORGE_SNAPSHOT_CHECK: "true" });
+  const check = { FORGE_SNAPSHOT_CHECK: "true" };
+  if (process.env.FOUNDRY_PROFILE === "slow" && rest.length === 0) {
+    // forge walks through the market on one core: two walks at once, each its own way.
+    run(forge, ["test", "--no-match-contract", MARKET], check);
+    await runAll(forge, SEEDS.map((seed) => ["test", "--match-contract", MARKET, "--fuzz-seed", seed]), check);
+  } else {
+    run(forge, ["test", ...rest], check);
+  }
 } else if (mode === "--gas") {
   run(forge, ["test", "--match-path", "test/Gas.t.sol", ...rest]);
 } else if (mode === undefined || mode === "--check" || mode === "--new-layout") {
