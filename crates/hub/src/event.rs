@@ -25,8 +25,6 @@ pub enum Event {
     RequestOrder(Box<Signed<RequestOrder>>),
     /// Its owner signed this order on the ledger.
     OrderSigned(OrderHash),
-    /// Its owner closed this order: nothing of it is left.
-    OrderClosed(OrderHash),
     /// Any other: allowances, categories, the hub's owner and facets.
     Other(Box<IHubEvents>),
 }
@@ -65,10 +63,6 @@ fn convert(event: IHubEvents) -> Result<Event, HubError> {
         E::SignedDatasetOrder(event) => Event::OrderSigned(OrderHash(event.datasetHash)),
         E::SignedWorkerpoolOrder(event) => Event::OrderSigned(OrderHash(event.workerpoolHash)),
         E::SignedRequestOrder(event) => Event::OrderSigned(OrderHash(event.requestHash)),
-        E::ClosedAppOrder(event) => Event::OrderClosed(OrderHash(event.appHash)),
-        E::ClosedDatasetOrder(event) => Event::OrderClosed(OrderHash(event.datasetHash)),
-        E::ClosedWorkerpoolOrder(event) => Event::OrderClosed(OrderHash(event.workerpoolHash)),
-        E::ClosedRequestOrder(event) => Event::OrderClosed(OrderHash(event.requestHash)),
         other => match books(other)? {
             Ok(event) => Event::Hub(event),
             Err(other) => Event::Other(Box::new(other)),
@@ -100,6 +94,10 @@ fn books(event: IHubEvents) -> Result<Result<HubEvent, IHubEvents>, HubError> {
             request: OrderHash(event.requestHash),
             volume: number(event.volume)?,
         },
+        E::ClosedAppOrder(event) => HubEvent::OrderClosed { order: OrderHash(event.appHash) },
+        E::ClosedDatasetOrder(event) => HubEvent::OrderClosed { order: OrderHash(event.datasetHash) },
+        E::ClosedWorkerpoolOrder(event) => HubEvent::OrderClosed { order: OrderHash(event.workerpoolHash) },
+        E::ClosedRequestOrder(event) => HubEvent::OrderClosed { order: OrderHash(event.requestHash) },
         E::TaskInitialize(event) => {
             HubEvent::TaskInitialize { task: TaskId(event.taskid), workerpool: event.workerpool }
         }

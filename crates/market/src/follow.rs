@@ -97,7 +97,7 @@ async fn take(shared: &Shared, batch: &Batch) -> Result<News, MarketError> {
                 broadcast.push((Order::Workerpool(signed.order.clone()), signed.sign.clone()));
             }
             Event::RequestOrder(signed) => broadcast.push((Order::Request(signed.order.clone()), signed.sign.clone())),
-            Event::OrderClosed(hash) => drop(closed.insert(*hash)),
+            Event::Hub(HubEvent::OrderClosed { order }) => drop(closed.insert(*order)),
             Event::Hub(HubEvent::OrdersMatched { app, dataset, workerpool, request, .. }) => {
                 touched.extend([*app, *dataset, *workerpool, *request]);
             }

@@ -1,6 +1,6 @@
 //! What the hub knows: accounts, deals, tasks, scores, and how much of each order is used.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, B256, Bytes, U256, address};
 use gristmill_types::category::{CONTRIBUTION_DEADLINE_RATIO, FINAL_DEADLINE_RATIO};
@@ -40,8 +40,10 @@ pub struct Books {
     pub tasks: BTreeMap<TaskId, Task>,
     /// The score of every worker that was ever judged.
     pub scores: BTreeMap<Address, u64>,
-    /// How much of each order is used.
+    /// How much of each order deals took.
     pub consumed: BTreeMap<OrderHash, u64>,
+    /// The orders that their owners closed. The ledger counts all of them as used, whatever deals took.
+    pub closed: BTreeSet<OrderHash>,
     /// How much of its stake a lender is ready to have locked for, or owed by, a worker. None where it is zero.
     pub loan_limits: BTreeMap<(Address, Address), Amount>,
     /// What workers have of others' stake, or owe. None for those who have and owe nothing.
@@ -197,6 +199,7 @@ impl Books {
             tasks: BTreeMap::new(),
             scores: BTreeMap::new(),
             consumed: BTreeMap::new(),
+            closed: BTreeSet::new(),
             loan_limits: BTreeMap::new(),
             loans: BTreeMap::new(),
         }

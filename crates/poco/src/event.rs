@@ -83,6 +83,11 @@ pub enum HubEvent {
         /// How many tasks.
         volume: u64,
     },
+    /// Its owner closed an order: nothing of it is left to match.
+    OrderClosed {
+        /// The order.
+        order: OrderHash,
+    },
     /// A task began.
     TaskInitialize {
         /// The task.

@@ -74,7 +74,7 @@ pub enum Revert {
     /// An order is used up.
     #[error("iExecV5-matchOrders-0x60")]
     NoVolume,
-    /// An order's volume is below what is used of it: it was closed, or signed anew for less.
+    /// A sum leaves its range.
     #[error("arithmetic overflow")]
     Overflow,
     /// The deal has no task of this index.
@@ -222,7 +222,7 @@ impl Model {
         let mut volume = u64::MAX;
         for order in orders.iter().flatten() {
             let left = order.volume.checked_sub(self.consumed(order.hash)).ok_or(Revert::Overflow)?;
-            volume = volume.min(left);
+            volume = volume.min(if self.books.closed.contains(&order.hash) { 0 } else { left });
         }
         if volume == 0 {
             return Err(Revert::NoVolume);
@@ -250,6 +250,13 @@ impl Model {
         let [app, dataset, workerpool, request] = hashes;
         self.emit(HubEvent::OrdersMatched { deal, app, dataset, workerpool, request, volume });
         Ok((deal, self.done()?))
+    }
+
+    /// Its owner wants nothing more to be made of an order. What deals took of it stays theirs.
+    pub fn close_order(&mut self, order: OrderHash) -> Outcome {
+        self.books.closed.insert(order);
+        self.emit(HubEvent::OrderClosed { order });
+        self.done()
     }
 
     /// Begins a task. Anybody, once.

@@ -100,6 +100,14 @@ pub enum ReplayError {
         /// Where.
         position: (u64, u64),
     },
+    /// A deal was made of an order after its owner had closed it.
+    #[error("deal {deal} is of order {order}, which was closed before")]
+    Closed {
+        /// The order.
+        order: OrderHash,
+        /// The deal.
+        deal: DealId,
+    },
     /// The groups of a task overflow, which the hub refuses.
     #[error("task {0}: {WeightOverflow}")]
     Overflow(TaskId),
@@ -285,6 +293,10 @@ impl Replay {
             HubEvent::OrdersMatched { deal, app, dataset, workerpool, request, volume } => {
                 self.matched(deal, [app, dataset, workerpool, request], volume)
             }
+            HubEvent::OrderClosed { order } => {
+                self.books.closed.insert(order);
+                Ok(())
+            }
             HubEvent::TaskInitialize { task, .. } => {
                 let (deal, index) = self.indexes.get(&task).copied().ok_or(ReplayError::UnknownTask(task))?;
                 self.books.tasks.insert(task, Task::new(deal, index));
@@ -330,6 +342,9 @@ impl Replay {
         }
         for index in terms.indexes() {
             self.indexes.insert(id.task(index), (id, index));
+        }
+        if let Some(order) = orders.iter().find(|order| self.books.closed.contains(order)) {
+            return Err(ReplayError::Closed { order: *order, deal: id });
         }
         for order in orders.iter().filter(|order| !order.0.is_zero()) {
             *self.books.consumed.entry(*order).or_default() += volume;

@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
-use gristmill_hub::{CallData, ContributeArgs, HubEvent, LedgerPort, Revert, audit, sign};
+use gristmill_hub::{CallData, ContributeArgs, HubClient, HubEvent, LedgerPort, OrderOperation, Revert, audit, sign};
 use gristmill_poco::check::{self, LedgerView};
 use gristmill_poco::model::{SoloProof, result_hash, result_seal};
 use gristmill_poco::{Matching, Model, OrderUse, Resource};
 use gristmill_types::{
-    Amount, ContributionStatus, DealId, RequestOrder, Signed, TaskId, TaskStatus, Trust, WorkerpoolOrder,
+    Amount, ContributionStatus, DealId, OrderHash, RequestOrder, Signed, TaskId, TaskStatus, Trust, WorkerpoolOrder,
 };
 use gristmill_wallet::Wallet;
 
@@ -21,6 +21,10 @@ const WORKERS: u8 = 7;
 const ANSWERS: u64 = 3;
 /// The first of the workers have no stake of their own.
 const POOR: u64 = 2;
+/// Runs of the short test and of the one that `GRISTMILL_SLOW_TESTS` asks for, and the steps of each.
+const SEEDS_FAST: u64 = 3;
+const SEEDS_SLOW: u64 = 60;
+const STEPS: u64 = 500;
 /// Steps between two looks at everything.
 const FULL_CHECK_EVERY: u64 = 60;
 
@@ -28,7 +32,9 @@ const FULL_CHECK_EVERY: u64 = 60;
 async fn contracts_and_model_agree() {
     let number =
         |name: &str, default: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
-    let (seeds, steps) = (number("GRISTMILL_SEEDS", 3), number("GRISTMILL_STEPS", 500));
+    let slow = std::env::var_os("GRISTMILL_SLOW_TESTS").is_some();
+    let seeds = number("GRISTMILL_SEEDS", if slow { SEEDS_SLOW } else { SEEDS_FAST });
+    let steps = number("GRISTMILL_STEPS", STEPS);
     let mut total = BTreeMap::new();
     for seed in 1..=seeds {
         let mut run = Run::new(seed).await;
@@ -56,8 +62,8 @@ async fn contracts_and_model_agree() {
         let [done, refused] = total.get(name).copied().unwrap_or_default();
         assert!(done > 0 && refused > 0, "{name} was never both done and refused: {total:?}");
     }
-    for name in ["lent", "lost", "returned"] {
-        assert!(total.contains_key(name), "no stake was ever {name}: {total:?}");
+    for name in ["lent", "lost", "returned", "close"] {
+        assert!(total.contains_key(name), "nothing was ever {name}: {total:?}");
     }
     assert!(total["recount"][0] > 0, "no finalize ever failed its recount: {total:?}");
     assert!(total["completed"][0] >= seeds * steps / 40, "too few tasks were completed: {total:?}");
@@ -137,6 +143,7 @@ impl Run {
         let disorder = if self.calm { 84 } else { 100 };
         let step = match self.random.below(disorder) {
             0..4 => self.money(),
+            4 if self.random.chance(40) => self.close(),
             4..8 => self.matching(),
             8..11 => self.initialize(),
             11..17 => self.loan(),
@@ -215,7 +222,7 @@ impl Run {
         let (success, _) = self.market.chain.execute(&step.sender, &call);
         assert!(success, "seed {}: a call that succeeds fails as a transaction: {}", self.seed, step.name);
         let head = self.market.chain.head().await.unwrap();
-        Ok(events_of(&self.market, head).await)
+        Ok(events_of(&self.market.client, head).await)
     }
 
     /// Sometimes nothing, sometimes a bit of T, sometimes exactly to a deadline or a second beside it.
@@ -358,6 +365,17 @@ impl Run {
         let sponsored = self.random.chance(20);
         let sender = if sponsored { self.anybody() } else { self.worker() };
         self.match_these(request, pool, sender, sponsored)
+    }
+
+    /// Its owner closes an order that may be matched in part.
+    fn close(&mut self) -> Step {
+        if self.requests.is_empty() {
+            return self.matching();
+        }
+        let (client, sender) = (self.market.client.clone(), self.market.requester.wallet.clone());
+        let request = self.random.pick(&self.requests);
+        let expected = self.model.close_order(client.order_hash(&request.order));
+        Step { name: "close", call: client.manage_request_order(&request, OrderOperation::Close), sender, expected }
     }
 
     fn match_these(
@@ -608,9 +626,9 @@ impl Run {
     /// hold does.
     async fn check_everything(&self, ended: bool) {
         let seed = self.seed;
-        let audit = audit::audit(&self.market.client, BTreeMap::new()).await.unwrap();
+        let audit = audit::audit(&self.market.client, self.volumes()).await.unwrap();
         assert_eq!(audit.replay.books(), self.model.books(), "seed {seed}: the replay and the model differ");
-        let mut expected = LedgerView::of(self.model.books(), audit.view.now, BTreeMap::new());
+        let mut expected = LedgerView::of(self.model.books(), audit.view.now, self.volumes());
         // Accounts without anything are in no books.
         let kitty = self.market.client.kitty_address();
         for address in [self.market.client.hub, kitty] {
@@ -629,6 +647,13 @@ impl Run {
         if ended && !self.roles_mixed {
             audit.check(&[], true).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         }
+    }
+
+    /// For how many tasks each request was signed: the orders that are closed.
+    fn volumes(&self) -> BTreeMap<OrderHash, u64> {
+        let volume =
+            |request: &Signed<RequestOrder>| (self.market.client.order_hash(&request.order), request.order.volume.to());
+        self.requests.iter().map(volume).collect()
     }
 
     /// Says how far it got, and adds it up.
@@ -662,16 +687,17 @@ fn digest(answer: u64) -> B256 {
     keccak256(text(answer))
 }
 
-async fn events_of(market: &Market, block: u64) -> Vec<HubEvent> {
+/// What happened at the hub in a block.
+pub async fn events_of(client: &HubClient, block: u64) -> Vec<HubEvent> {
     let config = gristmill_hub::FollowerConfig { start_block: block, ..Default::default() };
     let none = gristmill_hub::GivenPosition(None);
-    let mut follower = gristmill_hub::Follower::open(&market.client, none, config).await.unwrap();
+    let mut follower = gristmill_hub::Follower::open(client, none, config).await.unwrap();
     let batch = follower.next().await.unwrap();
     batch.events.iter().filter(|event| event.block == block).filter_map(|event| event.event.as_hub().cloned()).collect()
 }
 
 /// The contracts' name of a refusal of the model.
-fn code_of(revert: &gristmill_poco::Revert) -> String {
+pub fn code_of(revert: &gristmill_poco::Revert) -> String {
     use gristmill_poco::Revert as R;
     match revert {
         R::BalanceExceeded | R::NoVolume => revert.to_string(),

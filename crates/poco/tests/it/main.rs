@@ -95,6 +95,7 @@ impl World {
                 HubEvent::StakeReturned { .. } => *self.seen.entry("returned").or_default() += 1,
                 HubEvent::StakeLost { .. } => *self.seen.entry("lost").or_default() += 1,
                 HubEvent::DebtRepaid { .. } => *self.seen.entry("repaid").or_default() += 1,
+                HubEvent::OrderClosed { .. } => *self.seen.entry("closed").or_default() += 1,
                 _ => {}
             }
             let logged = Logged { block: self.block, timestamp: self.now, log_index, event };
@@ -117,6 +118,7 @@ impl World {
         let task = self.dice.pick(&self.tasks).copied().unwrap_or_default();
         let sender = account(self.dice.roll(WORKERS + 4));
         let ok = match self.dice.roll(28) {
+            0 if self.dice.roll(8) == 0 => self.step_close(),
             0 => self.step_match(),
             1 | 2 => self.step_initialize(),
             3..=8 => self.step_contribute(task, sender),
@@ -197,6 +199,12 @@ impl World {
             }
             Err(_) => false,
         }
+    }
+
+    fn step_close(&mut self) -> bool {
+        let Some(orders) = self.dice.pick(&self.orders).copied() else { return false };
+        let outcome = self.model.close_order(orders[self.dice.roll(4) as usize].hash);
+        self.take(outcome)
     }
 
     fn step_initialize(&mut self) -> bool {
@@ -312,7 +320,9 @@ fn whatever_happens_the_books_are_right() {
             *seen.entry(what).or_default() += count;
         }
     }
-    for what in ["finalize", "reopen", "claim", "concede", "faulty", "accurate", "alone", "lent", "returned", "lost"] {
+    for what in
+        ["finalize", "reopen", "claim", "concede", "faulty", "accurate", "alone", "lent", "returned", "lost", "closed"]
+    {
         assert!(seen.get(what).is_some_and(|count| *count >= 20), "{what} is hardly ever reached: {seen:?}");
     }
     assert!(seen.get("repaid").is_some_and(|count| *count >= 5), "debts are hardly ever repaid: {seen:?}");
@@ -400,5 +410,8 @@ fn a_log_that_no_hub_wrote_is_refused() {
         HubEvent::OrdersMatched { deal, app: order, dataset: order, workerpool: order, request: order, volume: 1 };
     replay.apply(at(3, matched.clone())).unwrap_err();
     replay.add_deal(deal, DealTerms { bot_size: u64::MAX, ..DealTerms::default() });
-    replay.apply(at(4, matched)).unwrap_err();
+    replay.apply(at(4, matched.clone())).unwrap_err();
+    replay.apply(at(5, HubEvent::OrderClosed { order })).unwrap();
+    replay.add_deal(deal, DealTerms { bot_size: 1, ..DealTerms::default() });
+    replay.apply(at(6, matched)).unwrap_err();
 }

@@ -9,9 +9,10 @@ use gristmill_types::{DealId, TaskId};
 use gristmill_wallet::Wallet;
 
 use super::differences::{Difference, Effects, Kind};
-use super::lockstep::{Both, Lockstep, Log, OURS, Outcome, THEIRS, to};
+use super::lockstep::{Both, FIRST_DEPOSIT, Lockstep, Log, OURS, Outcome, THEIRS, to};
 use super::market::Orders;
 use super::package::Package;
+use super::shadow::Shadow;
 use super::tasks::{Deal, Task};
 use crate::differential::Random;
 
@@ -90,6 +91,8 @@ pub struct Tally {
     pub doors: BTreeMap<&'static str, [u64; 2]>,
     pub differences: BTreeMap<Difference, u64>,
     pub views: u64,
+    /// Steps of which the model said the same: done, refused.
+    pub modelled: [u64; 2],
 }
 
 pub struct History {
@@ -98,6 +101,8 @@ pub struct History {
     pub calm: bool,
     pub random: Random,
     pub lockstep: Lockstep,
+    /// The model, beside our hub.
+    shadow: Shadow,
     pub people: Vec<Wallet>,
     pub orders: Orders,
     pub salt: u64,
@@ -117,11 +122,14 @@ impl History {
         let mut people: Vec<Wallet> = (0..WORKERS).map(|number| key(10 + number)).collect();
         people.extend([key(2), key(3)]);
         let lockstep = Lockstep::new(package, &people, &people[RICH - 1]).await;
+        let deposits = people.iter().map(|person| (person.address(), FIRST_DEPOSIT));
+        let shadow = Shadow::new(lockstep.sides[OURS].client.clone(), deposits);
         people.push(lockstep.owner.clone());
         let random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let (orders, deals, tasks, open, known) = Default::default();
         let calm = seed.is_multiple_of(3);
-        let mut history = Self { seed, calm, random, lockstep, people, orders, salt: 0, deals, tasks, open, known };
+        let mut history =
+            Self { seed, calm, random, lockstep, shadow, people, orders, salt: 0, deals, tasks, open, known };
         history.gather();
         history
     }
@@ -155,7 +163,7 @@ impl History {
     }
 
     /// Takes up to `steps` steps; fewer when a difference ends the history.
-    pub fn run(&mut self, steps: u64, tally: &mut Tally) {
+    pub async fn run(&mut self, steps: u64, tally: &mut Tally) {
         tally.histories += 1;
         for number in 0..steps {
             if !self.calm || self.random.chance(3) {
@@ -164,7 +172,8 @@ impl History {
             let step = self.step();
             let context = format!("seed {}, step {number}: {} by {}", self.seed, step.door, step.sender.address());
             tally.steps += 1;
-            if self.take(step, &context, tally) {
+            if self.take(step, &context, tally).await {
+                self.shadow.check(&context).await;
                 return;
             }
             if number % CHECK_EVERY == CHECK_EVERY - 1 {
@@ -175,6 +184,7 @@ impl History {
         let tasks = self.tasks.clone();
         self.check(&tasks, tally);
         self.check_records(tally);
+        self.shadow.check(&format!("seed {}, at the end", self.seed)).await;
     }
 
     fn step(&mut self) -> Step {
@@ -222,13 +232,18 @@ impl History {
     }
 
     /// Takes a step on both sides and compares. Whether the history ends with it.
-    pub fn take(&mut self, step: Step, context: &str, tally: &mut Tally) -> bool {
+    pub async fn take(&mut self, step: Step, context: &str, tally: &mut Tally) -> bool {
         let answers = self.lockstep.simulate(step.sender.address(), &step.calls);
+        if let Outcome::Refused(refusal) = &answers[OURS] {
+            let (sender, now) = (step.sender.address(), self.now());
+            let judged = self.shadow.refused(sender, now, &step.calls[OURS], refusal, context);
+            tally.modelled[1] += u64::from(judged);
+        }
         if answers.iter().all(|answer| matches!(answer, Outcome::Done { .. })) {
             if !self.same_answer(&step, &answers, context, tally) {
                 return false;
             }
-            return self.done(step, context, tally);
+            return self.done(step, context, tally).await;
         }
         tally.doors.entry(step.door).or_default()[1] += 1;
         if answers[OURS] != answers[THEIRS] {
@@ -261,9 +276,11 @@ impl History {
     }
 
     /// Runs what both would do, and compares the effects. Whether the history ends with it.
-    fn done(&mut self, step: Step, context: &str, tally: &mut Tally) -> bool {
+    async fn done(&mut self, step: Step, context: &str, tally: &mut Tally) -> bool {
         let logs = self.lockstep.execute(&step.sender, &step.calls);
         tally.doors.entry(step.door).or_default()[0] += 1;
+        let judged = self.shadow.done(step.sender.address(), self.now(), &step.calls[OURS], context).await;
+        tally.modelled[0] += u64::from(judged);
         if logs[OURS] != logs[THEIRS] {
             let effects = Effects { ours: &logs[OURS], theirs: &logs[THEIRS] };
             let Some(rule) = step.rules.iter().find(|rule| rule.explains(&effects)) else {
@@ -318,17 +335,17 @@ impl History {
     }
 
     /// A task with more votes than our hub takes.
-    pub fn crowd(&mut self, tally: &mut Tally) {
+    pub async fn crowd(&mut self, tally: &mut Tally) {
         let (steps, context) = (tally.steps, format!("seed {}, the crowd", self.seed));
         let step = self.crowd_deal();
-        self.take(step, &context, tally);
+        self.take(step, &context, tally).await;
         let step = self.initialize_this(0, self.deals[0].first);
-        self.take(step, &context, tally);
+        self.take(step, &context, tally).await;
         let task = self.tasks[0];
         for number in 0..=CROWD {
             let facts = self.facts(&task);
             let step = self.contribute(task, &facts, key(100 + number), u64::from(number) % 2, true);
-            self.take(step, &context, tally);
+            self.take(step, &context, tally).await;
         }
         // They are no random steps.
         tally.steps = steps;

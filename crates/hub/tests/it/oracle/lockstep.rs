@@ -21,6 +21,9 @@ use crate::market::Person;
 /// All tokens of either side: what the published token makes.
 const SUPPLY: Amount = Amount::from_grist(87_000_000);
 
+/// What everybody has at the hub when a history begins.
+pub const FIRST_DEPOSIT: Amount = Amount::from_grist(900);
+
 /// Something of ours, and the same thing of theirs.
 pub type Both<T> = [T; 2];
 pub const OURS: usize = 0;
@@ -258,7 +261,7 @@ impl Lockstep {
         for person in people {
             let calls = self.both(|side| side.client.transfer_tokens(person.address(), Amount::from_grist(1_000)));
             self.execute(&owner, &calls);
-            let calls = self.both(|side| side.client.deposit(Amount::from_grist(900)));
+            let calls = self.both(|side| side.client.deposit(FIRST_DEPOSIT));
             self.execute(person, &calls);
         }
     }

@@ -1,14 +1,17 @@
 //! Our hub and PoCo's own published bytecode do the same: random orders and task steps, right and wrong ones, by everybody,
 //! around every deadline, as the same calls at the same moment on the same ledger. Success or refusal and its words, what is
 //! returned, every event with every field, and the views are equal, but for the differences of [`differences`], which are the
-//! table of contracts/README.md.
+//! table of contracts/README.md. The crate `poco` is the third: what our hub does it does too, with the same events, and what
+//! our hub refuses it refuses.
 
 mod differences;
 mod history;
+mod interface;
 mod lockstep;
 mod market;
 mod money;
 mod package;
+mod shadow;
 mod tasks;
 
 use differences::Difference;
@@ -31,13 +34,13 @@ async fn contracts_and_published_bytecode_agree() {
     let steps = number("GRISTMILL_ORACLE_STEPS").unwrap_or(if slow { STEPS_SLOW } else { STEPS_FAST });
     let first = number("GRISTMILL_ORACLE_SEED").unwrap_or(1);
     let mut tally = Tally::default();
-    History::new(&package, 0).await.crowd(&mut tally);
+    History::new(&package, 0).await.crowd(&mut tally).await;
     for seed in first..first + HISTORIES_MAX {
         if tally.steps >= steps {
             break;
         }
         let mut history = History::new(&package, seed).await;
-        history.run(HISTORY_STEPS_MAX.min(steps - tally.steps), &mut tally);
+        history.run(HISTORY_STEPS_MAX.min(steps - tally.steps), &mut tally).await;
     }
     print(&tally);
     let unmet: Vec<String> = Difference::ALL
@@ -65,6 +68,7 @@ fn the_table_is_the_list() {
 
 fn print(tally: &Tally) {
     println!("{} steps in {} histories, {} views compared", tally.steps, tally.histories, tally.views);
+    println!("  the model says the same: {} done, {} refused", tally.modelled[0], tally.modelled[1]);
     for (door, [done, refused]) in &tally.doors {
         println!("  {door}: {done} done, {refused} refused");
     }

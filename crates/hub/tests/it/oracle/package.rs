@@ -189,7 +189,7 @@ impl Package {
         hex::decode(text).unwrap_or_else(|error| panic!("{name}: {error}")).into()
     }
 
-    fn json(&self, path: &str) -> Value {
+    pub fn json(&self, path: &str) -> Value {
         let path = self.folder.join(path);
         let text = fs::read(&path).unwrap_or_else(|error| {
             panic!("{PACKAGE_VARIABLE} does not lead to an installed @iexec/poco: {}: {error}", path.display())
