@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
-use alloy_sol_types::SolEvent;
+use alloy_sol_types::{SolCall, SolEvent};
 use gristmill_datadir::Db;
 use gristmill_datadir::faults::Disk;
 
@@ -23,11 +23,14 @@ struct State {
     range_max: u64,
     requests: u64,
     fork: u64,
+    /// What the hub says of the block it was made in.
+    first_block: u64,
 }
 
 impl Blocks {
     fn new(head: u64) -> Self {
-        Self(Arc::new(Mutex::new(State { head, failing: 0, range_max: u64::MAX, requests: 0, fork: u64::MAX })))
+        let state = State { head, failing: 0, range_max: u64::MAX, requests: 0, fork: u64::MAX, first_block: 0 };
+        Self(Arc::new(Mutex::new(state)))
     }
 
     fn set(&self, change: impl FnOnce(&mut State)) {
@@ -64,7 +67,13 @@ impl LedgerPort for Blocks {
         })
     }
     fn call(&self, calls: Vec<Call>, _: Option<u64>) -> Answer<'_, Vec<Result<Bytes, LedgerError>>> {
-        self.answer(|_| Ok(calls.iter().map(|_| Ok(Bytes::from(B256::with_last_byte(9)))).collect()))
+        self.answer(|state| {
+            let word = |call: &Call| match call.data.starts_with(&IHub::firstBlockCall::SELECTOR) {
+                true => B256::from(U256::from(state.first_block)),
+                false => B256::with_last_byte(9),
+            };
+            Ok(calls.iter().map(|call| Ok(Bytes::from(word(call)))).collect())
+        })
     }
     fn estimate(&self, _: Vec<Call>) -> Answer<'_, Vec<Result<u64, LedgerError>>> {
         self.answer(|_| Ok(Vec::new()))
@@ -196,4 +205,17 @@ async fn events_wait_for_their_confirmations_and_begin_where_they_should() {
     assert_eq!(follower.poll().await.unwrap(), None);
     ledger.set(|state| state.head = 11);
     assert_eq!(blocks_of(&follower.next().await.unwrap()), [7]);
+}
+
+#[tokio::test]
+async fn nothing_is_read_from_before_the_hub() {
+    let ledger = Blocks::new(10);
+    ledger.set(|state| state.first_block = 7);
+    let early = client(&ledger).await;
+    assert_eq!(early.first_block(), 7);
+    let mut follower = Follower::open(&early, GivenPosition(None), quick()).await.unwrap();
+    assert_eq!(blocks_of(&follower.next().await.unwrap()), [7, 8, 9, 10]);
+    // Somewhere contracts count the blocks of another chain.
+    ledger.set(|state| state.first_block = 1_000_000);
+    assert_eq!(client(&ledger).await.first_block(), 0);
 }
