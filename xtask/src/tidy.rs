@@ -19,7 +19,7 @@ const LAYERS: [&[(&str, &[&str])]; 6] = [
         ("store", &["datadir"]),
         ("protocol", &["datadir", "wallet"]),
         ("sandbox", &[]),
-        ("image", &[]),
+        ("image", &["datadir"]),
         ("evm", &["datadir"]),
         ("hub", &["wallet", "datadir", "evm"]),
     ],

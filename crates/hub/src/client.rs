@@ -565,6 +565,9 @@ async fn first_block(
         None | Some(Err(LedgerError::Revert(_))) => return Ok(0),
         Some(Err(error)) => return Err(error.into()),
     };
+    if said.is_zero() {
+        return Ok(0);
+    }
     let head = ledger.head().await?;
     Ok(u64::try_from(said).ok().filter(|block| *block <= head).unwrap_or_default())
 }

@@ -96,12 +96,9 @@ pub enum ImageError {
         /// What is wrong with it.
         what: String,
     },
-    /// Another process has the folder of layers.
-    #[error("{} is used by another process", path.display())]
-    Busy {
-        /// The folder.
-        path: PathBuf,
-    },
+    /// The folder of layers cannot be had.
+    #[error(transparent)]
+    Store(#[from] gristmill_datadir::DataDirError),
 }
 
 impl ImageError {

@@ -45,21 +45,27 @@ impl Default for Limits {
 }
 
 /// What a layer came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Unpacked {
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Unpacked {
     /// Files, folders and links made.
-    pub entries: u64,
+    entries: u64,
     /// Bytes of the files.
     pub bytes: u64,
     /// Devices and pipes, which are left out: a task gets its own.
-    pub skipped: u64,
+    skipped: u64,
 }
 
-/// Makes the entries of the tar below `root`.
-pub(crate) fn unpack(layer: Digest, tar: &mut dyn Read, root: &Path, limits: Limits) -> Result<Unpacked, ImageError> {
+/// Makes the entries of the tar below `root`. `left`: bytes that the files may still have.
+pub(crate) fn unpack(
+    layer: Digest,
+    tar: &mut dyn Read,
+    root: &Path,
+    limits: Limits,
+    left: u64,
+) -> Result<Unpacked, ImageError> {
     let mut archive = tar::Archive::new(tar);
     let damaged = |error: io::Error| read_error(layer, limits, error);
-    let mut unpacking = Unpacking { root, limits, done: Unpacked::default() };
+    let mut unpacking = Unpacking { root, left, done: Unpacked::default() };
     for (count, entry) in (0..).zip(archive.entries().map_err(damaged)?) {
         let mut entry = entry.map_err(damaged)?;
         if count == limits.entries {
@@ -119,7 +125,7 @@ fn disk(path: &Path) -> impl FnOnce(io::Error) -> Fault {
 
 struct Unpacking<'a> {
     root: &'a Path,
-    limits: Limits,
+    left: u64,
     done: Unpacked,
 }
 
@@ -203,7 +209,7 @@ impl Unpacking<'_> {
         self.clear(path)?;
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(disk(path))?;
         // A sparse file has fewer bytes in the archive than on disk.
-        let left = self.limits.unpacked_bytes.saturating_sub(self.done.bytes);
+        let left = self.left.saturating_sub(self.done.bytes);
         let bytes = copy(entry, &mut file, path, left)?;
         self.done.bytes += bytes;
         let modified = entry.header().mtime().ok().and_then(|seconds| {

@@ -30,7 +30,7 @@ mod store;
 pub use digest::Digest;
 pub use error::ImageError;
 pub use image::{Host, Image, Layer};
-pub use layer::{Limits, Unpacked};
+pub use layer::Limits;
 pub use source::Source;
 pub use store::LayerStore;
 

@@ -40,18 +40,14 @@ impl Source {
     pub fn open(path: &Path) -> Result<Self, ImageError> {
         let metadata = std::fs::metadata(path).map_err(ImageError::io(path))?;
         if metadata.is_dir() {
-            let source = Self { path: path.to_owned(), kind: Kind::Folder };
             if !path.join("index.json").is_file() {
-                return Err(source.no_image(
-                    "the folder has no index.json; an image layout is made by `skopeo copy ... oci:FOLDER`",
-                ));
+                let what = "the folder has no index.json; an image layout is made by `skopeo copy ... oci:FOLDER`";
+                return Err(no_image(path, what));
             }
-            return Ok(source);
+            return Ok(Self { path: path.to_owned(), kind: Kind::Folder });
         }
         let file = File::open(path).map_err(ImageError::io(path))?;
-        let source = Self { path: path.to_owned(), kind: Kind::Folder };
-        let kind = source.scan(file)?;
-        Ok(Self { kind, ..source })
+        Ok(Self { path: path.to_owned(), kind: scan(path, file)? })
     }
 
     /// The image for `host`. `name`: which, when there are several: the tag that the index gives it, or its digest.
@@ -60,55 +56,6 @@ impl Source {
     /// [`ImageError`].
     pub fn image(&mut self, host: &Host, name: Option<&str>) -> Result<Image, ImageError> {
         image::read(self, host, name)
-    }
-
-    /// Finds index and blobs of an archive, wherever in it they are.
-    fn scan(&self, mut file: File) -> Result<Kind, ImageError> {
-        let mut magic = [0; 2];
-        let length = file.metadata().map_err(ImageError::io(&self.path))?.len();
-        if file.read_exact(&mut magic).is_ok() && magic == GZIP_MAGIC {
-            return Err(self.no_image("it is compressed as a whole; unpack it first: `gunzip FILE`"));
-        }
-        file.seek(SeekFrom::Start(0)).map_err(ImageError::io(&self.path))?;
-        let (mut index, mut blobs, mut old_form) = (None, HashMap::new(), false);
-        let mut archive = tar::Archive::new(&file);
-        let entries = archive.entries_with_seek().map_err(ImageError::io(&self.path))?;
-        for (count, entry) in entries.enumerate() {
-            let entry = entry.map_err(|error| self.no_image(&format!("it is no tar, or it was cut off: {error}")))?;
-            if count == ARCHIVE_ENTRIES_MAX {
-                return Err(ImageError::TooLarge {
-                    what: "entries of the archive".to_owned(),
-                    limit: ARCHIVE_ENTRIES_MAX as u64,
-                    why: "an image has some dozens",
-                });
-            }
-            let span = Span { offset: entry.raw_file_position(), bytes: entry.size() };
-            if span.offset.checked_add(span.bytes).is_none_or(|end| end > length) {
-                return Err(self.no_image("it was cut off: its last part is not whole"));
-            }
-            let is_file = entry.header().entry_type().is_file();
-            let path = entry.path_bytes();
-            match path.strip_prefix(b"./").unwrap_or(&path) {
-                b"index.json" if is_file => index = Some(span),
-                b"manifest.json" => old_form = true,
-                name if is_file => {
-                    let digits =
-                        name.strip_prefix(b"blobs/sha256/").and_then(|digits| std::str::from_utf8(digits).ok());
-                    if let Some(digest) = digits.and_then(|digits| format!("sha256:{digits}").parse().ok()) {
-                        blobs.insert(digest, span);
-                    }
-                }
-                _ => {}
-            }
-        }
-        match index {
-            Some(index) => Ok(Kind::Archive { file, index, blobs }),
-            None if old_form => Err(self.no_image(
-                "it is an archive of Docker's old form; save it again with `docker save` of version 25 or later, `podman save \
-                 --format oci-archive`, or convert it with `skopeo copy docker-archive:FILE oci-archive:NEW`",
-            )),
-            None => Err(self.no_image("the tar has no index.json")),
-        }
     }
 
     /// The index that everything begins with.
@@ -180,10 +127,59 @@ impl Source {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
+}
 
-    fn no_image(&self, what: &str) -> ImageError {
-        ImageError::NotAnImage { path: self.path.clone(), what: what.to_owned() }
+/// Finds index and blobs of an archive, wherever in it they are.
+fn scan(path: &Path, mut file: File) -> Result<Kind, ImageError> {
+    let mut magic = [0; 2];
+    let length = file.metadata().map_err(ImageError::io(path))?.len();
+    if file.read_exact(&mut magic).is_ok() && magic == GZIP_MAGIC {
+        return Err(no_image(path, "it is compressed as a whole; unpack it first: `gunzip FILE`"));
     }
+    file.seek(SeekFrom::Start(0)).map_err(ImageError::io(path))?;
+    let (mut index, mut blobs, mut old_form) = (None, HashMap::new(), false);
+    let mut archive = tar::Archive::new(&file);
+    let entries = archive.entries_with_seek().map_err(ImageError::io(path))?;
+    for (count, entry) in entries.enumerate() {
+        let entry = entry.map_err(|error| no_image(path, &format!("it is no tar, or it was cut off: {error}")))?;
+        if count == ARCHIVE_ENTRIES_MAX {
+            return Err(ImageError::TooLarge {
+                what: "entries of the archive".to_owned(),
+                limit: ARCHIVE_ENTRIES_MAX as u64,
+                why: "an image has some dozens",
+            });
+        }
+        let span = Span { offset: entry.raw_file_position(), bytes: entry.size() };
+        if span.offset.checked_add(span.bytes).is_none_or(|end| end > length) {
+            return Err(no_image(path, "it was cut off: its last part is not whole"));
+        }
+        let is_file = entry.header().entry_type().is_file();
+        let name = entry.path_bytes();
+        match name.strip_prefix(b"./").unwrap_or(&name) {
+            b"index.json" if is_file => index = Some(span),
+            b"manifest.json" => old_form = true,
+            name if is_file => {
+                let digits = name.strip_prefix(b"blobs/sha256/").and_then(|digits| std::str::from_utf8(digits).ok());
+                if let Some(digest) = digits.and_then(|digits| format!("sha256:{digits}").parse().ok()) {
+                    blobs.insert(digest, span);
+                }
+            }
+            _ => {}
+        }
+    }
+    match index {
+        Some(index) => Ok(Kind::Archive { file, index, blobs }),
+        None if old_form => Err(no_image(
+            path,
+            "it is an archive of Docker's old form; save it again with `docker save` of version 25 or later, `podman save \
+             --format oci-archive`, or convert it with `skopeo copy docker-archive:FILE oci-archive:NEW`",
+        )),
+        None => Err(no_image(path, "the tar has no index.json")),
+    }
+}
+
+fn no_image(path: &Path, what: &str) -> ImageError {
+    ImageError::NotAnImage { path: path.to_owned(), what: what.to_owned() }
 }
 
 fn part(file: &mut File, span: Span) -> io::Result<io::Take<&mut File>> {

@@ -1,19 +1,20 @@
-use std::fs::{self, DirBuilder, File, TryLockError};
+use std::fs::{self, File};
 use std::io::Read;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
+use gristmill_datadir::DataDir;
+use rustix::fs::syncfs;
 
 use crate::digest::{Digest, Hashing};
 use crate::error::ImageError;
 use crate::image::{Compression, Image, Layer};
-use crate::layer::{self, Limits, Unpacked};
+use crate::layer::{self, Limits};
 use crate::source::Source;
 
-/// What a layer's folder is called until it is whole.
-const UNFINISHED: &str = ".unpacking-";
-const LOCK: &str = ".lock";
+/// What the folder says it is, and how its layers are unpacked: another way is another version.
+const KIND: &str = "layers";
+const VERSION: u32 = 1;
 
 /// Unpacked layers, each in a folder that is named by what is in it (its diff id). One process has it at a time.
 ///
@@ -21,31 +22,25 @@ const LOCK: &str = ".lock";
 /// takes them as lower folders, with the option `userxattr`.
 #[derive(Debug)]
 pub struct LayerStore {
-    folder: PathBuf,
-    _lock: File,
+    _folder: DataDir,
+    layers: PathBuf,
+    /// Where a layer lies until it is whole.
+    unfinished: PathBuf,
 }
 
 impl LayerStore {
     /// Opens the folder, and makes it if it is not there. What an interrupted unpacking has left is taken away.
     ///
     /// # Errors
-    /// [`ImageError::Busy`] when another process has it.
-    pub fn open(folder: &Path) -> Result<Self, ImageError> {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(ImageError::io(folder))?;
-        let place = folder.join(LOCK);
-        let lock = File::create(&place).map_err(ImageError::io(&place))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(ImageError::Busy { path: folder.to_owned() }),
-            Err(TryLockError::Error(error)) => return Err(ImageError::Io { path: place, error }),
+    /// [`ImageError::Store`] when another process has it, or it is another program's.
+    pub fn open(path: &Path) -> Result<Self, ImageError> {
+        let folder = DataDir::open(path, KIND, VERSION)?;
+        let (layers, unfinished) = (folder.subdir("layers")?, folder.subdir("unfinished")?);
+        for entry in fs::read_dir(&unfinished).map_err(ImageError::io(&unfinished))? {
+            let left_over = entry.map_err(ImageError::io(&unfinished))?.path();
+            fs::remove_dir_all(&left_over).map_err(ImageError::io(&left_over))?;
         }
-        for entry in fs::read_dir(folder).map_err(ImageError::io(folder))? {
-            let entry = entry.map_err(ImageError::io(folder))?;
-            if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
-                fs::remove_dir_all(entry.path()).map_err(ImageError::io(&entry.path()))?;
-            }
-        }
-        Ok(Self { folder: folder.to_owned(), _lock: lock })
+        Ok(Self { _folder: folder, layers, unfinished })
     }
 
     /// Unpacks the layers that are not there yet, and returns the folders of all, the lowest first.
@@ -53,14 +48,13 @@ impl LayerStore {
     /// # Errors
     /// [`ImageError`]: layers unpacked before the one at fault stay, of that one nothing is left.
     pub fn unpack(&self, source: &mut Source, image: &Image, limits: Limits) -> Result<Vec<PathBuf>, ImageError> {
-        let mut left = limits;
+        let mut left = limits.unpacked_bytes;
         let mut stack = Vec::with_capacity(image.layers.len());
         for layer in &image.layers {
             let folder = self.folder_of(layer.diff_id);
             if !folder.is_dir() {
-                let unpacked = self.unpack_layer(source, layer, left, limits)?;
-                left.unpacked_bytes = left.unpacked_bytes.saturating_sub(unpacked.bytes);
-                tracing::debug!(diff_id = %layer.diff_id, ?unpacked, "unpacked a layer");
+                let bytes = self.unpack_layer(source, layer, limits, left)?;
+                left = left.saturating_sub(bytes);
             }
             stack.push(folder);
         }
@@ -69,41 +63,34 @@ impl LayerStore {
 
     /// Where a layer is, or would be.
     pub fn folder_of(&self, diff_id: Digest) -> PathBuf {
-        self.folder.join(diff_id.hex())
+        self.layers.join(diff_id.hex())
     }
 
-    /// `limits`: of the whole image, for messages; `left`: what of them is left.
-    fn unpack_layer(
-        &self,
-        source: &mut Source,
-        layer: &Layer,
-        left: Limits,
-        limits: Limits,
-    ) -> Result<Unpacked, ImageError> {
-        let unfinished = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(&self.folder);
-        let unfinished = unfinished.map_err(ImageError::io(&self.folder))?;
+    /// `left`: what of the image's bytes is left for this layer. Returns what it took of them.
+    fn unpack_layer(&self, source: &mut Source, layer: &Layer, limits: Limits, left: u64) -> Result<u64, ImageError> {
+        let unfinished = tempfile::tempdir_in(&self.unfinished).map_err(ImageError::io(&self.unfinished))?;
         let path = source.path().to_owned();
         let mut blob = source.blob(layer.digest, layer.size)?;
         let plain: Box<dyn Read + '_> = match layer.compression {
             Compression::None => Box::new(&mut blob),
             Compression::Gzip => Box::new(MultiGzDecoder::new(&mut blob)),
         };
-        let mut tar = Hashing::new(plain, left.unpacked_bytes);
-        let unpacked = layer::unpack(layer.digest, &mut tar, unfinished.path(), left).map_err(|error| match error {
-            ImageError::TooLarge { what, why, limit } if limit == left.unpacked_bytes => {
-                ImageError::TooLarge { what, why, limit: limits.unpacked_bytes }
-            }
-            other => other,
-        })?;
-        let (_, found) = tar.finish().map_err(|error| layer::read_error(layer.digest, limits, error))?;
+        let mut tar = Hashing::new(plain, left);
+        let unpacked = layer::unpack(layer.digest, &mut tar, unfinished.path(), limits, left)?;
+        let (bytes, found) = tar.finish().map_err(|error| layer::read_error(layer.digest, limits, error))?;
         blob.finish(&path)?;
         if found != layer.diff_id {
             return Err(ImageError::Digest { expected: layer.diff_id, found });
         }
+        tracing::debug!(diff_id = %layer.diff_id, ?unpacked, "unpacked a layer");
+        // A folder with this name is taken for whole: its files must be on the disk before it has the name.
+        let opened = File::open(unfinished.path()).map_err(ImageError::io(unfinished.path()))?;
+        syncfs(&opened).map_err(|error| ImageError::io(unfinished.path())(error.into()))?;
         let folder = self.folder_of(layer.diff_id);
         fs::rename(unfinished.path(), &folder).map_err(ImageError::io(&folder))?;
         // Its name is gone, so that there is nothing to take away.
         let _ = unfinished.keep();
-        Ok(unpacked)
+        // A sparse file has more bytes on disk than in the tar.
+        Ok(bytes.max(unpacked.bytes))
     }
 }

@@ -1,7 +1,6 @@
 //! Times of the week.
 
 use std::fmt;
-use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -183,15 +182,6 @@ fn minute(text: &str) -> Result<u32, String> {
     if minute > 59 || total > DAY { Err(wrong()) } else { Ok(total) }
 }
 
-impl FromStr for Schedule {
-    type Err = ScheduleError;
-
-    fn from_str(text: &str) -> Result<Self, ScheduleError> {
-        let lines: Vec<&str> = text.split(';').map(str::trim).filter(|line| !line.is_empty()).collect();
-        Self::new(&lines)
-    }
-}
-
 impl Serialize for Schedule {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.lines.serialize(serializer)
@@ -211,7 +201,8 @@ mod tests {
     use Weekday::{Friday, Monday, Saturday, Sunday, Tuesday, Wednesday};
 
     fn schedule(text: &str) -> Schedule {
-        text.parse().unwrap()
+        let lines: Vec<&str> = text.split("; ").filter(|line| !line.is_empty()).collect();
+        Schedule::new(&lines).unwrap()
     }
 
     #[test]

@@ -169,6 +169,9 @@ async fn a_server_that_bounds_ranges_is_asked_for_smaller_ones() {
         }
     }
     assert_eq!(seen, (1..=40).collect::<Vec<u64>>());
+    // So does an order book, which reads everything anew.
+    let mut book = crate::OrderBook::new(client);
+    book.refresh().await.unwrap();
 }
 
 #[tokio::test]

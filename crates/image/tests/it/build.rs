@@ -57,6 +57,18 @@ impl Tar {
     }
 }
 
+/// Numbers below a bound, the same ones for the same seed (Marsaglia's xorshift).
+pub fn random(seed: u64) -> impl FnMut(usize) -> usize {
+    println!("seed {seed:#x}");
+    let mut state = seed;
+    move |bound| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) as usize % bound
+    }
+}
+
 pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
@@ -178,8 +190,9 @@ impl Place {
         let mut expected = vec!["image.tar", "layers", "precious"];
         expected.retain(|name| *name != "layers" || self.path("layers").exists());
         assert_eq!(names(self.folder.path()), expected);
-        for name in names(&self.path("layers")) {
-            assert!(name == ".lock" || name.len() == 64, "{name} is left over");
+        assert_eq!(names(&self.path("layers/unfinished")), Vec::<String>::new());
+        for name in names(&self.path("layers/layers")) {
+            assert_eq!(name.len(), 64, "{name} is no layer");
         }
     }
 }

@@ -3,7 +3,7 @@ use std::fs;
 use gristmill_image::{Digest, Host, ImageError, Source};
 use serde_json::{Value, json};
 
-use crate::build::{INDEX, LAYER_GZIP, LAYER_TAR, Made, Place, Tar, gzip};
+use crate::build::{INDEX, LAYER_GZIP, LAYER_TAR, Made, Place, Tar, gzip, random};
 
 fn small() -> Vec<u8> {
     Tar::default().file("a", b"some content").end()
@@ -196,13 +196,7 @@ fn what_is_no_image_says_what_to_do() {
 fn damage_is_an_error() {
     let base = Tar::default().folder("a", 0o755).file("a/b", &[7; 2_000]).symlink("c", "a").link("d", "a/b").end();
     let whole = Made::new(&[base.clone(), base]).archive();
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut random = |bound: usize| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 11) as usize % bound
-    };
+    let mut random = random(0x9e37_79b9_7f4a_7c15);
     let (mut refused, place) = (0, Place::new());
     for round in 0..600 {
         let mut damaged = whole.clone();
@@ -233,13 +227,7 @@ fn strange_layers_are_an_error_or_stay_in_their_folder() {
         .file("a/.wh.x", b"")
         .file("l2/precious", b"x")
         .end();
-    let mut state = 0x0dd0_5eed_u64;
-    let mut random = |bound: usize| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 11) as usize % bound
-    };
+    let mut random = random(0x0dd0_5eed);
     let place = Place::new();
     for _ in 0..600 {
         let mut strange = tar.clone();
