@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use gristmill_sandbox::{
-    CancelToken, ChildCommand, Execution, Input, ItemRun, Outcome, Runner, RunnerConfig, engine_profile,
+    ChildCommand, Control, Execution, Input, ItemRun, Outcome, Runner, RunnerConfig, engine_profile,
 };
 use gristmill_types::{ContentId, ResourceLimits};
 
@@ -77,7 +77,7 @@ fn run(execution: &Execution) -> Result<(), Box<dyn std::error::Error>> {
     let runner =
         Runner::new(RunnerConfig { child, cache_dir: std::env::temp_dir().join("gristmill-sandbox-example") })?;
     let started = Instant::now();
-    let outcome = runner.run(execution, &CancelToken::new())?;
+    let outcome = runner.run(execution, &Control::new())?;
     println!("{} in {:.3} s", engine_profile(), started.elapsed().as_secs_f64());
     match outcome {
         Outcome::Finished(finished) => {

@@ -71,7 +71,7 @@ pub enum Outcome {
     /// This host could not bring it to an end. Never a result: the task has to go elsewhere. The output folders may
     /// hold leftovers, scratch files included; as also when it was cancelled.
     HostFault(HostFault),
-    /// The [`crate::CancelToken`] was used.
+    /// The [`crate::Control`] was used.
     Cancelled,
 }
 

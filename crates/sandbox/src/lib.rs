@@ -7,18 +7,18 @@
 //! [`Ending`](gristmill_result::Ending), a result like any other; what only this host saw (its clock, its disk, its
 //! stack) is a [`HostFault`] and never a result.
 //!
-//! Key types: [`Execution`] in, [`Outcome`] out, [`Runner`] between, [`CancelToken`] to stop it; [`child_main`] is
+//! Key types: [`Execution`] in, [`Outcome`] out, [`Runner`] between, [`Control`] to stop or freeze it; [`child_main`] is
 //! the child's whole life.
 //!
 //! Layers, outermost first: `runner` and `process` (parent) | `wire` | `child`, `lockdown` (child) | `module`,
 //! `engine`, `guest`, `witness` (wasmtime) | `preview1` (the calls a guest makes) | `vfs` (its files).
 //!
 //! ```no_run
-//! use gristmill_sandbox::{CancelToken, ChildCommand, Execution, Outcome, Runner, RunnerConfig};
+//! use gristmill_sandbox::{Control, ChildCommand, Execution, Outcome, Runner, RunnerConfig};
 //! # fn task() -> Execution { unreachable!() }
 //! let child = ChildCommand { program: std::env::current_exe()?, args: vec!["sandbox-child".into()] };
 //! let runner = Runner::new(RunnerConfig { child, cache_dir: "cache".into() })?;
-//! match runner.run(&task(), &CancelToken::new())? {
+//! match runner.run(&task(), &Control::new())? {
 //!     Outcome::Finished(finished) => println!("{:?} {}", finished.runs, finished.witness),
 //!     Outcome::HostFault(fault) => println!("not here: {fault}"),
 //!     Outcome::Cancelled => println!("stopped"),
@@ -26,8 +26,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod cancel;
 mod child;
+mod control;
 mod engine;
 mod error;
 mod execution;
@@ -42,8 +42,8 @@ mod vfs;
 mod wire;
 mod witness;
 
-pub use cancel::CancelToken;
 pub use child::child_main;
+pub use control::{Control, Registration, Wish};
 pub use engine::{HOST_VERSION, WASMTIME_VERSION, describe_trap, engine_profile};
 pub use error::SandboxError;
 pub use execution::{ChildCommand, Execution, Finished, HostFault, HostFaultKind, Input, ItemRun, Outcome, RunReport};

@@ -5,12 +5,12 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use crate::cancel::{CancelToken, Registration};
+use crate::control::{Control, Registration, Wish};
 use crate::error::SandboxError;
 use crate::execution::ChildCommand;
 use crate::wire::{REPLY_BYTES_MAX, Reply, Request};
@@ -26,8 +26,8 @@ pub(crate) enum Event {
     Reply(Reply),
     /// The child said something that is no reply, or ended.
     Closed,
-    /// The kill switch was used: look at it.
-    Cancelled,
+    /// Somebody wishes something else of it: look at the control.
+    Wish,
 }
 
 /// What ended the wait for an [`Event`].
@@ -44,13 +44,15 @@ pub(crate) struct Process {
     child: Child,
     events: Receiver<Event>,
     complaint: Option<JoinHandle<Vec<u8>>>,
-    cancel: CancelToken,
+    control: Control,
+    /// Since when it holds still.
+    frozen: Option<Instant>,
     _registration: Registration,
 }
 
 impl Process {
     /// Starts the child and hands it its request.
-    pub(crate) fn start(command: &ChildCommand, request: &Request, cancel: &CancelToken) -> Result<Self, SandboxError> {
+    pub(crate) fn start(command: &ChildCommand, request: &Request, control: &Control) -> Result<Self, SandboxError> {
         let spawn_error = |source| SandboxError::Spawn { program: command.program.clone(), source };
         let mut line = serde_json::to_vec(request).map_err(|error| SandboxError::Malformed(error.to_string()))?;
         line.push(b'\n');
@@ -69,7 +71,9 @@ impl Process {
         let (Some(mut leash), Some(stdout), Some(stderr)) = pipes else {
             return Err(spawn_error(std::io::Error::other("the pipes to it are missing")));
         };
-        let registration = cancel.listen(sender.clone());
+        let wishes = sender.clone();
+        // A full queue is no loss: the control is looked at after each event.
+        let registration = control.listen(move || drop(wishes.try_send(Event::Wish)));
         let complaint = std::thread::spawn(move || keep_end(stderr));
         std::thread::spawn(move || {
             // A child that dies before it has read everything is noticed by its silence.
@@ -79,20 +83,37 @@ impl Process {
             hear(stdout, &sender);
             drop(leash);
         });
-        let cancel = cancel.clone();
-        Ok(Self { child, events, complaint: Some(complaint), cancel, _registration: registration })
+        let control = control.clone();
+        Ok(Self { child, events, complaint: Some(complaint), control, frozen: None, _registration: registration })
     }
 
-    /// Waits for the next event, for `timeout` at most.
-    pub(crate) fn hear(&mut self, timeout: Duration) -> Heard {
-        if self.cancel.is_cancelled() {
-            return Heard::Cancelled;
-        }
-        match self.events.recv_timeout(timeout) {
-            Ok(Event::Reply(reply)) => Heard::Reply(reply),
-            Ok(Event::Cancelled) => Heard::Cancelled,
-            Ok(Event::Closed) | Err(RecvTimeoutError::Disconnected) => Heard::Died(self.autopsy()),
-            Err(RecvTimeoutError::Timeout) => Heard::TimedOut,
+    /// Waits for the next event until `deadline`, which moves on by the time that the child was held still.
+    pub(crate) fn hear(&mut self, deadline: &mut Instant) -> Heard {
+        loop {
+            match self.control.wish() {
+                Wish::Cancel => return Heard::Cancelled,
+                Wish::Freeze if self.frozen.is_none() => {
+                    self.frozen = Some(Instant::now());
+                    self.signal(Signal::SIGSTOP);
+                }
+                Wish::Run => {
+                    if let Some(since) = self.frozen.take() {
+                        *deadline += since.elapsed();
+                        self.signal(Signal::SIGCONT);
+                    }
+                }
+                Wish::Freeze => {}
+            }
+            let event = match self.frozen {
+                Some(_) => self.events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                None => self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())),
+            };
+            return match event {
+                Ok(Event::Reply(reply)) => Heard::Reply(reply),
+                Ok(Event::Wish) => continue,
+                Ok(Event::Closed) | Err(RecvTimeoutError::Disconnected) => Heard::Died(self.autopsy()),
+                Err(RecvTimeoutError::Timeout) => Heard::TimedOut,
+            };
         }
     }
 
@@ -116,10 +137,14 @@ impl Process {
     }
 
     fn kill(&mut self) {
+        self.signal(Signal::SIGKILL);
+    }
+
+    fn signal(&mut self, signal: Signal) {
         // The id is ours for as long as the child was not reaped, and only this type reaps it. The group may hold no
         // process any more, which is what is wanted.
         if let Ok(None) = self.child.try_wait() {
-            let _ = killpg(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGKILL);
+            let _ = killpg(Pid::from_raw(self.child.id().cast_signed()), signal);
         }
     }
 }

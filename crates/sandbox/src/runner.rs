@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use gristmill_result::{Ending, Witness};
 
 use crate::LOG_BYTES_MAX;
-use crate::cancel::CancelToken;
+use crate::control::Control;
 use crate::error::SandboxError;
 use crate::execution::{ChildCommand, Execution, Finished, HostFault, HostFaultKind, Input, Outcome, RunReport};
 use crate::module;
@@ -63,8 +63,8 @@ impl Runner {
     /// # Errors
     /// When the execution cannot begin on this host. What replicas agree on and what this host failed at are
     /// [`Outcome`]s.
-    pub fn run(&self, execution: &Execution, cancel: &CancelToken) -> Result<Outcome, SandboxError> {
-        self.run_with(execution, cancel, &mut |_| {})
+    pub fn run(&self, execution: &Execution, control: &Control) -> Result<Outcome, SandboxError> {
+        self.run_with(execution, control, &mut |_| {})
     }
 
     /// As [`Runner::run`], telling `on_run` of each run that has ended.
@@ -74,7 +74,7 @@ impl Runner {
     pub fn run_with(
         &self,
         execution: &Execution,
-        cancel: &CancelToken,
+        control: &Control,
         on_run: &mut dyn FnMut(&RunReport),
     ) -> Result<Outcome, SandboxError> {
         check(execution)?;
@@ -84,11 +84,11 @@ impl Runner {
         }
         for _ in 0..COMPILE_ATTEMPTS_MAX {
             if !cache_file.exists()
-                && let Some(outcome) = self.compile(execution, &cache_file, cancel)?
+                && let Some(outcome) = self.compile(execution, &cache_file, control)?
             {
                 return Ok(outcome);
             }
-            if let Some(outcome) = self.run_compiled(execution, &cache_file, cancel, on_run)? {
+            if let Some(outcome) = self.run_compiled(execution, &cache_file, control, on_run)? {
                 return Ok(outcome);
             }
             tracing::warn!(file = %cache_file.display(), "a compiled module was damaged; compiling it anew");
@@ -109,13 +109,13 @@ impl Runner {
         &self,
         execution: &Execution,
         cache_file: &Path,
-        cancel: &CancelToken,
+        control: &Control,
     ) -> Result<Option<Outcome>, SandboxError> {
         let app =
             absolute(&execution.app).map_err(|source| SandboxError::App { path: execution.app.clone(), source })?;
         let request = Compile { app, app_id: execution.app_id, cache_file: cache_file.to_path_buf() };
         let mut missing = Vec::new();
-        let last = self.converse(Work::Compile(request), COMPILE_TIME_MAX, cancel, &mut |reply| match reply {
+        let last = self.converse(Work::Compile(request), COMPILE_TIME_MAX, control, &mut |reply| match reply {
             Reply::Locked { missing: found } => {
                 missing = found;
                 None
@@ -144,14 +144,14 @@ impl Runner {
         &self,
         execution: &Execution,
         cache_file: &Path,
-        cancel: &CancelToken,
+        control: &Control,
         on_run: &mut dyn FnMut(&RunReport),
     ) -> Result<Option<Outcome>, SandboxError> {
         let work = Work::Run(Box::new(Run { execution: resolved(execution)?, cache_file: cache_file.to_path_buf() }));
         let mut runs = Vec::new();
         let mut log = VecDeque::new();
         let mut missing = Vec::new();
-        let last = self.converse(work, execution.wall_clock, cancel, &mut |reply| match reply {
+        let last = self.converse(work, execution.wall_clock, control, &mut |reply| match reply {
             Reply::Locked { missing: found } => {
                 missing = found;
                 None
@@ -188,14 +188,14 @@ impl Runner {
         &self,
         work: Work,
         time: Duration,
-        cancel: &CancelToken,
+        control: &Control,
         sort: &mut dyn FnMut(Reply) -> Option<Reply>,
     ) -> Result<Last, SandboxError> {
         let request = Request { parent: std::process::id(), work };
         let mut deadline = after(START_TIME_MAX);
-        let mut process = Process::start(&self.config.child, &request, cancel)?;
+        let mut process = Process::start(&self.config.child, &request, control)?;
         loop {
-            let fault = match process.hear(deadline.saturating_duration_since(Instant::now())) {
+            let fault = match process.hear(&mut deadline) {
                 Heard::Reply(reply) => {
                     if matches!(reply, Reply::Locked { .. }) {
                         deadline = after(time);

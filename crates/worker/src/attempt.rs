@@ -10,7 +10,7 @@ use std::time::Duration;
 use alloy_primitives::Address;
 use gristmill_result::items::{ITEMS_PACK_BYTES_MAX, Item, ItemsError, decode_items};
 use gristmill_result::pack::{PackError, read_files, read_header};
-use gristmill_sandbox::{CancelToken, Execution, HostFault, Input, ItemRun, Outcome, RunReport, Runner, SandboxError};
+use gristmill_sandbox::{Control, Execution, HostFault, Input, ItemRun, Outcome, RunReport, Runner, SandboxError};
 
 use crate::fetch::{FetchError, Fetcher};
 use crate::plan::{Plan, ResultInput};
@@ -39,7 +39,7 @@ pub struct Means<'a> {
     /// Runs the app.
     pub runner: Runner,
     /// Stops it.
-    pub cancel: CancelToken,
+    pub cancel: Control,
     /// Told how far it is.
     pub progress: Arc<Progress>,
 }
@@ -197,7 +197,7 @@ fn execute(
     worker: Address,
     layout: &Layout,
     runner: &Runner,
-    (cancel, progress): (&CancelToken, &Progress),
+    (cancel, progress): (&Control, &Progress),
     results: &Path,
 ) -> Result<Produced, AttemptError> {
     let execution = execution_of(plan, layout);

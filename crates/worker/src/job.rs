@@ -9,7 +9,7 @@ use alloy_primitives::{Address, B256};
 use gristmill_protocol::wire::{DeclineReason, FailReason};
 use gristmill_result::pack::Header;
 use gristmill_result::{Ending, FileEntry, Manifest, Part, Witness};
-use gristmill_sandbox::{CancelToken, HostFaultKind, Runner};
+use gristmill_sandbox::{Control, HostFaultKind, Runner};
 use gristmill_types::{ContentId, DealId, TaskId};
 
 use crate::attempt::{self, AttemptError, Means, Progress};
@@ -68,7 +68,7 @@ pub async fn run(
     ledger: &LedgerSide,
     fetcher: &Fetcher,
     runner: Runner,
-    cancel: CancelToken,
+    cancel: Control,
 ) -> Result<Result<JobOutcome, AttemptError>, Refused> {
     let plan = match plan::read(&ledger.hub, fetcher, spec.task, spec.deal, spec.index).await {
         Ok(plan) => plan,
@@ -85,7 +85,7 @@ async fn work(
     ledger: &LedgerSide,
     fetcher: &Fetcher,
     runner: Runner,
-    cancel: CancelToken,
+    cancel: Control,
 ) -> Result<JobOutcome, AttemptError> {
     let (trust, work_clock_s) = (plan.deal.trust.value(), plan.work_clock_s);
     let (has_callback, enclave) = (!plan.deal.callback.is_zero(), plan.deal.asks_for_enclave());

@@ -13,7 +13,7 @@ use gristmill_hub::{OutboxError, Outcome};
 use gristmill_protocol::convert::{LeaseId, address, fixed};
 use gristmill_protocol::link::{self, LinkError, Profile, WorkerEvent, WorkerEvents, WorkerLink};
 use gristmill_protocol::wire::{self, pool_frame, worker_frame};
-use gristmill_sandbox::{CancelToken, Runner, RunnerConfig, engine_profile};
+use gristmill_sandbox::{Control, Runner, RunnerConfig, engine_profile};
 use gristmill_store::Client;
 use gristmill_types::{DealId, ResourceLimits, TaskId};
 use tokio::sync::{mpsc, oneshot};
@@ -175,7 +175,7 @@ struct PoolSide {
 }
 
 struct Job {
-    cancel: CancelToken,
+    cancel: Control,
     progress: Arc<Progress>,
 }
 
@@ -348,7 +348,7 @@ impl Service {
         let Some(pool) = &self.pool else { return };
         self.send(worker_frame::Body::LeaseAccepted(wire::LeaseAccepted { lease_id: id.to_vec() }));
         self.counters.leases.fetch_add(1, Ordering::Relaxed);
-        let cancel = CancelToken::new();
+        let cancel = Control::new();
         let progress = Arc::new(Progress::default());
         self.jobs.insert(id, Job { cancel: cancel.clone(), progress: Arc::clone(&progress) });
         let spec = JobSpec {

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use gristmill_result::Ending;
 use gristmill_sandbox::{
-    CancelToken, ChildCommand, Execution, Finished, HostFault, Input, ItemRun, Outcome, Runner, RunnerConfig,
-    SandboxError,
+    ChildCommand, Control, Execution, Finished, HostFault, Input, ItemRun, Outcome, Runner, RunnerConfig, SandboxError,
 };
 use gristmill_types::{ContentId, ResourceLimits};
 
@@ -87,7 +86,7 @@ impl Bench {
     }
 
     pub fn try_run(&self, execution: &Execution) -> Result<Outcome, SandboxError> {
-        self.runner.run(execution, &CancelToken::new())
+        self.runner.run(execution, &Control::new())
     }
 
     /// Runs what has to finish.

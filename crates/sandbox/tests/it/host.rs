@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use gristmill_result::Ending;
 use gristmill_sandbox::{
-    CancelToken, ChildCommand, HostFaultKind, Outcome, Runner, RunnerConfig, SandboxError, engine_profile,
+    ChildCommand, Control, HostFaultKind, Outcome, Runner, RunnerConfig, SandboxError, engine_profile,
 };
 use gristmill_types::ContentId;
 
@@ -67,7 +67,7 @@ fn the_wall_clock_kills_and_is_no_result() {
 fn the_kill_switch_stops_a_run_from_another_thread() {
     let (bench, marker) = marked_bench();
     let execution = endless(&bench);
-    let cancel = CancelToken::new();
+    let cancel = Control::new();
     let started = Instant::now();
     let outcome = std::thread::scope(|scope| {
         let run = scope.spawn(|| bench.runner.run(&execution, &cancel));
@@ -85,12 +85,67 @@ fn the_kill_switch_stops_a_run_from_another_thread() {
 }
 
 #[test]
+fn a_frozen_run_uses_no_processor_and_its_clock_stands() {
+    let (bench, marker) = marked_bench();
+    let mut execution = endless(&bench);
+    execution.wall_clock = Duration::from_secs(2);
+    let control = Control::new();
+    let fault = std::thread::scope(|scope| {
+        let run = scope.spawn(|| bench.runner.run(&execution, &control));
+        wait_until("the child's start", || bench.path("out/.gristmill-scratch").exists());
+        let pid = processes(&marker)[0];
+        control.freeze();
+        wait_until("the freeze", || state_of(pid) == "T");
+        let used = processor_time(pid);
+        std::thread::sleep(Duration::from_secs(3));
+        assert_eq!((state_of(pid).as_str(), processor_time(pid)), ("T", used), "three seconds later");
+        control.thaw();
+        wait_until("the thaw", || state_of(pid) != "T" && processor_time(pid) > used);
+        let Outcome::HostFault(fault) = run.join().unwrap().unwrap() else { panic!("it has no end of its own") };
+        fault
+    });
+    assert_eq!(fault.kind, HostFaultKind::WallClock, "once it goes on, its time does too");
+    assert!(processes(&marker).is_empty());
+}
+
+#[test]
+fn a_frozen_run_can_be_stopped() {
+    let (bench, marker) = marked_bench();
+    let execution = endless(&bench);
+    let control = Control::new();
+    let outcome = std::thread::scope(|scope| {
+        control.freeze();
+        let run = scope.spawn(|| bench.runner.run(&execution, &control));
+        wait_until("the child's start", || !processes(&marker).is_empty());
+        control.cancel();
+        run.join().unwrap().unwrap()
+    });
+    assert_eq!(outcome, Outcome::Cancelled);
+    assert!(processes(&marker).is_empty());
+}
+
+/// The fields of a process's `stat` after its name.
+fn stat(pid: u32) -> Vec<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit(") ").next().unwrap().split(' ').map(str::to_owned).collect()
+}
+
+fn state_of(pid: u32) -> String {
+    stat(pid).swap_remove(0)
+}
+
+/// In ticks, its own and the system's on its behalf.
+fn processor_time(pid: u32) -> u64 {
+    stat(pid)[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+}
+
+#[test]
 fn each_finished_run_is_told_at_once() {
     let bench = Bench::new();
     let mut execution = bench.probe(&["echo x"]);
     execution.runs = (0..5).map(|index| bench.item(index, &format!("out/{index}"))).collect();
     let mut told = vec![];
-    let outcome = bench.runner.run_with(&execution, &CancelToken::new(), &mut |report| {
+    let outcome = bench.runner.run_with(&execution, &Control::new(), &mut |report| {
         assert!(bench.path(&format!("out/{}/stdout.txt", report.index)).exists());
         told.push(report.clone());
     });
@@ -103,7 +158,7 @@ fn each_finished_run_is_told_at_once() {
 fn the_child_has_given_up_what_it_does_not_need() {
     let (bench, marker) = marked_bench();
     let execution = endless(&bench);
-    let cancel = CancelToken::new();
+    let cancel = Control::new();
     std::thread::scope(|scope| {
         let run = scope.spawn(|| bench.runner.run(&execution, &cancel));
         wait_until("the child's start", || bench.path("out/.gristmill-scratch").exists());
@@ -121,8 +176,7 @@ fn the_child_has_given_up_what_it_does_not_need() {
         assert_eq!(limit("Max file size"), 5 * MIB);
         assert!(limit("Max data size") <= 2048 * MIB);
         // Fields 5 and 19 of stat, counted after the name: process group and nice value.
-        let stat = read("stat").unwrap();
-        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+        let fields = stat(pid);
         assert_eq!(fields[2], pid.to_string(), "it leads its own process group");
         assert!(fields[16].parse::<i32>().unwrap() >= 10, "it is nice");
         // Only root may look at these of a process that is not dumpable.
@@ -287,7 +341,7 @@ fn a_child_that_cannot_be_started_or_is_another_program_is_reported() {
     let run = |program: &str| {
         let child = ChildCommand { program: program.into(), args: vec![] };
         let runner = Runner::new(RunnerConfig { child, cache_dir: bench.path("other-cache") }).unwrap();
-        runner.run(&bench.probe(&[]), &CancelToken::new())
+        runner.run(&bench.probe(&[]), &Control::new())
     };
     assert!(matches!(run("/no/such/program"), Err(SandboxError::Spawn { .. })));
     let Ok(Outcome::HostFault(fault)) = run("/bin/echo") else { panic!("echo is no sandbox") };
