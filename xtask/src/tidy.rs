@@ -20,6 +20,7 @@ const LAYERS: [&[(&str, &[&str])]; 6] = [
         ("protocol", &["datadir", "wallet"]),
         ("sandbox", &[]),
         ("image", &["datadir"]),
+        ("container", &["sandbox", "image"]),
         ("evm", &["datadir"]),
         ("hub", &["wallet", "datadir", "evm"]),
     ],

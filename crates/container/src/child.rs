@@ -1,0 +1,352 @@
+//! Be the helper: read one request, make the namespaces and the file system, start process 1, watch, copy out, reply.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use gristmill_result::Ending;
+use gristmill_sandbox::{HostFaultKind, LOG_BYTES_MAX};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, unshare};
+use nix::sys::prctl;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::Mode;
+use nix::sys::wait::waitpid;
+use nix::unistd::{ForkResult, Gid, Pid, Uid, fork, pipe2};
+
+use crate::deliver::{Bounds, Copied, deliver};
+use crate::init::{self, Status};
+use crate::payload::Program;
+use crate::rootfs::{self, Refused, Rootfs, refused};
+use crate::wire::{Delivered, REQUEST_BYTES_MAX, Reply, Request};
+
+/// Exit code when the request makes no sense or the runner is gone.
+const EXIT_NO_WORK: u8 = 3;
+/// Politeness: the machine's owner goes first.
+const NICE: i32 = 10;
+
+/// The whole life of the helper. Call it first thing in `main` of the program that [`crate::RunnerConfig`] names, before any thread
+/// is started or file opened: it closes every descriptor past 2, and forks.
+///
+/// Reads a request from stdin and replies on stdout; not for people.
+pub fn child_main() -> ExitCode {
+    // SAFETY: nothing in this process has opened a descriptor past 2 yet, so none is owned by a Rust value.
+    unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) };
+    // What is made for others to read is made readable, whatever the worker's own mask says.
+    nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
+    let Some((request, words)) = read_request() else {
+        eprintln!("this is the inside of the container: it is started by gristmill itself");
+        return ExitCode::from(EXIT_NO_WORK);
+    };
+    let last = run(request, &words);
+    reply(&last);
+    ExitCode::SUCCESS
+}
+
+/// The request, and what came after it.
+fn read_request() -> Option<(Request, Vec<u8>)> {
+    let mut read = Vec::new();
+    let mut buffer = vec![0; 64 * 1024];
+    let end = loop {
+        let count = std::io::stdin().lock().read(&mut buffer).ok().filter(|count| *count > 0)?;
+        let before = read.len();
+        read.extend_from_slice(&buffer[..count]);
+        if let Some(end) = read[before..].iter().position(|byte| *byte == b'\n') {
+            break before + end;
+        }
+        if read.len() as u64 > REQUEST_BYTES_MAX {
+            return None;
+        }
+    };
+    let request = serde_json::from_slice(&read[..end]).ok()?;
+    Some((request, read.split_off(end + 1)))
+}
+
+fn reply(reply: &Reply) {
+    let Ok(mut line) = serde_json::to_vec(reply) else { return };
+    line.push(b'\n');
+    let mut stdout = std::io::stdout().lock();
+    if stdout.write_all(&line).and_then(|()| stdout.flush()).is_err() {
+        // Nobody listens any more.
+        std::process::exit(i32::from(EXIT_NO_WORK));
+    }
+}
+
+fn run(mut request: Request, words: &[u8]) -> Reply {
+    let program = match Program::new(&request) {
+        Ok(program) => program,
+        Err(reason) => return Reply::Unable { reason },
+    };
+    let mut missing = Vec::new();
+    let (rootfs, target) = match set_up(&mut request, &mut missing) {
+        Ok(made) => made,
+        Err(reason) => return Reply::Unable { reason },
+    };
+    match Watch::start(&request, &program, &rootfs, words) {
+        Ok(watch) => watch.until_the_end(&request, &rootfs, target.as_fd(), missing),
+        Err(reason) => Reply::Unable { reason },
+    }
+}
+
+/// Goes into the namespaces, as nobody of the host, and puts the file system together.
+fn set_up(request: &mut Request, missing: &mut Vec<String>) -> Result<(Rootfs, OwnedFd), Refused> {
+    // SAFETY: a plain system call without pointers; 0 is this process.
+    if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) } != 0 {
+        missing.push(format!("low priority: {}", Errno::last()));
+    }
+    if let Some(core) = request.core
+        && let Err(error) = one_core(core)
+    {
+        missing.push(format!("one core: {error}"));
+    }
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let target = open(&request.output_dir, flags, Mode::empty());
+    let target = target.map_err(refused(format_args!("the output folder {}", request.output_dir.display())))?;
+    let base = match request.user {
+        None if nix::unistd::geteuid().is_root() => return Err("root's own user is not lent to programs".to_owned()),
+        None => rootfs::workshop()?,
+        Some(user) => become_user(request, user, &target)?,
+    };
+    new_namespaces()?;
+    rootfs::make_private()?;
+    if let Some(guarantee) = no_landlock() {
+        missing.push(guarantee);
+    }
+    Ok((Rootfs::build(request, &base)?, target))
+}
+
+fn one_core(core: usize) -> nix::Result<()> {
+    let mut cores = CpuSet::new();
+    cores.set(core)?;
+    sched_setaffinity(Pid::from_raw(0), &cores)
+}
+
+/// From root to the spare user, for good.
+fn become_user(request: &mut Request, (uid, gid): (u32, u32), target: &OwnedFd) -> Result<PathBuf, Refused> {
+    let base = rootfs::stage(request)?;
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    nix::unistd::fchown(target, Some(uid), Some(gid)).map_err(refused("the output folder for the spare user"))?;
+    nix::unistd::setgroups(&[]).map_err(refused("no groups"))?;
+    nix::unistd::setresgid(gid, gid, gid).map_err(refused("the spare group"))?;
+    nix::unistd::setresuid(uid, uid, uid).map_err(refused("the spare user"))?;
+    // Or the files below /proc/self, where the user map is written, would still be root's.
+    prctl::set_dumpable(true).map_err(refused("its own /proc"))?;
+    Ok(base)
+}
+
+fn new_namespaces() -> Result<(), Refused> {
+    let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
+    let flags = CloneFlags::CLONE_NEWUSER
+        | CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWNET
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWCGROUP;
+    unshare(flags).map_err(|error| {
+        format!(
+            "new namespaces: {error} (user namespaces may be switched off: see the sysctls user.max_user_namespaces, \
+             kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns)"
+        )
+    })?;
+    for (file, text) in
+        [("setgroups", "deny".to_owned()), ("uid_map", format!("0 {uid} 1")), ("gid_map", format!("0 {gid} 1"))]
+    {
+        std::fs::write(format!("/proc/self/{file}"), text).map_err(refused(format_args!("/proc/self/{file}")))?;
+    }
+    Ok(())
+}
+
+/// The guarantee that is missing, if the kernel has no Landlock.
+fn no_landlock() -> Option<String> {
+    /// Asks for the version instead of making rules (landlock_create_ruleset(2)).
+    const VERSION: u32 = 1;
+    // SAFETY: with this flag there is no structure to point to.
+    let version =
+        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<libc::c_void>(), 0usize, VERSION) };
+    (version < 1).then(|| format!("second wall (Landlock): {}", Errno::last()))
+}
+
+/// Process 1, seen from outside of its namespace.
+struct Watch {
+    init: Pid,
+    status: OwnedFd,
+    /// What is said to it; it ends when this is closed.
+    words: OwnedFd,
+    stderr: File,
+    log: Vec<u8>,
+}
+
+impl Watch {
+    fn start(request: &Request, program: &Program, rootfs: &Rootfs, early: &[u8]) -> Result<Self, Refused> {
+        let pipe = || pipe2(OFlag::O_CLOEXEC).map_err(refused("a pipe"));
+        let ((status, status_in), (words_out, words), (stderr, stderr_in)) = (pipe()?, pipe()?, pipe()?);
+        let _ = nix::unistd::write(&words, early);
+        // SAFETY: there is one thread in this process, so that the child may do what it likes.
+        match unsafe { fork() }.map_err(refused("process 1"))? {
+            ForkResult::Child => {
+                drop((status, words, stderr));
+                let files = init::Files { status: status_in, words: words_out, stderr: stderr_in };
+                init::be_process_one(request, program, rootfs, files)
+            }
+            ForkResult::Parent { child } => {
+                Ok(Self { init: child, status, words, stderr: File::from(stderr), log: Vec::new() })
+            }
+        }
+    }
+
+    fn until_the_end(
+        mut self,
+        request: &Request,
+        rootfs: &Rootfs,
+        target: BorrowedFd<'_>,
+        missing: Vec<String>,
+    ) -> Reply {
+        let mut missing = Some(missing);
+        let mut ended = None;
+        loop {
+            match self.next() {
+                Heard::Status(Status::Ready) => {
+                    if let Some(missing) = missing.take() {
+                        reply(&Reply::Ready { missing });
+                    }
+                }
+                Heard::Status(status) => ended = Some(status),
+                Heard::Closed => break,
+                Heard::LetGo => {
+                    let _ = kill(self.init, Signal::SIGKILL);
+                    std::process::exit(i32::from(EXIT_NO_WORK));
+                }
+            }
+        }
+        let how = waitpid(self.init, None);
+        self.drain();
+        match ended {
+            Some(status) => self.last(status, request, rootfs, target),
+            None => {
+                let reason = format!("process 1 of the container died: {how:?}");
+                Reply::Fault { kind: HostFaultKind::Killed, reason, log: self.log }
+            }
+        }
+    }
+
+    /// Waits for the next thing that matters, and passes on what is only passed on.
+    fn next(&mut self) -> Heard {
+        loop {
+            let stdin = std::io::stdin();
+            let mut files = [
+                PollFd::new(self.status.as_fd(), PollFlags::POLLIN),
+                PollFd::new(stdin.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.stderr.as_fd(), PollFlags::POLLIN),
+            ];
+            match poll(&mut files, PollTimeout::NONE) {
+                Ok(_) => {}
+                Err(Errno::EINTR) => continue,
+                Err(_) => return Heard::LetGo,
+            }
+            let [status, words, log] = files.map(|file| file.any().unwrap_or(true));
+            if log {
+                self.read_log();
+            }
+            if words {
+                let mut buffer = [0; 64];
+                match nix::unistd::read(std::io::stdin().as_fd(), &mut buffer) {
+                    Ok(count @ 1..) => drop(nix::unistd::write(&self.words, &buffer[..count])),
+                    _ => return Heard::LetGo,
+                }
+            }
+            if status {
+                return match init::read_status(self.status.as_fd()) {
+                    Some(status) => Heard::Status(status),
+                    None => Heard::Closed,
+                };
+            }
+        }
+    }
+
+    /// Reads some of what the program says on its stderr, and keeps the end. False when there is no more.
+    fn read_log(&mut self) -> bool {
+        let mut buffer = [0; 16 * 1024];
+        let Ok(count @ 1..) = self.stderr.read(&mut buffer) else {
+            return false;
+        };
+        self.log.extend_from_slice(&buffer[..count]);
+        let over = self.log.len().saturating_sub(LOG_BYTES_MAX);
+        self.log.drain(..over);
+        true
+    }
+
+    /// Everybody who could write is dead.
+    fn drain(&mut self) {
+        while self.read_log() {}
+    }
+
+    fn note(&mut self, text: &str) {
+        if !self.log.is_empty() && !self.log.ends_with(b"\n") {
+            self.log.push(b'\n');
+        }
+        self.log.extend_from_slice(text.as_bytes());
+        let over = self.log.len().saturating_sub(LOG_BYTES_MAX);
+        self.log.drain(..over);
+    }
+
+    fn last(mut self, status: Status, request: &Request, rootfs: &Rootfs, target: BorrowedFd<'_>) -> Reply {
+        let fault = |kind, reason, log| Reply::Fault { kind, reason, log };
+        let (ending, peak_bytes) = match status {
+            Status::Exited { code, peak_bytes } => (Ending::Exited(code), peak_bytes),
+            Status::Signalled { signal } => {
+                let name = Signal::try_from(signal).map_or_else(|_| signal.to_string(), |signal| signal.to_string());
+                return fault(HostFaultKind::Killed, format!("the program was killed by {name}"), self.log);
+            }
+            Status::OutOfMemory => {
+                let limit = request.memory_bytes;
+                return fault(
+                    HostFaultKind::Killed,
+                    format!("the program was killed: its processes used more than {limit} bytes of memory"),
+                    self.log,
+                );
+            }
+            Status::NotStarted { errno } => {
+                let error = Errno::from_raw(errno);
+                let name = request.argv.first().map_or("", String::as_str);
+                self.note(&format!("[sandbox] cannot run `{name}`: {}\n", error.desc()));
+                // As shells and other container runners have it.
+                let ending = match error {
+                    Errno::ENOENT | Errno::ENOTDIR => Ending::Exited(127),
+                    Errno::ENOEXEC => Ending::NotRunnable,
+                    _ => Ending::Exited(126),
+                };
+                (ending, 0)
+            }
+            Status::Refused { what } => return Reply::Unable { reason: what },
+            Status::Ready => {
+                return fault(HostFaultKind::Killed, "process 1 did not end its work".to_owned(), self.log);
+            }
+        };
+        let bounds = Bounds { bytes: request.output_bytes, files: request.output_files };
+        let mut notes = String::new();
+        let copied = deliver(rootfs.outputs.as_fd(), target, bounds, &mut notes);
+        self.note(&notes);
+        match copied {
+            Ok(Copied::Done(delivered)) => Reply::Ended { ending, delivered, peak_bytes, log: self.log },
+            Ok(Copied::Past(ending)) => {
+                self.note(&format!("[sandbox] {ending}: none of its outputs are kept\n"));
+                Reply::Ended { ending, delivered: Delivered::default(), peak_bytes, log: self.log }
+            }
+            Err(error) => fault(HostFaultKind::Io, format!("the outputs cannot be copied: {error}"), self.log),
+        }
+    }
+}
+
+enum Heard {
+    Status(Status),
+    /// Process 1 has said all.
+    Closed,
+    /// The runner is gone.
+    LetGo,
+}

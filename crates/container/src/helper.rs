@@ -1,0 +1,179 @@
+//! Keep a helper process: start it, hand it a run, hear what it says, and leave nothing of it behind.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Instant;
+
+use gristmill_sandbox::{ChildCommand, Control, Registration, Wish};
+
+use crate::error::ContainerError;
+use crate::wire::{REPLY_BYTES_MAX, Reply, Request, WORD_FREEZE, WORD_THAW};
+
+/// Events that wait to be heard.
+const EVENTS_MAX: usize = 16;
+/// Bytes of the helper's own stderr that are kept to explain its death.
+const COMPLAINT_BYTES_MAX: u64 = 4096;
+
+enum Event {
+    Reply(Box<Reply>),
+    /// The helper said something that is no reply, or ended.
+    Closed,
+    /// Somebody wishes something else of it: look at the control.
+    Wish,
+}
+
+/// What ended the wait.
+pub(crate) enum Heard {
+    Reply(Box<Reply>),
+    /// It ended without another word; how, in words.
+    Died(String),
+    Cancelled,
+    TimedOut,
+}
+
+/// A running helper. Dropping it kills it, and with it all that it started; then it is reaped.
+#[derive(Debug)]
+pub(crate) struct Helper {
+    child: Child,
+    leash: Option<ChildStdin>,
+}
+
+impl Helper {
+    /// Starts one that waits for its request. It is ready when that comes, so the time it takes to start need not be waited for.
+    pub(crate) fn start(command: &ChildCommand) -> Result<Self, ContainerError> {
+        let mut child = Command::new(&command.program)
+            .args(&command.args)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .map_err(|source| ContainerError::Spawn { program: command.program.clone(), source })?;
+        let leash = child.stdin.take();
+        Ok(Self { child, leash })
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Hands it its run.
+    pub(crate) fn begin(mut self, request: &Request, control: &Control) -> Result<Conversation, ContainerError> {
+        let mut line = serde_json::to_vec(request).map_err(|error| ContainerError::Malformed(error.to_string()))?;
+        line.push(b'\n');
+        let (Some(leash), Some(stdout), Some(stderr)) =
+            (&mut self.leash, self.child.stdout.take(), self.child.stderr.take())
+        else {
+            return Err(ContainerError::Unable("the pipes to the container process are missing".to_owned()));
+        };
+        // One that has died meanwhile is noticed by its silence.
+        let _ = leash.write_all(&line).and_then(|()| leash.flush());
+        let (sender, events) = sync_channel(EVENTS_MAX);
+        let wishes = sender.clone();
+        // A full queue is no loss: the control is looked at after each event.
+        let registration = control.listen(move || drop(wishes.try_send(Event::Wish)));
+        std::thread::spawn(move || hear(stdout, &sender));
+        Ok(Conversation {
+            helper: self,
+            events,
+            stderr: Some(stderr),
+            control: control.clone(),
+            frozen: None,
+            _registration: registration,
+        })
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        // Process 1 of its namespace dies with it, and with that all others.
+        let _ = self.child.kill();
+        if let Err(error) = self.child.wait() {
+            tracing::warn!(%error, pid = self.child.id(), "a container process could not be reaped");
+        }
+    }
+}
+
+/// A helper at work.
+pub(crate) struct Conversation {
+    helper: Helper,
+    events: Receiver<Event>,
+    stderr: Option<std::process::ChildStderr>,
+    control: Control,
+    /// Since when it holds still.
+    frozen: Option<Instant>,
+    _registration: Registration,
+}
+
+impl Conversation {
+    /// Waits for the next event until `deadline`, which moves on by the time that the run was held still.
+    pub(crate) fn hear(&mut self, deadline: &mut Instant) -> Heard {
+        loop {
+            match self.control.wish() {
+                Wish::Cancel => return Heard::Cancelled,
+                Wish::Freeze if self.frozen.is_none() => {
+                    self.frozen = Some(Instant::now());
+                    self.say(WORD_FREEZE);
+                }
+                Wish::Run => {
+                    if let Some(since) = self.frozen.take() {
+                        *deadline += since.elapsed();
+                        self.say(WORD_THAW);
+                    }
+                }
+                Wish::Freeze => {}
+            }
+            let event = match self.frozen {
+                Some(_) => self.events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                None => self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())),
+            };
+            return match event {
+                Ok(Event::Reply(reply)) => Heard::Reply(reply),
+                Ok(Event::Wish) => continue,
+                Ok(Event::Closed) | Err(RecvTimeoutError::Disconnected) => Heard::Died(self.autopsy()),
+                Err(RecvTimeoutError::Timeout) => Heard::TimedOut,
+            };
+        }
+    }
+
+    fn say(&mut self, word: u8) {
+        if let Some(leash) = &mut self.helper.leash {
+            let _ = leash.write_all(&[word]).and_then(|()| leash.flush());
+        }
+    }
+
+    fn autopsy(&mut self) -> String {
+        let _ = self.helper.child.kill();
+        let how = match self.helper.child.wait() {
+            Ok(status) => format!("the container process ended early ({status})"),
+            Err(error) => format!("the container process is lost: {error}"),
+        };
+        let mut complaint = Vec::new();
+        if let Some(stderr) = self.stderr.take() {
+            let _ = stderr.take(COMPLAINT_BYTES_MAX).read_to_end(&mut complaint);
+        }
+        let complaint = String::from_utf8_lossy(&complaint);
+        if complaint.trim().is_empty() { how } else { format!("{how}: {}", complaint.trim()) }
+    }
+}
+
+/// Passes the replies on until the helper ends or says something that is none.
+fn hear(stdout: impl Read, events: &SyncSender<Event>) {
+    let mut stdout = BufReader::new(stdout);
+    loop {
+        let mut line = Vec::new();
+        let read = (&mut stdout).take(REPLY_BYTES_MAX).read_until(b'\n', &mut line);
+        let event = match read {
+            Ok(_) => serde_json::from_slice(&line).map_or(Event::Closed, |reply| Event::Reply(Box::new(reply))),
+            Err(_) => Event::Closed,
+        };
+        let last = matches!(event, Event::Closed);
+        if events.send(event).is_err() || last {
+            return;
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Become the program: give up everything that it is not to have, in its own process, last thing before `execve`.
+
+use std::ffi::CString;
+use std::fs;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus,
+    Scope,
+};
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use seccompiler::BpfProgram;
+
+use crate::PROCESSES_MAX;
+use crate::wire::Request;
+
+/// The newest Landlock rules that are asked for; an older kernel gives what it has.
+const LANDLOCK: ABI = ABI::V6;
+/// Open files of a process.
+const DESCRIPTORS_MAX: u64 = 4096;
+/// Stack of a process's first thread.
+const STACK_BYTES: u64 = 8 << 20;
+/// Memory that may be locked.
+const LOCKED_BYTES: u64 = 8 << 20;
+/// Where a program is searched when the image does not say.
+const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// No capability comes back by being user 0, and nothing of that can be changed (capabilities(7), securebits: `NOROOT`,
+/// `NO_SETUID_FIXUP`, `NO_CAP_AMBIENT_RAISE`, each with its lock).
+const SECUREBITS: libc::c_ulong = 0b1110_1111;
+/// One past the last capability that a kernel may know.
+const CAPABILITIES_MAX: libc::c_ulong = 64;
+/// Addresses are not randomised: a program that orders things by their address does so in one way.
+const ADDR_NO_RANDOMIZE: libc::c_ulong = 0x004_0000;
+
+/// What can be told beforehand of the program's start.
+pub(crate) struct Program {
+    argv: Vec<CString>,
+    env: Vec<CString>,
+    candidates: Vec<CString>,
+    working_dir: String,
+    filters: Vec<BpfProgram>,
+    memory_bytes: u64,
+    cpu_s: u64,
+}
+
+impl Program {
+    pub(crate) fn new(request: &Request) -> Result<Self, String> {
+        let text = |text: &str| CString::new(text).map_err(|_| format!("{text:?} has a zero byte"));
+        let env: Vec<String> = request.env.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let path = request.env.iter().rev().find(|(key, _)| key == "PATH").map_or(PATH_DEFAULT, |(_, value)| value);
+        let name = request.argv.first().map_or("", String::as_str);
+        let candidates: Vec<String> = match name.contains('/') {
+            true => vec![name.to_owned()],
+            false => {
+                path.split(':').filter(|folder| folder.starts_with('/')).map(|it| format!("{it}/{name}")).collect()
+            }
+        };
+        Ok(Self {
+            argv: request.argv.iter().map(|arg| text(arg)).collect::<Result<_, _>>()?,
+            env: env.iter().map(|variable| text(variable)).collect::<Result<_, _>>()?,
+            candidates: candidates.iter().map(|path| text(path)).collect::<Result<_, _>>()?,
+            working_dir: match request.working_dir.as_str() {
+                "" => "/".to_owned(),
+                folder => folder.to_owned(),
+            },
+            filters: crate::seccomp::filters()?,
+            memory_bytes: request.memory_bytes,
+            cpu_s: request.cpu_s,
+        })
+    }
+
+    /// Becomes the program. Returns only when that fails, with what the kernel said of it.
+    pub(crate) fn become_it(&self, stdio: [BorrowedFd<'_>; 3], keep: BorrowedFd<'_>) -> Failure {
+        match self.prepare(stdio, keep) {
+            Ok(()) => self.execute(),
+            Err((what, error)) => Failure { what, error },
+        }
+    }
+
+    fn prepare(&self, stdio: [BorrowedFd<'_>; 3], keep: BorrowedFd<'_>) -> Result<(), (&'static str, Errno)> {
+        let step = |what: &'static str| move |error: Errno| (what, error);
+        nix::unistd::setsid().map_err(step("a session of its own"))?;
+        redirect(stdio, keep).map_err(step("its standard files"))?;
+        default_signals().map_err(step("its signals"))?;
+        self.limit().map_err(step("its limits"))?;
+        let _ =
+            fs::create_dir_all("/tmp").and_then(|()| fs::set_permissions("/tmp", fs::Permissions::from_mode(0o1777)));
+        let _ = fs::create_dir_all(&self.working_dir);
+        nix::unistd::chdir(Path::new(&self.working_dir)).map_err(step("its working folder"))?;
+        // SAFETY: plain system calls without pointers.
+        unsafe { libc::personality(ADDR_NO_RANDOMIZE) };
+        prctl::set_no_new_privs().map_err(step("no new privileges"))?;
+        drop_capabilities().map_err(step("no capabilities"))?;
+        landlock();
+        for filter in &self.filters {
+            seccompiler::apply_filter(filter).map_err(|_| ("the list of system calls", Errno::last()))?;
+        }
+        Ok(())
+    }
+
+    fn limit(&self) -> nix::Result<()> {
+        for (resource, limit) in [
+            (Resource::RLIMIT_CPU, self.cpu_s),
+            (Resource::RLIMIT_DATA, self.memory_bytes),
+            (Resource::RLIMIT_NOFILE, DESCRIPTORS_MAX),
+            (Resource::RLIMIT_NPROC, PROCESSES_MAX),
+            (Resource::RLIMIT_STACK, STACK_BYTES),
+            (Resource::RLIMIT_MEMLOCK, LOCKED_BYTES),
+            (Resource::RLIMIT_CORE, 0),
+        ] {
+            let (_, hard) = getrlimit(resource)?;
+            // The same on every host, unless that has less.
+            let limit = limit.min(hard);
+            setrlimit(resource, limit, limit)?;
+        }
+        Ok(())
+    }
+
+    fn execute(&self) -> Failure {
+        let mut last = Errno::ENOENT;
+        for path in &self.candidates {
+            let Err(error) = nix::unistd::execve(path, &self.argv, &self.env);
+            // As a shell searches: what is not there, or no file, is looked for further on.
+            match error {
+                Errno::ENOENT | Errno::ENOTDIR => {}
+                Errno::EACCES => last = error,
+                _ => return Failure { what: "", error },
+            }
+        }
+        Failure { what: "", error: last }
+    }
+}
+
+/// Why the program could not be started.
+pub(crate) struct Failure {
+    /// What of the sandbox failed; empty when it was the program itself.
+    pub(crate) what: &'static str,
+    pub(crate) error: Errno,
+}
+
+/// Leaves the three standard files and `keep`, which goes away when the program begins.
+fn redirect(stdio: [BorrowedFd<'_>; 3], keep: BorrowedFd<'_>) -> nix::Result<()> {
+    for (number, file) in stdio.iter().enumerate() {
+        // SAFETY: all four descriptors lie past 2, so that none is overwritten before it was copied.
+        Errno::result(unsafe { libc::dup2(file.as_raw_fd(), number as i32) })?;
+    }
+    let keep = keep.as_raw_fd().cast_unsigned();
+    for (first, last) in [(3, keep.saturating_sub(1)), (keep + 1, u32::MAX)] {
+        if first <= last {
+            // SAFETY: what owns them is never used in this process again: it becomes another program, or ends.
+            Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0u32) })?;
+        }
+    }
+    Ok(())
+}
+
+/// What this program ignores or holds back, the other is to have as ever.
+fn default_signals() -> nix::Result<()> {
+    use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
+    for each in Signal::iterator().filter(|each| !matches!(each, Signal::SIGKILL | Signal::SIGSTOP)) {
+        // SAFETY: the default handler is no code of ours.
+        unsafe { signal(each, SigHandler::SigDfl)? };
+    }
+    SigSet::all().thread_unblock()
+}
+
+/// Takes all capabilities away for good, those that a user 0 would get again too.
+pub(crate) fn drop_capabilities() -> nix::Result<()> {
+    for capability in 0..CAPABILITIES_MAX {
+        // SAFETY: a plain system call without pointers. It fails for what the kernel does not know.
+        unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+    }
+    // SAFETY: as above.
+    Errno::result(unsafe { libc::prctl(libc::PR_SET_SECUREBITS, SECUREBITS, 0, 0, 0) })?;
+    // Version 3 of the interface: three sets of 64 bits, in two halves (capget(2)).
+    let header: [u32; 2] = [0x2008_0522, 0];
+    let none = [0u32; 6];
+    // SAFETY: both are as long as version 3 says, and outlive the call.
+    Errno::result(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) }).map(drop)
+}
+
+/// A second wall behind the namespaces: no TCP, no abstract sockets or signals outwards, no device nodes. Whether the kernel has it
+/// was asked before.
+fn landlock() {
+    let _ = restrict();
+}
+
+fn restrict() -> Result<RulesetStatus, landlock::RulesetError> {
+    let everything = AccessFs::from_all(LANDLOCK) & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::MakeSock);
+    let rules = Ruleset::default()
+        .handle_access(AccessFs::from_all(LANDLOCK))?
+        .handle_access(AccessNet::from_all(LANDLOCK))?
+        .scope(Scope::from_all(LANDLOCK))?
+        .create()?;
+    let Ok(root) = PathFd::new("/") else { return Ok(RulesetStatus::NotEnforced) };
+    Ok(rules.add_rule(PathBeneath::new(root, everything))?.restrict_self()?.ruleset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bits_that_hold_capabilities_down_are_those_of_the_manual() {
+        let noroot = 1 << 0 | 1 << 1;
+        let no_setuid_fixup = 1 << 2 | 1 << 3;
+        let keep_caps_locked = 1 << 5;
+        let no_ambient = 1 << 6 | 1 << 7;
+        assert_eq!(SECUREBITS, noroot | no_setuid_fixup | keep_caps_locked | no_ambient);
+    }
+}

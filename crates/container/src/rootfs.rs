@@ -1,0 +1,300 @@
+//! Build the file system that a program sees: layers stacked, inputs and a place for outputs bound in, a few devices.
+//!
+//! Everything below the new root that the helper touches by path was made by the helper itself, in the overlay's upper folder,
+//! before anything of the image could be run: a link that an image has there is hidden, not followed.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use gristmill_sandbox::Input;
+use nix::fcntl::{OFlag, open};
+use nix::libc;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::Mode;
+
+use crate::wire::Request;
+use crate::{SCRATCH_BYTES, SCRATCH_FILES};
+
+/// Folders that every Linux has and that nothing here needs: the sandbox is put together on one of them, out of sight.
+const WORKSHOPS: [&str; 3] = ["/sys", "/mnt", "/srv"];
+/// What a program may open in `/dev`.
+const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
+/// Bytes of outputs past the limit, so that the limit is seen to be passed before the memory is full.
+const OUTPUT_MARGIN_BYTES: u64 = 1 << 20;
+/// Files past the limit, for the same reason: two, and the folders that hold them.
+const OUTPUT_MARGIN_FILES: u64 = 8;
+
+/// Something that this host did not let us do.
+pub(crate) type Refused = String;
+
+pub(crate) fn refused<E: std::fmt::Display>(what: impl std::fmt::Display) -> impl FnOnce(E) -> Refused {
+    move |error| format!("{what}: {error}")
+}
+
+/// A file system that waits to become the root.
+pub(crate) struct Rootfs {
+    /// Where it is mounted.
+    pub(crate) root: PathBuf,
+    /// Files that hide what the kernel tells of the host.
+    pub(crate) masks: PathBuf,
+    /// Folder of the outputs' own memory: `out` is what the program sees, `stdout` what it printed.
+    pub(crate) outputs: OwnedFd,
+    /// What the program prints.
+    pub(crate) stdout: File,
+}
+
+/// As root of the host: makes what the sandbox needs reachable for a user who cannot go into the worker's folders.
+pub(crate) fn stage(request: &mut Request) -> Result<PathBuf, Refused> {
+    unshare(CloneFlags::CLONE_NEWNS).map_err(refused("a mount namespace"))?;
+    make_private()?;
+    let workshop = workshop()?;
+    mount_tmpfs(&workshop, "mode=755,size=1m")?;
+    let mut count = 0;
+    let mut show = |path: &mut PathBuf| -> Result<(), Refused> {
+        let at = workshop.join(format!("h{count}"));
+        count += 1;
+        placeholder(&at, path.is_dir())?;
+        bind(path, &at)?;
+        *path = at;
+        Ok(())
+    };
+    request.layers.iter_mut().try_for_each(&mut show)?;
+    for input in &mut request.inputs {
+        open_to_all(&input.host).map_err(refused(format_args!("open {} to the task", input.host.display())))?;
+        show(&mut input.host)?;
+    }
+    let inner = workshop.join("s");
+    fs::create_dir(&inner).map_err(refused("a folder of the workshop"))?;
+    Ok(inner)
+}
+
+/// Lets everybody read what lies in the worker's private folder.
+fn open_to_all(path: &Path) -> io::Result<()> {
+    let metadata = fs::symlink_metadata(path)?;
+    if metadata.is_symlink() {
+        return Ok(());
+    }
+    let mode = metadata.permissions().mode();
+    let wanted = mode | if metadata.is_dir() { 0o555 } else { 0o444 };
+    if wanted != mode {
+        fs::set_permissions(path, fs::Permissions::from_mode(wanted))?;
+    }
+    if metadata.is_dir() {
+        for entry in fs::read_dir(path)? {
+            open_to_all(&entry?.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// The folder on which the sandbox is put together, when nobody staged one.
+pub(crate) fn workshop() -> Result<PathBuf, Refused> {
+    let found = WORKSHOPS.iter().map(Path::new).find(|path| path.is_dir());
+    found.map(Path::to_owned).ok_or_else(|| format!("none of {} is a folder", WORKSHOPS.join(", ")))
+}
+
+/// Nothing that is mounted from now on is seen outside.
+pub(crate) fn make_private() -> Result<(), Refused> {
+    let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).map_err(refused("private mounts"))
+}
+
+impl Rootfs {
+    /// Puts it together at `base`. In the new namespaces, before process 1 is made.
+    pub(crate) fn build(request: &Request, base: &Path) -> Result<Self, Refused> {
+        let scratch = format!("mode=755,size={SCRATCH_BYTES},nr_inodes={SCRATCH_FILES}");
+        mount_tmpfs(base, &scratch)?;
+        let [layers, upper, work, root, out, masks] =
+            ["l", "up", "work", "root", "out", "masks"].map(|name| base.join(name));
+        for folder in [&layers, &upper, &work, &root, &out, &masks] {
+            make_folder(folder)?;
+        }
+        let outputs = format!(
+            "mode=755,size={},nr_inodes={}",
+            request.output_bytes.saturating_add(OUTPUT_MARGIN_BYTES),
+            request.output_files.saturating_add(OUTPUT_MARGIN_FILES)
+        );
+        mount_tmpfs(&out, &outputs)?;
+        make_folder(&out.join("out"))?;
+        let stdout = File::create(out.join("stdout")).map_err(refused("a file for what is printed"))?;
+        for name in ["proc", "dev", "sys", "iexec_in", "iexec_out"] {
+            make_folder(&upper.join(name))?;
+        }
+        stack(request, base, &layers)?;
+        bind_devices(&root)?;
+        bind_inputs(&request.inputs, base, &root)?;
+        bind(&out.join("out"), &root.join("iexec_out"))?;
+        restrict(&root.join("iexec_out"), libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV)?;
+        write_masks(&masks, request).map_err(refused("files that hide the host"))?;
+        let outputs = open(&out, OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty());
+        let outputs = outputs.map_err(refused("the folder of the outputs"))?;
+        Ok(Self { root, masks, outputs, stdout })
+    }
+}
+
+/// Mounts the layers over each other, with what the program writes on top.
+fn stack(request: &Request, base: &Path, layers: &Path) -> Result<(), Refused> {
+    // Names of a few bytes: the options of a mount have to fit one page.
+    let mut names = Vec::new();
+    for (number, layer) in request.layers.iter().enumerate() {
+        symlink(layer, layers.join(number.to_string())).map_err(refused("a name for a layer"))?;
+        names.push(format!("l/{number}"));
+    }
+    names.reverse();
+    std::env::set_current_dir(base).map_err(refused("the workshop"))?;
+    let options = format!("lowerdir={},upperdir=up,workdir=work,userxattr", names.join(":"));
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(Some("overlay"), "root", Some("overlay"), flags, Some(options.as_str())).map_err(refused("overlayfs"))
+}
+
+fn bind_devices(root: &Path) -> Result<(), Refused> {
+    let folder = root.join("dev");
+    for name in DEVICES {
+        let at = folder.join(name);
+        placeholder(&at, false)?;
+        bind(&Path::new("/dev").join(name), &at)?;
+    }
+    make_folder(&folder.join("shm"))?;
+    for (name, target) in [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+    ] {
+        symlink(target, folder.join(name)).map_err(refused("a link in /dev"))?;
+    }
+    Ok(())
+}
+
+fn bind_inputs(inputs: &[Input], base: &Path, root: &Path) -> Result<(), Refused> {
+    // Of inputs with one name the last counts: an item's own.
+    let by_name: BTreeMap<String, &Path> =
+        inputs.iter().map(|input| (plain_name(&input.at), input.host.as_path())).collect();
+    let folder = root.join("iexec_in");
+    let places = match by_name.get("") {
+        None => folder.clone(),
+        Some(whole) if by_name.len() == 1 => return bind_read_only(whole, &folder),
+        // A folder below which others are put: it is not ours to make room in, so the room is laid over it.
+        Some(whole) => {
+            let room = base.join("in");
+            make_folder(&room)?;
+            symlink(whole, base.join("l/in")).map_err(refused("a name for the inputs"))?;
+            room
+        }
+    };
+    for (name, host) in by_name.iter().filter(|(name, _)| !name.is_empty()) {
+        let at = places.join(name);
+        fs::create_dir_all(at.parent().unwrap_or(&places)).map_err(refused("folders of an input"))?;
+        placeholder(&at, host.is_dir())?;
+    }
+    if places != folder {
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_RDONLY;
+        mount(Some("overlay"), &folder, Some("overlay"), flags, Some("lowerdir=in:l/in,userxattr"))
+            .map_err(refused("overlayfs of the inputs"))?;
+    }
+    for (name, host) in by_name.iter().filter(|(name, _)| !name.is_empty()) {
+        bind_read_only(host, &folder.join(name))?;
+    }
+    Ok(())
+}
+
+/// `a//b/` as `a/b`.
+fn plain_name(at: &str) -> String {
+    at.split('/').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/")
+}
+
+/// What stands in for files of `/proc` that tell of the host.
+fn write_masks(masks: &Path, request: &Request) -> io::Result<()> {
+    let memory_kib = request.memory_bytes / 1024;
+    fs::create_dir(masks.join("folder"))?;
+    for (name, text) in [
+        ("nothing", String::new()),
+        ("cpuinfo", "processor\t: 0\nmodel name\t: virtual\ncpu cores\t: 1\n\n".to_owned()),
+        (
+            "meminfo",
+            format!(
+                "MemTotal:       {memory_kib:>8} kB\nMemFree:        {memory_kib:>8} kB\nMemAvailable:   {memory_kib:>8} kB\n\
+                 Buffers:               0 kB\nCached:                0 kB\nSwapTotal:             0 kB\nSwapFree:              0 kB\n"
+            ),
+        ),
+        ("stat", "cpu  0 0 0 0 0 0 0 0 0 0\ncpu0 0 0 0 0 0 0 0 0 0 0\nbtime 0\n".to_owned()),
+        ("uptime", "0.00 0.00\n".to_owned()),
+        ("loadavg", "0.00 0.00 0.00 1/1 1\n".to_owned()),
+        ("version", "Linux version 6.1.0 (gristmill)\n".to_owned()),
+        ("boot_id", "00000000-0000-4000-8000-000000000000\n".to_owned()),
+    ] {
+        let path = masks.join(name);
+        fs::write(&path, text)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o444))?;
+    }
+    Ok(())
+}
+
+fn make_folder(path: &Path) -> Result<(), Refused> {
+    fs::create_dir(path).map_err(refused(format_args!("the folder {}", path.display())))
+}
+
+/// Something to mount on.
+fn placeholder(at: &Path, folder: bool) -> Result<(), Refused> {
+    match folder {
+        true => fs::create_dir_all(at),
+        false => File::create(at).map(drop),
+    }
+    .map_err(refused(format_args!("a place at {}", at.display())))
+}
+
+fn mount_tmpfs(at: &Path, options: &str) -> Result<(), Refused> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(Some("tmpfs"), at, Some("tmpfs"), flags, Some(options)).map_err(refused("memory for files"))
+}
+
+/// Shows at `at` what lies at `from`.
+pub(crate) fn bind(from: &Path, at: &Path) -> Result<(), Refused> {
+    mount(Some(from), at, None::<&str>, MsFlags::MS_BIND, None::<&str>).map_err(refused(format_args!(
+        "{} at {}",
+        from.display(),
+        at.display()
+    )))
+}
+
+pub(crate) fn bind_read_only(from: &Path, at: &Path) -> Result<(), Refused> {
+    bind(from, at)?;
+    restrict(at, libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV)
+}
+
+/// Takes rights from what is mounted at `at`.
+fn restrict(at: &Path, attributes: u64) -> Result<(), Refused> {
+    let at = open(at, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).map_err(refused(at.display()))?;
+    // SAFETY: all its fields are numbers, of which 0 means that nothing is asked for.
+    let mut change: libc::mount_attr = unsafe { std::mem::zeroed() };
+    change.attr_set = attributes;
+    // SAFETY: the descriptor is open, the path is empty, and the structure outlives the call and has the size that is said.
+    let changed = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            std::os::fd::AsRawFd::as_raw_fd(&at.as_fd()),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const change,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if changed == 0 { Ok(()) } else { Err(refused("a read-only mount (Linux 5.12)")(io::Error::last_os_error())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_inputs_are_made_plain() {
+        for (at, plain) in [("", ""), ("/", ""), ("a", "a"), ("a//b/", "a/b")] {
+            assert_eq!(plain_name(at), plain);
+        }
+    }
+}

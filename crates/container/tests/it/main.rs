@@ -1,0 +1,4 @@
+//! Real programs, compiled from C, in real containers.
+
+mod bench;
+mod hello;
