@@ -6,7 +6,6 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -21,6 +20,9 @@ const REMOVE_ATTEMPTS: u32 = 200;
 const REMOVE_PAUSE: Duration = Duration::from_millis(2);
 /// Processors of one run, in thousandths of a period.
 const PERIOD_US: u64 = 100_000;
+
+/// Groups made by this process, all its runners together: each has a number of its own.
+static MADE: AtomicU64 = AtomicU64::new(0);
 
 /// What one run may use.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +39,6 @@ pub(crate) struct Cgroups {
     pids: Option<PathBuf>,
     cpu: Option<PathBuf>,
     unified: bool,
-    made: Arc<AtomicU64>,
 }
 
 /// A group, in one folder or several. Dropping it kills who is in it and removes it.
@@ -103,7 +104,7 @@ impl Cgroups {
             fs::write(folder.join("cgroup.subtree_control"), format!("+{name}")).ok()?;
         }
         let [memory, pids, cpu] = wanted.map(|name| name.map(|_| folder.clone()));
-        Some(Self { memory, pids, cpu, unified: true, made: Arc::default() })
+        Some(Self { memory, pids, cpu, unified: true })
     }
 
     fn by_controller(own: &str) -> Self {
@@ -122,18 +123,12 @@ impl Cgroups {
             fs::remove_dir(&trial).ok()?;
             Some(folder)
         };
-        Self {
-            memory: folder("memory"),
-            pids: folder("pids"),
-            cpu: folder("cpu"),
-            unified: false,
-            made: Arc::default(),
-        }
+        Self { memory: folder("memory"), pids: folder("pids"), cpu: folder("cpu"), unified: false }
     }
 
     /// A new group with these bounds. Without controllers it bounds nothing.
     pub(crate) fn make(&self, allowance: Allowance) -> io::Result<Group> {
-        let number = self.made.fetch_add(1, Ordering::Relaxed);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
         let name = format!("{PREFIX}{}-{number}", std::process::id());
         let mut group = Group { folders: Vec::new(), bounds_memory: false, memory: None, unified: self.unified };
         for parent in self.folders() {

@@ -2,8 +2,9 @@
 
 use alloy_primitives::{Address, B256, Bytes, U256};
 use gristmill_poco::DealTerms;
+use gristmill_types::code::AppCodeError;
 use gristmill_types::results::results_pack;
-use gristmill_types::{Amount, Category, ContentId, ContributionStatus, DealId, TaskId, TaskStatus, Trust};
+use gristmill_types::{Amount, AppCode, Category, ContentId, ContributionStatus, DealId, TaskId, TaskStatus, Trust};
 
 use crate::abi::IexecLibCore_v5 as wire;
 use crate::error::HubError;
@@ -267,7 +268,7 @@ pub struct AppInfo {
     pub name: String,
     /// Its type, `DOCKER` for those that the SDK knows.
     pub kind: String,
-    /// Where its code is: `wasm:<content id>` for ours.
+    /// Where its code is: see [`AppCode`].
     pub multiaddr: Bytes,
     /// The checksum it was registered with.
     pub checksum: B256,
@@ -276,9 +277,12 @@ pub struct AppInfo {
 }
 
 impl AppInfo {
-    /// The content of a WASM app: its multiaddr is `wasm:<content id>`.
-    pub fn wasm(&self) -> Option<ContentId> {
-        content_of(&self.multiaddr, "wasm:")
+    /// What it is made of.
+    ///
+    /// # Errors
+    /// [`AppCodeError`] when its multiaddr names nothing that workers run.
+    pub fn code(&self) -> Result<AppCode, AppCodeError> {
+        AppCode::of_multiaddr(&self.multiaddr)
     }
 }
 

@@ -1,5 +1,6 @@
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::unix::fs::lchown;
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
@@ -26,6 +27,8 @@ pub struct LayerStore {
     layers: PathBuf,
     /// Where a layer lies until it is whole.
     unfinished: PathBuf,
+    /// Whose the layers are to be, if not this process's user's.
+    owner: Option<(u32, u32)>,
 }
 
 impl LayerStore {
@@ -40,7 +43,13 @@ impl LayerStore {
             let left_over = entry.map_err(ImageError::io(&unfinished))?.path();
             fs::remove_dir_all(&left_over).map_err(ImageError::io(&left_over))?;
         }
-        Ok(Self { _folder: folder, layers, unfinished })
+        Ok(Self { _folder: folder, layers, unfinished, owner: None })
+    }
+
+    /// What is unpacked from now on belongs to this user and group; only root can give it away.
+    #[must_use]
+    pub fn owned_by(self, uid: u32, gid: u32) -> Self {
+        Self { owner: Some((uid, gid)), ..self }
     }
 
     /// Unpacks the layers that are not there yet, and returns the folders of all, the lowest first.
@@ -83,6 +92,9 @@ impl LayerStore {
             return Err(ImageError::Digest { expected: layer.diff_id, found });
         }
         tracing::debug!(diff_id = %layer.diff_id, ?unpacked, "unpacked a layer");
+        if let Some(owner) = self.owner {
+            give(unfinished.path(), owner)?;
+        }
         // A folder with this name is taken for whole: its files must be on the disk before it has the name.
         let opened = File::open(unfinished.path()).map_err(ImageError::io(unfinished.path()))?;
         syncfs(&opened).map_err(|error| ImageError::io(unfinished.path())(error.into()))?;
@@ -93,4 +105,15 @@ impl LayerStore {
         // A sparse file has more bytes on disk than in the tar.
         Ok(bytes.max(unpacked.bytes))
     }
+}
+
+/// Makes a folder and all in it somebody's. Follows no link.
+fn give(path: &Path, (uid, gid): (u32, u32)) -> Result<(), ImageError> {
+    lchown(path, Some(uid), Some(gid)).map_err(ImageError::io(path))?;
+    if fs::symlink_metadata(path).map_err(ImageError::io(path))?.is_dir() {
+        for entry in fs::read_dir(path).map_err(ImageError::io(path))? {
+            give(&entry.map_err(ImageError::io(path))?.path(), (uid, gid))?;
+        }
+    }
+    Ok(())
 }

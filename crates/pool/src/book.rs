@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use alloy_primitives::B256;
 use gristmill_hub::{AppInfo, Deal, HubClient, HubError};
-use gristmill_types::{ContentId, DealId, JobParams, TaskId, TaskStatus};
+use gristmill_types::{AppCode, DealId, JobParams, TaskId, TaskStatus};
 
 /// A deal of this pool and what its leases need.
 #[derive(Clone, Debug)]
@@ -13,8 +13,8 @@ pub struct DealBook {
     pub deal: Deal,
     /// T of its category, in seconds.
     pub work_clock_s: u64,
-    /// Its app's module; `None` when the app is none that we can run.
-    pub app: Option<ContentId>,
+    /// What its app is made of; `None` when the app is none that we can run.
+    pub app: Option<AppCode>,
     /// Why no worker could run its tasks, if so; every worker would read the same from the ledger.
     pub refusal: Option<String>,
     /// Its tasks that are not over.
@@ -110,32 +110,26 @@ pub async fn read_deal(hub: &HubClient, id: DealId) -> Result<Option<DealBook>, 
     let category = hub.view_category(deal.category).await?;
     let app = hub.view_app(deal.app.address).await?;
     let refusal = refusal_of(&deal, app.as_ref());
-    let app = app.and_then(|app| app.wasm());
+    let app = app.and_then(|app| app.code().ok());
     let open = usize::try_from(deal.bot_size).unwrap_or(usize::MAX);
     Ok(Some(DealBook { deal, work_clock_s: category.work_clock_s, app, refusal, open }))
 }
 
 /// What in a deal no worker can do: known before any is asked, so that the requester is told and refunded at once.
 fn refusal_of(deal: &Deal, app: Option<&AppInfo>) -> Option<String> {
-    if let Some(app) = app.filter(|app| app.wasm().is_none()) {
-        let multiaddr = String::from_utf8_lossy(&app.multiaddr).chars().take(MULTIADDR_SHOWN).collect::<String>();
-        return Some(format!(
-            "the app {} is `{multiaddr}`, and only WASM modules of the store run here: deploy one whose multiaddr is \
-             `wasm:<content id>`",
-            deal.app.address
-        ));
+    if let Some(Err(error)) = app.map(AppInfo::code) {
+        return Some(format!("the app {}: {error}; deploy one whose multiaddr is such", deal.app.address));
     }
     JobParams::parse(&deal.params).err().map(|error| error.to_string())
 }
-
-/// Characters of an app's multiaddr that are shown.
-const MULTIADDR_SHOWN: usize = 100;
 
 #[cfg(test)]
 mod tests {
     use alloy_primitives::{Address, Bytes};
     use gristmill_hub::Resource;
     use gristmill_types::{Amount, Trust};
+
+    use gristmill_types::ContentId;
 
     use super::*;
 
@@ -183,7 +177,7 @@ mod tests {
             (&wasm, "plain words are arguments", None),
             (&wasm, r#"{"iexec_result_encryption":true}"#, Some("not encrypted")),
             (&wasm, r#"{"iexec_developer_logger":true}"#, Some("unknown field")),
-            (&image, "", Some("only WASM modules of the store run here")),
+            (&image, "", Some("`docker.io/library/hello-world:latest` names no app that workers run")),
         ] {
             let refusal = refusal_of(&deal(params), Some(app));
             assert_eq!(refusal.is_some(), expected.is_some(), "{params}: {refusal:?}");

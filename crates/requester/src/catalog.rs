@@ -7,10 +7,11 @@ use alloy_sol_types::SolEvent;
 use gristmill_hub::abi::IHub;
 use gristmill_hub::ledger::LogQuery;
 use gristmill_hub::{AppInfo, DatasetInfo, HubClient, NewApp, OpenOrder, OrderBook};
-use gristmill_types::{Address, AppOrder, ContentId, DatasetOrder};
+use gristmill_types::{Address, AppCode, AppOrder, DatasetOrder};
 
 use crate::error::RequesterError;
 use crate::inputs::LocalFile;
+use crate::local_app::LocalApp;
 
 /// Blocks read at once.
 const CHUNK_BLOCKS: u64 = 10_000;
@@ -28,12 +29,12 @@ pub struct AppChoice {
     pub address: Address,
     /// Its name.
     pub name: String,
-    /// Its module.
-    pub module: ContentId,
-    /// The open order that offers it; `None` for a module of ours that nobody offers yet.
+    /// What it is made of.
+    pub code: AppCode,
+    /// The open order that offers it; `None` for an app of ours that nobody offers yet.
     pub order: Option<OpenOrder<AppOrder>>,
-    /// The module to upload, for a file.
-    pub file: Option<LocalFile>,
+    /// What has to be uploaded: module or image, comparator.
+    pub files: Vec<LocalFile>,
     /// What to register, when it is not yet.
     pub new: Option<NewApp>,
 }
@@ -45,37 +46,36 @@ impl AppChoice {
     }
 }
 
-/// What a module of `owner` is registered as: the name is the file's without its ending.
-pub fn new_app(owner: Address, file: &LocalFile) -> NewApp {
-    let stem = file.path.file_stem().and_then(|stem| stem.to_str()).unwrap_or(&file.name);
+/// What an app of `owner` is registered as.
+pub fn new_app(owner: Address, app: &LocalApp) -> NewApp {
     NewApp {
         owner,
-        name: stem.to_owned(),
+        name: app.name.clone(),
         kind: APP_KIND.to_owned(),
-        multiaddr: format!("wasm:{}", file.content).into_bytes().into(),
-        checksum: alloy_primitives::B256::from(*file.content.as_bytes()),
+        multiaddr: app.code.to_string().into_bytes().into(),
+        checksum: app.checksum(),
         mrenclave: Default::default(),
     }
 }
 
-/// The app that `owner` makes of a module.
+/// The app that `owner` makes of a module or an image.
 ///
 /// # Errors
 /// The ledger cannot be asked.
-pub async fn app_of_file(
+pub async fn app_of_ours(
     hub: &HubClient,
     book: &OrderBook,
     owner: Address,
-    file: LocalFile,
+    app: LocalApp,
 ) -> Result<AppChoice, RequesterError> {
-    let new = new_app(owner, &file);
+    let new = new_app(owner, &app);
     let address = hub.predict_app(&new).await?;
     let registered = hub.is_registered(hub.app_registry, address).await?;
     let order = if registered { book.app_order_of(address).await? } else { None };
     // Our own app, offered only to somebody else: we make an order that fits.
     let order = order.filter(|open| is_unrestricted(&open.signed.order));
-    let (name, module) = (new.name.clone(), file.content);
-    Ok(AppChoice { address, name, module, order, file: Some(file), new: (!registered).then_some(new) })
+    let LocalApp { name, code, files } = app;
+    Ok(AppChoice { address, name, code, order, files, new: (!registered).then_some(new) })
 }
 
 fn is_unrestricted(order: &AppOrder) -> bool {
@@ -94,10 +94,11 @@ pub async fn app_at(hub: &HubClient, book: &OrderBook, address: Address) -> Resu
 
 fn app_choice(info: AppInfo, order: Option<OpenOrder<AppOrder>>) -> Result<AppChoice, RequesterError> {
     let address = info.address;
-    let expected = "a WebAssembly app (its address is no `wasm:<content id>`)";
-    let module = info.wasm().ok_or(RequesterError::UnusableAsset { kind: "app", address, expected })?;
+    let expected =
+        "an app that workers run (its multiaddr is no `wasm:<content id>`, `oci:<content id>` or pinned image)";
+    let code = info.code().map_err(|_| RequesterError::UnusableAsset { kind: "app", address, expected })?;
     let order = Some(order.ok_or(RequesterError::NotOffered { kind: "app", address })?);
-    Ok(AppChoice { address, name: info.name, module, order, file: None, new: None })
+    Ok(AppChoice { address, name: info.name, code, order, files: Vec::new(), new: None })
 }
 
 /// The offered app of this name.
@@ -241,10 +242,9 @@ mod tests {
 
     #[test]
     fn a_module_is_registered_under_its_file_name_and_content() {
-        let content = ContentId([7; 32]);
-        let file =
-            LocalFile { path: "dir/hello.wasm".into(), name: "hello.wasm".into(), content, size: 8, head: vec![] };
-        let new = new_app(Address::repeat_byte(1), &file);
+        let content = gristmill_types::ContentId([7; 32]);
+        let app = LocalApp { name: "hello".into(), code: AppCode::wasm(content), files: vec![] };
+        let new = new_app(Address::repeat_byte(1), &app);
         assert_eq!((new.name.as_str(), new.kind.as_str()), ("hello", "DOCKER"));
         assert_eq!(&new.multiaddr[..], format!("wasm:{content}").as_bytes());
         assert_eq!(new.checksum.0, content.0);

@@ -142,6 +142,11 @@ pub enum RequesterError {
         /// What it should be.
         expected: &'static str,
     },
+    /// A comparator for an app that has its own, or none, on the ledger.
+    #[error(
+        "a registered app says itself how its results are compared: leave --compare out, or run your own file of the app"
+    )]
+    CompareOfRegistered,
     /// Its owner offers it to nobody, or not to us.
     #[error("the {kind} {address} is not offered to you at present: ask its owner for an order")]
     NotOffered {

@@ -11,6 +11,8 @@ use gristmill_types::{ContentId, InputFile};
 use crate::module::NotAModule;
 
 const COPY_BYTES: usize = 1 << 16;
+/// First bytes of a file that are kept: enough to tell a tar from other things.
+pub const HEAD_BYTES: usize = 512;
 /// The name of an item's file in `IEXEC_IN`.
 pub(crate) const ITEM_FILE: &str = "item";
 
@@ -92,6 +94,9 @@ pub enum InputError {
     /// The app's file is no module.
     #[error(transparent)]
     Module(#[from] NotAModule),
+    /// The app's file is an archive, and no image that can be run.
+    #[error(transparent)]
+    Image(#[from] gristmill_image::ImageError),
 }
 
 pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> InputError {
@@ -113,7 +118,7 @@ pub struct LocalFile {
     pub content: ContentId,
     /// Its length in bytes.
     pub size: u64,
-    /// Its first bytes, 64 at most.
+    /// Its first bytes, [`HEAD_BYTES`] at most.
     pub head: Vec<u8>,
 }
 
@@ -133,8 +138,8 @@ pub fn read_file(path: &Path) -> Result<LocalFile, InputError> {
     let mut head = Vec::new();
     let size = read_steadily(path, |bytes| {
         hasher.update(bytes);
-        if head.len() < 64 {
-            head.extend(&bytes[..bytes.len().min(64 - head.len())]);
+        if head.len() < HEAD_BYTES {
+            head.extend(&bytes[..bytes.len().min(HEAD_BYTES - head.len())]);
         }
     })?;
     if size == 0 {

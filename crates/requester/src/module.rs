@@ -1,4 +1,4 @@
-//! Tell a WebAssembly module from what people hand in by mistake.
+//! Tell a WebAssembly module or a container image from what people hand in by mistake.
 
 use std::path::{Path, PathBuf};
 
@@ -14,8 +14,10 @@ pub struct NotAModule {
     pub fix: &'static str,
 }
 
-const BUILD: &str =
-    "an app is a WebAssembly module: build it for WASI preview 1 (in Rust: `--target wasm32-wasip1`, in C: wasi-sdk)";
+const BUILD: &str = "an app is a WebAssembly module (built for WASI preview 1; in Rust: `--target wasm32-wasip1`, in C: wasi-sdk) or a container \
+     image in an OCI archive (`podman save --format oci-archive`, `skopeo copy ... oci-archive:FILE`)";
+/// Where a tar says that it is one.
+const TAR_MAGIC: std::ops::Range<usize> = 257..262;
 
 /// Looks at the first bytes of the file at `path` (eight or more, unless the file is shorter). Whether the module can be
 /// run is found out by the workers' sandbox, the same way everywhere.
@@ -36,13 +38,18 @@ pub fn check_module(path: &Path, head: &[u8]) -> Result<(), NotAModule> {
         [b'M', b'Z', ..] => refuse("a Windows program", BUILD),
         [0xcf | 0xce, 0xfa, 0xed, 0xfe, ..] | [0xca, 0xfe, 0xba, 0xbe, ..] => refuse("a native macOS program", BUILD),
         [b'#', b'!', ..] => refuse("a script", BUILD),
-        [0x1f, 0x8b, ..] => refuse("a gzip archive", "unpack it and give the .wasm file inside"),
+        [0x1f, 0x8b, ..] => refuse("a gzip archive", "unpack it first (gunzip): the file inside may be an app"),
         [b'P', b'K', 3, 4, ..] => refuse("a zip archive", "unpack it and give the .wasm file inside"),
         head if is_text_format(head) => {
             refuse("WebAssembly in its text form", "assemble it first, with `wat2wasm` or `wasm-tools parse`")
         }
         _ => refuse("no WebAssembly module", BUILD),
     }
+}
+
+/// True for the first bytes of a tar: an image, perhaps.
+pub fn is_tar(head: &[u8]) -> bool {
+    head.get(TAR_MAGIC) == Some(b"ustar")
 }
 
 /// `(module ..` after white space, comments or a byte order mark.

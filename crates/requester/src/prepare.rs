@@ -10,12 +10,12 @@ use gristmill_types::{Address, Amount, Category, DatasetOrder, JobParams, OrderH
 
 use crate::catalog::{self, AppChoice};
 use crate::error::RequesterError;
-use crate::inputs::{LocalFile, read_file, read_inputs};
+use crate::inputs::{LocalFile, read_inputs};
 use crate::items::{PackedItems, pack_items, read_items};
-use crate::module::check_module;
+use crate::local_app::{self, LocalApp};
 use crate::offers::Fit;
 use crate::pool::{PoolChoice, PoolLink};
-use crate::request::{AppSource, CATEGORY_DEFAULT, JobRequest, TASKS_MAX};
+use crate::request::{AppSource, CATEGORY_DEFAULT, CompareRequest, JobRequest, TASKS_MAX};
 use crate::sender::Requester;
 
 /// The storage that results go to.
@@ -97,8 +97,8 @@ impl Prepared {
 
 /// What the user's own files hold.
 struct Files {
-    app: Option<LocalFile>,
-    reduce: Option<LocalFile>,
+    app: Option<LocalApp>,
+    reduce: Option<LocalApp>,
     inputs: Vec<LocalFile>,
     items: Option<PackedItems>,
 }
@@ -172,14 +172,15 @@ impl Requester {
         &self,
         book: &OrderBook,
         source: &AppSource,
-        file: Option<LocalFile>,
+        ours: Option<LocalApp>,
     ) -> Result<AppChoice, RequesterError> {
         let hub = &self.network.hub;
-        match (source, file) {
-            (_, Some(file)) => catalog::app_of_file(hub, book, self.address(), file).await,
+        match (source, ours) {
+            (_, Some(app)) => catalog::app_of_ours(hub, book, self.address(), app).await,
             (AppSource::Address(address), None) => catalog::app_at(hub, book, *address).await,
             (AppSource::Named(name), None) => catalog::app_named(hub, book, name).await,
             (AppSource::File(path), None) => catalog::app_named(hub, book, &path.to_string_lossy()).await,
+            (AppSource::Image(reference), None) => catalog::app_named(hub, book, reference).await,
         }
     }
 
@@ -221,9 +222,9 @@ impl Requester {
 }
 
 fn read_files(request: &JobRequest) -> Result<Files, RequesterError> {
-    let app = app_file(&request.app)?;
+    let app = own_app(&request.app, request.compare.as_ref())?;
     let reduce = match &request.reduce {
-        Some(reduce) => app_file(&reduce.app)?,
+        Some(reduce) => own_app(&reduce.app, reduce.compare.as_ref())?,
         None => None,
     };
     let items = match &request.items {
@@ -234,18 +235,12 @@ fn read_files(request: &JobRequest) -> Result<Files, RequesterError> {
     Ok(Files { app, reduce, inputs, items })
 }
 
-fn app_file(source: &AppSource) -> Result<Option<LocalFile>, RequesterError> {
-    let AppSource::File(path) = source else { return Ok(None) };
-    let file = match read_file(path) {
-        // The module check has the better words for an empty one.
-        Err(crate::inputs::InputError::Empty { .. }) => {
-            check_module(path, &[]).map_err(crate::inputs::InputError::from)?;
-            return Ok(None);
-        }
-        file => file?,
-    };
-    check_module(path, &file.head).map_err(crate::inputs::InputError::from)?;
-    Ok(Some(file))
+fn own_app(source: &AppSource, compare: Option<&CompareRequest>) -> Result<Option<LocalApp>, RequesterError> {
+    let app = local_app::read(source, compare)?;
+    if app.is_none() && compare.is_some() {
+        return Err(RequesterError::CompareOfRegistered);
+    }
+    Ok(app)
 }
 
 fn packed(path: &Path, tasks: Option<u64>) -> Result<PackedItems, RequesterError> {
@@ -284,9 +279,9 @@ mod tests {
         let app = AppChoice {
             address: Address::ZERO,
             name: "r".into(),
-            module: gristmill_types::ContentId([0; 32]),
+            code: gristmill_types::AppCode::wasm(gristmill_types::ContentId([0; 32])),
             order: None,
-            file: None,
+            files: vec![],
             new: None,
         };
         let reduce = PreparedReduce { app, args: vec!["two words".into()] };

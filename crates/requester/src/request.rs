@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use gristmill_types::code::is_pinned_reference;
 use gristmill_types::{Address, Amount, Trust};
 
 use crate::pool::PoolChoice;
@@ -14,8 +15,10 @@ pub const CATEGORY_DEFAULT: &str = "XS";
 /// Which app.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AppSource {
-    /// A module of the user's.
+    /// A module or an image of the user's.
     File(PathBuf),
+    /// An image of a registry, by its digest: `registry/name@sha256:...`.
+    Image(String),
     /// A registered app that is offered under this name.
     Named(String),
     /// A registered app.
@@ -23,11 +26,12 @@ pub enum AppSource {
 }
 
 impl AppSource {
-    /// Reads what a user wrote: `0x` and 40 digits is an address; a text with a `/` or a `.`, or the name of an existing
-    /// file, is a file; anything else is a name.
+    /// Reads what a user wrote: `0x` and 40 digits is an address; `registry/name@sha256:...` is an image; a text with a `/` or a
+    /// `.`, or the name of an existing file, is a file; anything else is a name.
     pub fn parse(text: &str) -> Self {
         match text.parse::<Address>() {
             Ok(address) if text.starts_with("0x") => Self::Address(address),
+            _ if is_pinned_reference(text) => Self::Image(text.to_owned()),
             _ if text.contains(['/', '.']) || Path::new(text).is_file() => Self::File(PathBuf::from(text)),
             _ => Self::Named(text.to_owned()),
         }
@@ -41,6 +45,17 @@ pub struct ReduceRequest {
     pub app: AppSource,
     /// Its arguments.
     pub args: Vec<String>,
+    /// What makes the canonical form of what it leaves: see [`JobRequest::compare`].
+    pub compare: Option<CompareRequest>,
+}
+
+/// A module that makes the canonical form of an app's outputs, for an app of the user's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompareRequest {
+    /// Its file.
+    pub module: PathBuf,
+    /// Its arguments.
+    pub args: Vec<String>,
 }
 
 /// What a requester wants done.
@@ -50,6 +65,9 @@ pub struct JobRequest {
     pub app: AppSource,
     /// Its arguments.
     pub args: Vec<String>,
+    /// What makes the canonical form of what it leaves, which is compared and delivered. Only for an app of the user's own: a
+    /// registered one says itself what it needs.
+    pub compare: Option<CompareRequest>,
     /// Files that every task gets.
     pub inputs: Vec<PathBuf>,
     /// A folder whose files, or a file whose lines, are the items.
@@ -78,6 +96,7 @@ impl JobRequest {
         Self {
             app,
             args: Vec::new(),
+            compare: None,
             inputs: Vec::new(),
             items: None,
             tasks: None,

@@ -338,7 +338,7 @@ impl Requester {
     async fn upload(&self, prepared: &Prepared) -> Result<(), RequesterError> {
         let store = &self.network.store;
         let apps = [Some(&prepared.app), prepared.reduce.as_ref().map(|reduce| &reduce.app)];
-        let files = apps.into_iter().flatten().filter_map(|app| app.file.as_ref()).chain(&prepared.inputs);
+        let files = apps.into_iter().flatten().flat_map(|app| &app.files).chain(&prepared.inputs);
         for file in files {
             self.upload_file(file).await?;
         }

@@ -6,6 +6,7 @@
 //! - [`amount`]: [`Amount`] in nGRIST and its printed form in GRIST.
 //! - [`trust`]: [`Trust`] (t means confidence 1 - 1/t).
 //! - [`category`]: [`Category`] and the [`ResourceLimits`] that follow from it.
+//! - [`code`]: [`AppCode`], what an app's multiaddr on the ledger names: module, image, comparator.
 //! - [`status`]: the state machines' states of task and contribution, as the hub numbers them.
 //! - [`order`]: the four kinds of order with their EIP-712 hashes, and deal/task id derivation.
 //! - [`params`]: [`JobParams`], the JSON a request order carries.
@@ -21,6 +22,7 @@
 pub mod address_book;
 pub mod amount;
 pub mod category;
+pub mod code;
 pub mod id;
 pub mod order;
 pub mod params;
@@ -32,6 +34,7 @@ pub use address_book::AddressBook;
 pub use alloy_primitives::Address;
 pub use amount::Amount;
 pub use category::{Category, ResourceLimits};
+pub use code::{AppCode, Comparator, Program};
 pub use id::{ContentId, DealId, OrderHash, TaskId};
 pub use order::{AppOrder, DatasetOrder, RequestOrder, Signed, WorkerpoolOrder};
 pub use params::{InputFile, JobParams};

@@ -172,15 +172,7 @@ pub fn is_plain_file_name(name: &str) -> bool {
 
 impl fmt::Display for InputFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "blake3:{}?name=", self.content)?;
-        for byte in self.name.bytes() {
-            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-                write!(f, "{}", byte as char)?;
-            } else {
-                write!(f, "%{byte:02X}")?;
-            }
-        }
-        write!(f, "&size={}", self.size)
+        write!(f, "blake3:{}?name={}&size={}", self.content, PercentEncoded(&self.name), self.size)
     }
 }
 
@@ -240,7 +232,23 @@ impl InputFile {
     }
 }
 
-fn percent_decode(text: &str) -> Option<String> {
+/// Writes a text as a URL's query has it (RFC 3986, section 2.1).
+pub(crate) struct PercentEncoded<'a>(pub(crate) &'a str);
+
+impl fmt::Display for PercentEncoded<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for byte in self.0.bytes() {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                write!(f, "{}", byte as char)?;
+            } else {
+                write!(f, "%{byte:02X}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn percent_decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

@@ -10,16 +10,20 @@ use std::time::Duration;
 use alloy_primitives::Address;
 use gristmill_result::items::{ITEMS_PACK_BYTES_MAX, Item, ItemsError, decode_items};
 use gristmill_result::pack::{PackError, read_files, read_header};
-use gristmill_sandbox::{Control, Execution, HostFault, Input, ItemRun, Outcome, RunReport, Runner, SandboxError};
+use gristmill_sandbox::{Control, Execution, Finished, HostFault, Input, ItemRun, LOG_BYTES_MAX, Outcome, RunReport};
+use gristmill_types::{ContentId, Program};
 
 use crate::fetch::{FetchError, Fetcher};
 use crate::plan::{Plan, ResultInput};
 use crate::produce::{ProduceError, Produced, Run, produce};
+use crate::runners::{RunError, Runners};
 
 /// A task may run so many T of wall clock; past it this host is too slow for it.
 const WALL_CLOCK_RATIO: u32 = 6;
 /// The shortest wall clock, whatever T.
 const WALL_CLOCK_MIN: Duration = Duration::from_secs(10);
+/// Where the canonical forms lie, beside the runs' own folders, which have numbers.
+const CANONICAL: &str = "canonical";
 const SEED_CONTEXT: &str = "gristmill 2026 task seed v1";
 
 /// How far a task is; shared with whoever reports it.
@@ -36,8 +40,8 @@ pub struct Progress {
 pub struct Means<'a> {
     /// Fetches app and inputs.
     pub fetcher: &'a Fetcher,
-    /// Runs the app.
-    pub runner: Runner,
+    /// Run the app.
+    pub runners: Runners,
     /// Stops it.
     pub cancel: Control,
     /// Told how far it is.
@@ -77,7 +81,7 @@ pub enum AttemptError {
     },
     /// The sandbox did not begin.
     #[error(transparent)]
-    Sandbox(#[from] SandboxError),
+    Run(#[from] RunError),
     /// The sandbox did not come to an end that replicas agree on.
     #[error("{0}")]
     Fault(HostFault),
@@ -105,11 +109,11 @@ pub async fn run(
     folder: PathBuf,
     results: PathBuf,
 ) -> Result<Produced, AttemptError> {
-    let Means { fetcher, runner, cancel, progress } = means;
+    let Means { fetcher, runners, cancel, progress } = means;
     progress.total.store(plan.items.as_ref().map_or(1, |items| items.count), Ordering::Relaxed);
     let _cleanup = RemoveOnDrop(folder.clone());
     let layout = lay_out(&plan, fetcher, &folder).await?;
-    let blocking = move || execute(&plan, worker, &layout, &runner, (&cancel, &progress), &results);
+    let blocking = move || execute(&plan, worker, &layout, &runners, (&cancel, &progress), &results);
     match tokio::task::spawn_blocking(blocking).await {
         Ok(result) => result,
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
@@ -132,6 +136,7 @@ impl Drop for RemoveOnDrop {
 /// Where the inputs of a task lie on this host.
 struct Layout {
     app: PathBuf,
+    comparator: Option<PathBuf>,
     inputs: Vec<Input>,
     /// (global index, name, file) of each item.
     items: Vec<(u64, String, PathBuf)>,
@@ -141,7 +146,12 @@ struct Layout {
 async fn lay_out(plan: &Plan, fetcher: &Fetcher, folder: &Path) -> Result<Layout, AttemptError> {
     let outputs = folder.join("out");
     fs::create_dir_all(&outputs).map_err(at(&outputs))?;
-    let app = fetcher.file(plan.app).await.map_err(AttemptError::App)?;
+    let content = plan.code.content().ok_or_else(|| RunError::NoContainers("it pulls from no registry".to_owned()))?;
+    let app = fetcher.file(content).await.map_err(AttemptError::App)?;
+    let comparator = match &plan.code.compare {
+        Some(comparator) => Some(fetcher.file(comparator.module).await.map_err(AttemptError::App)?),
+        None => None,
+    };
     let mut inputs = Vec::new();
     for file in plan.inputs.iter().chain(&plan.dataset) {
         let host = fetcher.file(file.content).await.map_err(AttemptError::Input)?;
@@ -169,7 +179,7 @@ async fn lay_out(plan: &Plan, fetcher: &Fetcher, folder: &Path) -> Result<Layout
         }
         inputs.push(Input { at: String::new(), host: tree });
     }
-    Ok(Layout { app, inputs, items, outputs })
+    Ok(Layout { app, comparator, inputs, items, outputs })
 }
 
 /// Unpacks another task's result below `tree`, checked against the ledger's digest: one folder an item, or one for
@@ -196,21 +206,22 @@ fn execute(
     plan: &Plan,
     worker: Address,
     layout: &Layout,
-    runner: &Runner,
-    (cancel, progress): (&Control, &Progress),
+    runners: &Runners,
+    (control, progress): (&Control, &Progress),
     results: &Path,
 ) -> Result<Produced, AttemptError> {
     let execution = execution_of(plan, layout);
     let mut count = |_: &RunReport| {
         progress.done.fetch_add(1, Ordering::Relaxed);
     };
-    let finished = match runner.run_with(&execution, cancel, &mut count)? {
-        Outcome::Finished(finished) => finished,
-        Outcome::HostFault(fault) => return Err(AttemptError::Fault(fault)),
-        Outcome::Cancelled => return Err(AttemptError::Cancelled),
+    let outcome = match plan.code.program {
+        Program::Wasm(_) => runners.wasm.run_with(&execution, control, &mut count).map_err(RunError::from)?,
+        Program::Archive(_) | Program::Registry(_) => {
+            runners.run_image(&layout.app, &execution, control, &mut count)?
+        }
     };
-    let runs: Vec<Run> = finished
-        .runs
+    let Finished { runs: reports, witness, mut log, .. } = finished(outcome)?;
+    let mut runs: Vec<Run> = reports
         .iter()
         .zip(&execution.runs)
         .map(|(report, run)| Run {
@@ -219,7 +230,29 @@ fn execute(
             output_dir: run.output_dir.clone(),
         })
         .collect();
-    Ok(produce(plan.task, worker, &runs, finished.witness, finished.log, results)?)
+    if let (Some(comparator), Some(app)) = (&plan.code.compare, &layout.comparator) {
+        let module = (app.clone(), comparator.module, comparator.args.clone());
+        let folder = layout.outputs.join(CANONICAL);
+        let compared = finished(runners.canonical(module, &execution, &folder, control)?)?;
+        log.extend_from_slice(&compared.log);
+        log.drain(..log.len().saturating_sub(LOG_BYTES_MAX));
+        for (run, report) in runs.iter_mut().zip(&compared.runs) {
+            run.output_dir = folder.join(format!("{:06}", report.index));
+            // A form that could not be made is no success, however the app ended.
+            if run.ending.is_success() {
+                run.ending = report.ending;
+            }
+        }
+    }
+    Ok(produce(plan.task, worker, &runs, witness, log, results)?)
+}
+
+fn finished(outcome: Outcome) -> Result<Finished, AttemptError> {
+    match outcome {
+        Outcome::Finished(finished) => Ok(finished),
+        Outcome::HostFault(fault) => Err(AttemptError::Fault(fault)),
+        Outcome::Cancelled => Err(AttemptError::Cancelled),
+    }
 }
 
 fn execution_of(plan: &Plan, layout: &Layout) -> Execution {
@@ -260,7 +293,7 @@ fn execution_of(plan: &Plan, layout: &Layout) -> Execution {
     let wall_clock = Duration::from_secs(plan.work_clock_s).saturating_mul(WALL_CLOCK_RATIO).max(WALL_CLOCK_MIN);
     Execution {
         app: layout.app.clone(),
-        app_id: plan.app,
+        app_id: plan.code.content().unwrap_or(ContentId([0; 32])),
         args: plan.args.clone(),
         env,
         seed: seed_of(plan),
@@ -275,7 +308,11 @@ fn execution_of(plan: &Plan, layout: &Layout) -> Execution {
 /// work gives the same root.
 fn seed_of(plan: &Plan) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new_derive_key(SEED_CONTEXT);
-    hasher.update(plan.app.as_bytes());
+    // A module's id as it stands: what ran before images could be run keeps its seed, and its result.
+    match &plan.code.program {
+        Program::Wasm(module) => hasher.update(module.as_bytes()),
+        _ => hasher.update(plan.code.to_string().as_bytes()),
+    };
     hasher.update(&plan.index.to_le_bytes());
     for arg in &plan.args {
         hasher.update(&(arg.len() as u64).to_le_bytes());

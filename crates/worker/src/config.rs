@@ -8,6 +8,7 @@ use gristmill_sandbox::ChildCommand;
 use gristmill_wallet::Wallet;
 
 use crate::conduct::Conduct;
+use crate::runners::CONTAINER_CHILD;
 
 /// Slots of a worker that is not told otherwise: one a core, so many at most.
 pub const SLOTS_DEFAULT_MAX: u32 = 64;
@@ -31,6 +32,8 @@ pub struct WorkerConfig {
     pub memory_bytes: u64,
     /// How its sandbox child is started: this program again.
     pub child: ChildCommand,
+    /// How a container's helper is started: this program again.
+    pub container_child: ChildCommand,
     /// Where compiled modules are kept; `None`: in its own folder. Workers of one machine may share it.
     pub modules_dir: Option<PathBuf>,
     /// How often it looks after what it has under way on the ledger.
@@ -42,6 +45,7 @@ pub struct WorkerConfig {
 impl WorkerConfig {
     /// A worker with the defaults: a slot for each core, 4 GiB of memory.
     pub fn new(data_dir: PathBuf, wallet: Wallet, pool: PoolUrl, child: ChildCommand) -> Self {
+        let container_child = ChildCommand { program: child.program.clone(), args: vec![CONTAINER_CHILD.into()] };
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
         Self {
             data_dir,
@@ -50,6 +54,7 @@ impl WorkerConfig {
             slots: cores.clamp(1, SLOTS_DEFAULT_MAX),
             memory_bytes: 4 << 30,
             child,
+            container_child,
             modules_dir: None,
             watch_interval: Duration::from_millis(500),
             conduct: Conduct::Honest,

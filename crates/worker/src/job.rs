@@ -9,7 +9,7 @@ use alloy_primitives::{Address, B256};
 use gristmill_protocol::wire::{DeclineReason, FailReason};
 use gristmill_result::pack::Header;
 use gristmill_result::{Ending, FileEntry, Manifest, Part, Witness};
-use gristmill_sandbox::{Control, HostFaultKind, Runner};
+use gristmill_sandbox::{Control, HostFaultKind};
 use gristmill_types::{ContentId, DealId, TaskId};
 
 use crate::attempt::{self, AttemptError, Means, Progress};
@@ -19,6 +19,7 @@ use crate::journal::{Phase, Record};
 use crate::ledger_side::LedgerSide;
 use crate::plan::{self, Plan, PlanError};
 use crate::produce::{ProduceError, Produced, seal_pack};
+use crate::runners::Runners;
 
 /// How long a copier waits for somebody to copy from.
 const COPY_PATIENCE: Duration = Duration::from_secs(8);
@@ -67,7 +68,7 @@ pub async fn run(
     spec: JobSpec,
     ledger: &LedgerSide,
     fetcher: &Fetcher,
-    runner: Runner,
+    runners: Runners,
     cancel: Control,
 ) -> Result<Result<JobOutcome, AttemptError>, Refused> {
     let plan = match plan::read(&ledger.hub, fetcher, spec.task, spec.deal, spec.index).await {
@@ -76,7 +77,7 @@ pub async fn run(
         Err(error @ PlanError::Hub(_)) => return Err(Refused { reason: DeclineReason::Busy, text: chain(&error) }),
         Err(error) => return Err(Refused { reason: DeclineReason::Invalid, text: chain(&error) }),
     };
-    Ok(work(&spec, plan, ledger, fetcher, runner, cancel).await)
+    Ok(work(&spec, plan, ledger, fetcher, runners, cancel).await)
 }
 
 async fn work(
@@ -84,7 +85,7 @@ async fn work(
     plan: Plan,
     ledger: &LedgerSide,
     fetcher: &Fetcher,
-    runner: Runner,
+    runners: Runners,
     cancel: Control,
 ) -> Result<JobOutcome, AttemptError> {
     let (trust, work_clock_s) = (plan.deal.trust.value(), plan.work_clock_s);
@@ -96,7 +97,7 @@ async fn work(
                 tokio::time::sleep(SLOW_START).await;
             }
             let (folder, results) = (spec.folder.clone(), spec.results.clone());
-            let means = Means { fetcher, runner, cancel, progress: Arc::clone(&spec.progress) };
+            let means = Means { fetcher, runners, cancel, progress: Arc::clone(&spec.progress) };
             attempt::run(plan, spec.worker, means, folder, results).await?
         }
     };

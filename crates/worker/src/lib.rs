@@ -18,6 +18,7 @@ pub mod journal;
 pub mod ledger_side;
 pub mod plan;
 pub mod produce;
+pub mod runners;
 pub mod service;
 
 pub use conduct::Conduct;

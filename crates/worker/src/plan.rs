@@ -10,7 +10,9 @@ use gristmill_hub::{Deal, HubClient, HubError};
 use gristmill_result::Digest;
 use gristmill_result::items::{ItemsError, ItemsIndex, TaskItems};
 use gristmill_types::params::{ParamsError, is_plain_file_name, split_args};
-use gristmill_types::{ContentId, DealId, InputFile, JobParams, OrderHash, ResourceLimits, TaskId, TaskStatus};
+use gristmill_types::{
+    AppCode, ContentId, DealId, InputFile, JobParams, OrderHash, ResourceLimits, TaskId, TaskStatus,
+};
 
 use crate::fetch::{FetchError, Fetcher};
 
@@ -30,8 +32,8 @@ pub struct Plan {
     pub index: u64,
     /// Its deal.
     pub deal: Deal,
-    /// The module.
-    pub app: ContentId,
+    /// What its app is made of.
+    pub code: AppCode,
     /// Arguments after `argv[0]`.
     pub args: Vec<String>,
     /// Files in `IEXEC_IN`.
@@ -95,11 +97,9 @@ pub async fn read(
         return Err(refuse(format!("task {task} is not number {index} of deal {deal}")));
     }
     let deal = hub.view_deal(deal).await?.ok_or_else(|| refuse(format!("the hub knows no deal {deal}")))?;
-    let app = hub
-        .view_app(deal.app.address)
-        .await?
-        .and_then(|app| app.wasm())
-        .ok_or_else(|| refuse(format!("app {} is no `wasm:<content id>`", deal.app.address)))?;
+    let app = hub.view_app(deal.app.address).await?;
+    let app = app.ok_or_else(|| refuse(format!("the hub knows no app {}", deal.app.address)))?;
+    let code = app.code().map_err(|error| refuse(format!("app {}: {error}", deal.app.address)))?;
     let category = hub.view_category(deal.category).await?;
     let params = JobParams::parse(&deal.params)?;
     let items = match params.gristmill_items {
@@ -113,7 +113,7 @@ pub async fn read(
     Ok(Plan {
         task,
         index,
-        app,
+        code,
         args: split_args(&params.iexec_args)?,
         inputs: params.iexec_input_files,
         dataset: dataset_of(hub, deal.dataset.address).await?,

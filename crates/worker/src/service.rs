@@ -27,6 +27,7 @@ use crate::fetch::Fetcher;
 use crate::job::{self, JobOutcome, JobSpec};
 use crate::journal::{Journal, Phase, Record};
 use crate::ledger_side::{LedgerSide, Verdict};
+use crate::runners::Runners;
 
 /// Kind and version of a worker's data folder.
 pub const DATA_KIND: &str = "worker";
@@ -116,6 +117,7 @@ pub fn start(config: WorkerConfig) -> Result<WorkerHandle, WorkerError> {
         None => dir.subdir("modules")?,
     };
     let runner = Runner::new(RunnerConfig { child: config.child.clone(), cache_dir })?;
+    let runners = Runners::new(runner, &config.container_child, &config.data_dir.join("layers"));
     let journal = Journal::open(&dir.database("journal.redb")?)?;
     let profile = Profile {
         address: config.wallet.address(),
@@ -137,7 +139,7 @@ pub fn start(config: WorkerConfig) -> Result<WorkerHandle, WorkerError> {
         config,
         _dir: dir,
         folders,
-        runner,
+        runners,
         journal,
         link,
         news_sender,
@@ -194,7 +196,7 @@ struct Service {
     /// Holds the folder's lock.
     _dir: DataDir,
     folders: Folders,
-    runner: Runner,
+    runners: Runners,
     journal: Journal,
     link: WorkerLink,
     news_sender: mpsc::Sender<News>,
@@ -362,10 +364,10 @@ impl Service {
             folder: self.folders.jobs.join(id.to_string()),
             results: self.folders.results.clone(),
         };
-        let (ledger, fetcher, runner) = (pool.ledger.clone(), pool.fetcher.clone(), self.runner.clone());
+        let (ledger, fetcher, runners) = (pool.ledger.clone(), pool.fetcher.clone(), self.runners.clone());
         let news = self.news_sender.clone();
         tokio::spawn(async move {
-            let message = match job::run(spec, &ledger, &fetcher, runner, cancel).await {
+            let message = match job::run(spec, &ledger, &fetcher, runners, cancel).await {
                 Ok(outcome) => News::Job { lease: id, outcome: Box::new(outcome) },
                 Err(refused) => News::JobRefused { lease: id, reason: refused.reason, text: refused.text },
             };
@@ -379,8 +381,12 @@ impl Service {
         if self.jobs.len() >= self.config.slots as usize {
             return Some((Reason::Busy, format!("all {} slots are taken", self.config.slots)));
         }
-        if lease.app_type != "wasm" {
-            return Some((Reason::AppType, format!("this worker runs wasm, not `{}`", lease.app_type)));
+        match (lease.app_type.as_str(), &self.runners.containers) {
+            ("wasm", _) | ("oci", Ok(_)) => {}
+            ("oci", Err(why)) => {
+                return Some((Reason::AppType, format!("this worker runs no container images: {why}")));
+            }
+            (other, _) => return Some((Reason::AppType, format!("this worker runs wasm and oci, not `{other}`"))),
         }
         let needed = ResourceLimits::of_work_clock(lease.work_clock_s).memory_bytes;
         if needed > self.config.memory_bytes {

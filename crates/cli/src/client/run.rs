@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use gristmill_requester::{
-    AppSource, Delivery, Job, JobRequest, PoolChoice, Quote, ReduceRequest, Requester, check_output,
+    AppSource, CompareRequest, Delivery, Job, JobRequest, PoolChoice, Quote, ReduceRequest, Requester, check_output,
 };
 use gristmill_types::{Amount, OrderHash, Trust};
 use serde_json::json;
@@ -24,8 +24,9 @@ pub const POLL: Duration = Duration::from_millis(200);
 /// confidence needs, is checked against the ledger, and comes with a receipt.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// A WebAssembly module, or the name or address of an app that is offered on the ledger
-    #[arg(value_name = "APP.wasm|NAME|ADDRESS")]
+    /// A WebAssembly module, a container image (an OCI archive, or `registry/name@sha256:...`), or the name or address of an app
+    /// that is offered on the ledger
+    #[arg(value_name = "APP.wasm|IMAGE.tar|IMAGE@DIGEST|NAME|ADDRESS")]
     app: String,
     /// A dataset that every task gets, by name or address
     #[arg(long, value_name = "D")]
@@ -36,6 +37,13 @@ pub struct RunArgs {
     /// An argument for the app; may be repeated
     #[arg(long = "arg", value_name = "A", allow_hyphen_values = true)]
     args: Vec<String>,
+    /// A WebAssembly module that makes the canonical form of what the app leaves, which is then compared and delivered: for an app
+    /// of your own whose bytes differ harmlessly from machine to machine
+    #[arg(long, value_name = "MODULE.wasm")]
+    compare: Option<PathBuf>,
+    /// An argument for that module; may be repeated
+    #[arg(long = "compare-arg", value_name = "A", allow_hyphen_values = true, requires = "compare")]
+    compare_args: Vec<String>,
     /// A file that every task finds in its input folder; may be repeated
     #[arg(long = "input", value_name = "FILE")]
     inputs: Vec<PathBuf>,
@@ -106,10 +114,15 @@ impl RunArgs {
             inputs: self.inputs.clone(),
             items: self.items.clone(),
             tasks: self.tasks,
-            reduce: self
-                .reduce
+            reduce: self.reduce.as_ref().map(|app| ReduceRequest {
+                app: AppSource::parse(app),
+                args: self.reduce_args.clone(),
+                compare: None,
+            }),
+            compare: self
+                .compare
                 .as_ref()
-                .map(|app| ReduceRequest { app: AppSource::parse(app), args: self.reduce_args.clone() }),
+                .map(|module| CompareRequest { module: module.clone(), args: self.compare_args.clone() }),
             trust: self.trust.or(self.confidence).unwrap_or_default(),
             category: self.category.clone(),
             max_price: self.max_price,

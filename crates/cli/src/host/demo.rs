@@ -185,7 +185,11 @@ async fn order(args: &DemoArgs, network: &Network, prices: &Path) -> anyhow::Res
     let request = JobRequest {
         inputs: vec![prices.to_path_buf()],
         tasks: Some(u64::from(args.tasks)),
-        reduce: Some(ReduceRequest { app: AppSource::Named(builtin::EFAST.name.to_owned()), args: vec![] }),
+        reduce: Some(ReduceRequest {
+            app: AppSource::Named(builtin::EFAST.name.to_owned()),
+            args: vec![],
+            compare: None,
+        }),
         trust: TRUST,
         ..JobRequest::new(AppSource::Named(builtin::EFAST.name.to_owned()))
     };

@@ -8,12 +8,13 @@ mod worker;
 
 use clap::Subcommand;
 use gristmill_sandbox::ChildCommand;
+use gristmill_worker::runners::CONTAINER_CHILD;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::exit::Exit;
 
 /// The hidden command that the sandbox starts itself with.
-const SANDBOX_CHILD: &str = "sandbox-child";
+pub const SANDBOX_CHILD: &str = "sandbox-child";
 
 /// What a machine's owner does.
 #[derive(Debug, Subcommand)]
@@ -26,6 +27,9 @@ pub enum HostCommand {
     /// Run one task in a locked-down process; started by workers only
     #[command(hide = true, name = SANDBOX_CHILD)]
     SandboxChild,
+    /// Run one container in namespaces of its own; started by workers only
+    #[command(hide = true, name = CONTAINER_CHILD)]
+    ContainerChild,
 }
 
 /// Runs a host command to its end.
@@ -33,6 +37,10 @@ pub fn run(command: HostCommand, json: bool) -> anyhow::Result<Exit> {
     let future: std::pin::Pin<Box<dyn Future<Output = anyhow::Result<Exit>>>> = match command {
         HostCommand::SandboxChild => {
             gristmill_sandbox::child_main();
+            return Ok(Exit::Ok);
+        }
+        HostCommand::ContainerChild => {
+            gristmill_container::child_main();
             return Ok(Exit::Ok);
         }
         HostCommand::Demo(args) => Box::pin(demo::run(args, json)),

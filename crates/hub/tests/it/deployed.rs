@@ -216,7 +216,7 @@ async fn assets_are_found_with_what_they_were_registered_with() {
     let market = Market::new(0).await;
     let app = market.client.view_app(market.app).await.unwrap().unwrap();
     assert_eq!((app.owner, app.name.as_str()), (market.owner.address(), "no-op"));
-    assert_eq!(app.wasm().unwrap().to_string(), "ab".repeat(32));
+    assert_eq!(app.code().unwrap().to_string(), format!("wasm:{}", "ab".repeat(32)));
     assert_eq!(market.client.view_app(market.pool).await.unwrap(), None);
     assert_eq!(market.client.view_dataset(market.app).await.unwrap(), None);
     let pool = market.client.view_workerpool(market.pool).await.unwrap().unwrap();

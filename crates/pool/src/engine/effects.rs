@@ -10,7 +10,7 @@ use gristmill_protocol::{check, link};
 use gristmill_result::Digest;
 use gristmill_scheduler::{Call, DeclineReason, Effect, Event, Fence, LeaseId, RevokeReason, WorkerId};
 use gristmill_types::results::results_hint;
-use gristmill_types::{ContentId, JobParams, TaskId};
+use gristmill_types::{AppCode, ContentId, JobParams, TaskId};
 
 use super::{Engine, LeaseEntry, News, unix_ms};
 use crate::error::PoolError;
@@ -82,8 +82,12 @@ impl Engine {
             task_index: entry.index,
             bot_first: deal.deal.bot_first,
             bot_size: deal.deal.bot_size,
-            app_type: if deal.app.is_some() { "wasm".to_owned() } else { "unknown".to_owned() },
-            app_cid: deal.app.map_or_else(|| vec![0; 32], |app| app.as_bytes().to_vec()),
+            app_type: deal.app.as_ref().map_or("unknown", AppCode::kind).to_owned(),
+            app_cid: deal
+                .app
+                .as_ref()
+                .and_then(AppCode::content)
+                .map_or_else(|| vec![0; 32], |id| id.as_bytes().to_vec()),
             args,
             inputs: vec![],
             items: None,

@@ -29,7 +29,7 @@ fn a_file_is_known_by_its_content_and_length() {
     fs::write(&path, &bytes).unwrap();
     let file = read_file(&path).unwrap();
     assert_eq!(file.content, ContentId(*blake3::hash(&bytes).as_bytes()));
-    assert_eq!((file.size, file.name.as_str(), file.head.len()), (bytes.len() as u64, "data", 64));
+    assert_eq!((file.size, file.name.as_str(), file.head.len()), (bytes.len() as u64, "data", HEAD_BYTES));
 }
 
 #[test]

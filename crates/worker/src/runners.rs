@@ -1,0 +1,230 @@
+//! Run a task's program, whichever kind it is, and bring what it left into canonical form.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use gristmill_container::{Container, ContainerError, ContainerRunner, RunAs, RunnerConfig};
+use gristmill_image::{Host, Image, ImageError, LayerStore, Limits, Source};
+use gristmill_result::{Ending, Witness};
+use gristmill_sandbox::{
+    ChildCommand, Control, Execution, Finished, Input, ItemRun, Outcome, RunReport, Runner, SandboxError,
+};
+use gristmill_types::ContentId;
+
+/// What this program is started with to be a container's helper.
+pub const CONTAINER_CHILD: &str = "container-child";
+
+/// glibc takes other variants of `exp`, `sin` and the like on processors that have these, and their last digits differ. Without
+/// them it computes the same on every x86-64.
+const GLIBC_BASELINE: &str =
+    "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX2,-AVX2_Usable,-FMA,-FMA_Usable,-FMA4,-AVX,-AVX_Usable";
+
+/// All sandboxes of a worker. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Runners {
+    /// For modules.
+    pub wasm: Runner,
+    /// For images, where this host can run them.
+    pub containers: Result<Containers, String>,
+}
+
+/// What runs images.
+#[derive(Clone, Debug)]
+pub struct Containers {
+    runner: ContainerRunner,
+    /// One unpacks at a time: two tasks of one image would unpack the same.
+    layers: Arc<Mutex<LayerStore>>,
+    /// What this host does not guarantee, in words.
+    pub missing: Vec<String>,
+}
+
+/// Why a program could not be run here.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The sandbox of modules did not begin.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// The container did not begin.
+    #[error(transparent)]
+    Container(#[from] ContainerError),
+    /// The image cannot be used on this host.
+    #[error("the app's image cannot be used here")]
+    Image(#[source] ImageError),
+    /// This host runs no containers.
+    #[error("this worker runs no container images: {0}")]
+    NoContainers(String),
+}
+
+impl Runners {
+    /// Modules by `wasm`; images if this host can run them, with their layers in `folder`.
+    pub fn new(wasm: Runner, container_child: &ChildCommand, folder: &Path) -> Self {
+        let containers = Containers::new(container_child, folder);
+        match &containers {
+            Ok(found) if found.missing.is_empty() => tracing::info!("container images can be run here"),
+            Ok(found) => {
+                tracing::info!(missing = ?found.missing, "container images can be run here, but for some guarantees")
+            }
+            Err(why) => tracing::info!(%why, "container images cannot be run here; modules can"),
+        }
+        Self { wasm, containers }
+    }
+
+    /// Runs an image, in the archive at `archive`, as `execution` says. Blocks.
+    ///
+    /// # Errors
+    /// [`RunError`]: what only this host saw. An image that no host could run is a result.
+    pub fn run_image(
+        &self,
+        archive: &Path,
+        execution: &Execution,
+        control: &Control,
+        on_run: &mut dyn FnMut(&RunReport),
+    ) -> Result<Outcome, RunError> {
+        let containers = self.containers.as_ref().map_err(|why| RunError::NoContainers(why.clone()))?;
+        let (image, layers) = match containers.unpack(archive) {
+            Ok(found) => found,
+            Err(error) if is_this_hosts(&error) => return Err(RunError::Image(error)),
+            Err(error) => return Ok(Outcome::Finished(not_runnable(&execution.runs, &error.to_string()))),
+        };
+        let container = container_of(&image, layers, execution);
+        if container.argv.is_empty() {
+            let why = "the image names no program, and the task gives no arguments that could be one";
+            return Ok(Outcome::Finished(not_runnable(&execution.runs, why)));
+        }
+        Ok(containers.runner.run_with(&container, control, on_run)?)
+    }
+
+    /// Runs the comparator over what a program left: each run's output folder is a run's input. The canonical forms lie in
+    /// `folder`, one a run, in the reports' order.
+    ///
+    /// # Errors
+    /// [`RunError`], as of any module.
+    pub fn canonical(
+        &self,
+        module: (PathBuf, ContentId, Vec<String>),
+        execution: &Execution,
+        folder: &Path,
+        control: &Control,
+    ) -> Result<Outcome, RunError> {
+        let (app, app_id, args) = module;
+        let run = |run: &ItemRun| ItemRun {
+            index: run.index,
+            env: vec![],
+            inputs: vec![Input { at: String::new(), host: run.output_dir.clone() }],
+            output_dir: folder.join(format!("{:06}", run.index)),
+        };
+        let runs = execution.runs.iter().map(run).collect();
+        let comparing = Execution { app, app_id, args, env: vec![], inputs: vec![], runs, ..execution.clone() };
+        Ok(self.wasm.run(&comparing, control)?)
+    }
+}
+
+impl Containers {
+    fn new(child: &ChildCommand, folder: &Path) -> Result<Self, String> {
+        let runner = ContainerRunner::new(RunnerConfig::new(child.clone()));
+        let missing = runner.probe().map_err(|error| error.to_string())?;
+        let layers = LayerStore::open(folder).map_err(|error| error.to_string())?;
+        let layers = match runner.run_as() {
+            RunAs::Spare { uid, gid } => layers.owned_by(uid, gid),
+            RunAs::Ourselves => layers,
+        };
+        Ok(Self { runner, layers: Arc::new(Mutex::new(layers)), missing })
+    }
+
+    fn unpack(&self, archive: &Path) -> Result<(Image, Vec<PathBuf>), ImageError> {
+        let mut source = Source::open(archive)?;
+        let image = source.image(&Host::this(), None)?;
+        // INVARIANT: an unpacking that panicked has left its unfinished folder, which the next start removes.
+        let layers = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
+        let stack = layers.unpack(&mut source, &image, Limits::default())?;
+        Ok((image, stack))
+    }
+}
+
+/// What another host might not see.
+fn is_this_hosts(error: &ImageError) -> bool {
+    matches!(error, ImageError::Io { .. } | ImageError::Store(_) | ImageError::OtherPlatform { .. })
+}
+
+fn container_of(image: &Image, layers: Vec<PathBuf>, execution: &Execution) -> Container {
+    let mut argv = image.entrypoint.clone();
+    argv.extend(if execution.args.is_empty() { image.cmd.clone() } else { execution.args.clone() });
+    let pair = |variable: &String| {
+        let (key, value) = variable.split_once('=').unwrap_or((variable, ""));
+        (key.to_owned(), value.to_owned())
+    };
+    let mut env: Vec<(String, String)> = image.env.iter().map(pair).collect();
+    if cfg!(target_arch = "x86_64") {
+        env.push(("GLIBC_TUNABLES".to_owned(), GLIBC_BASELINE.to_owned()));
+    }
+    env.extend(execution.env.iter().cloned());
+    Container {
+        layers,
+        argv,
+        env,
+        working_dir: image.working_dir.clone(),
+        inputs: execution.inputs.clone(),
+        runs: execution.runs.clone(),
+        limits: execution.limits,
+        wall_clock: execution.wall_clock,
+    }
+}
+
+/// What every host reports of an image that none can run.
+fn not_runnable(runs: &[ItemRun], reason: &str) -> Finished {
+    let report = |run: &ItemRun| RunReport {
+        index: run.index,
+        ending: Ending::NotRunnable,
+        fuel: 0,
+        memory_bytes: 0,
+        output_bytes: 0,
+        output_files: 0,
+    };
+    Finished {
+        runs: runs.iter().map(report).collect(),
+        witness: Witness::default(),
+        log: format!("[sandbox] the app cannot be run: {reason}\n").into_bytes(),
+        missing_guarantees: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use gristmill_types::ResourceLimits;
+
+    use super::*;
+
+    #[test]
+    fn arguments_replace_the_images_own_and_variables_of_the_task_go_before_its() {
+        let image = Image {
+            digest: format!("sha256:{}", "ab".repeat(32)).parse().unwrap(),
+            host: Host::this(),
+            layers: vec![],
+            entrypoint: vec!["/tool".into()],
+            cmd: vec!["--help".into()],
+            env: vec!["PATH=/bin".into(), "A=image".into()],
+            working_dir: "/work".into(),
+            user: String::new(),
+        };
+        let mut execution = Execution {
+            app: PathBuf::new(),
+            app_id: ContentId([0; 32]),
+            args: vec![],
+            env: vec![("A".into(), "task".into())],
+            seed: [0; 32],
+            inputs: vec![],
+            runs: vec![],
+            limits: ResourceLimits::of_work_clock(300),
+            wall_clock: Duration::from_secs(1),
+        };
+        let container = container_of(&image, vec![], &execution);
+        assert_eq!(container.argv, ["/tool", "--help"]);
+        assert_eq!(container.env.last().unwrap(), &("A".to_owned(), "task".to_owned()));
+        assert!(container.env.iter().any(|(key, _)| key == "GLIBC_TUNABLES") == cfg!(target_arch = "x86_64"));
+        execution.args = vec!["run".into()];
+        assert_eq!(container_of(&image, vec![], &execution).argv, ["/tool", "run"]);
+    }
+}
