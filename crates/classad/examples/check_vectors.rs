@@ -25,7 +25,7 @@ fn main() {
     }
     let differing: BTreeSet<&str> = differences.iter().map(|difference| difference.expression.as_str()).collect();
     if keep {
-        let holds = |line: &&str| line.split_once('\t').is_none_or(|(expression, _)| !differing.contains(expression));
+        let holds = |line: &&str| line.rsplit_once('\t').is_none_or(|(expression, _)| !differing.contains(expression));
         text.lines().filter(holds).for_each(|line| println!("{line}"));
         return;
     }

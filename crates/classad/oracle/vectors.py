@@ -20,7 +20,7 @@ MY = (
     'items = "red, green,blue"; l = { 1, 2.5, "x", i + 1, undefined }; nums = { 3, 1, 2 }; words = { "ab", "b", "cab" }; '
     'n = [ i = 50; deep = [ k = i; up = parent.i ]; here = m; mine = MY.i ]; ads = { [ c = 1; d = i ], [ c = 7 ], n }; '
     'at = absTime("2024-02-29T12:34:56+01:00"); rt = relTime(93784); expr = i * 2 + r; cond = TARGET.m > i; '
-    'text = "i + r"; Memory = 2048; Shared = "my" ]'
+    'text = "i + r"; Memory = 2048; Shared = "mine" ]'
 )
 TARGET = (
     '[ m = 7; w = "world"; Memory = 4096; Cpus = 16; Arch = "X86_64"; Shared = "theirs"; back = TARGET.i; own = MY.m + Cpus; '
@@ -153,6 +153,20 @@ class Generator:
             name = r.choice([name.lower(), name.upper()])
         return f"{name}({', '.join(values)})"
 
+    def requirements(self):
+        """What an ad may ask of another: true, false and undefined about equally often."""
+        r = self.r
+        number = lambda: r.choice(["i", "j", "r", "m", "Cpus", "Memory", "load", "nope", "TARGET.m", "TARGET.i", "TARGET.Memory", "MY.Memory", "n.i", "gpus[0].mem", "own"])  # noqa: E731
+        text = lambda: r.choice(["s", "w", "Arch", "TARGET.Arch", "TARGET.s", "Shared", "TARGET.Shared", "nope"])  # noqa: E731
+        term = lambda: r.choices([  # noqa: E731
+            lambda: f"{number()} {r.choice(['<', '<=', '>', '>=', '==', '!='])} {r.choice([self.number(), number()])}",
+            lambda: f"{text()} {r.choice(['==', '!=', '=?=', '=!='])} {r.choice([self.string(), text()])}",
+            lambda: r.choice(["t", "f", "HasX", "TARGET.HasX", "!f", "cond", "TARGET.t", "true", "nope is undefined", "regexp(\"^X\", Arch, \"i\")"]),
+            lambda: self.expression(2),
+            lambda: f"({self.requirements()})",
+        ], [5, 3, 4, 1, 1])[0]()
+        return r.choice([" && ", " || "]).join(term() for _ in range(r.randint(1, 3)))
+
 
 class Oracle:
     KINDS = ["isUndefined", "isError", "isBoolean", "isInteger", "isReal", "isString", "isAbsTime", "isRelTime", "isList", "isClassAd"]
@@ -203,6 +217,14 @@ class Oracle:
             return f"relTime({self.real(value)})"
         return quoted(value)
 
+    def match(self, left, right):
+        """Whether the two ads match with these requirements."""
+        try:
+            self.my["Requirements"], self.target["Requirements"] = classad2.ExprTree(left), classad2.ExprTree(right)
+        except Exception:
+            return "refused"
+        return "true" if self.my.symmetricMatch(self.target) else "false"
+
     def real(self, value):
         if math.isnan(value):
             return 'real("NaN")'
@@ -216,26 +238,34 @@ def quoted(text):
     return classad2.quote(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
+def vector(generator, oracle, bytes_max):
+    """The question, and the answer: None for what Python cannot take, such as years after 9999."""
+    if generator.r.random() < 0.1:
+        left, right = generator.requirements(), generator.requirements()
+        return f"match\t{left}\t{right}", oracle.match(left, right)
+    expression = generator.expression(generator.r.randint(0, 4))
+    while len(expression.encode()) > bytes_max:
+        expression = generator.expression(3)
+    try:
+        value = oracle.value(expression)
+    except Exception as error:
+        print(f"skipped {expression!r}: {error!r}", file=sys.stderr)
+        return expression, None
+    if value.startswith("["):
+        # Ads are compared as text: the library's does not always parse back.
+        return f"string({expression})", quoted(value)
+    return expression, value
+
+
 def answer(seed, start, count, bytes_max, write):
-    """Writes a line for each expression: its number, the expression and its value, with tabs between."""
+    """Writes a line for each vector: its number, the question and the answer, with tabs between."""
     oracle = Oracle()
     for number in range(start, count):
-        # Each has a seed of its own, so that one which the library does not survive is passed over.
-        generator = Generator(f"{seed}/{number}")
-        expression = generator.expression(generator.r.randint(0, 4))
-        while len(expression.encode()) > bytes_max:
-            expression = generator.expression(3)
         write.write(f"{number}\t")
         write.flush()
-        try:
-            value = oracle.value(expression)
-        except Exception as error:  # what Python cannot take, such as years after 9999
-            print(f"skipped {expression!r}: {error!r}", file=sys.stderr)
-            value = ""
-        if value.startswith("["):
-            # Ads are compared as text: the library's does not always parse back.
-            expression, value = f"string({expression})", quoted(value)
-        write.write(f"{expression}\t{value}\n")
+        # Each has a seed of its own, so that one which the library does not survive is passed over.
+        question, value = vector(Generator(f"{seed}/{number}"), oracle, bytes_max)
+        write.write("skipped\n" if value is None else f"{question}\t{value}\n")
 
 
 def main():
@@ -261,7 +291,7 @@ def main():
             for line in pipe:
                 number, *rest = line.rstrip("\n").split("\t")
                 start = int(number) + 1
-                if len(rest) == 2 and rest[1]:
+                if len(rest) > 1:
                     print("\t".join(rest))
                 elif rest == [""]:
                     print(f"the library does not survive expression {number}", file=sys.stderr)

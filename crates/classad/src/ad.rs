@@ -29,15 +29,17 @@ pub enum InsertError {
     },
 }
 
-/// The table's mark of an empty place.
-const EMPTY: u16 = u16::MAX;
+/// The table's mark of an empty place: no attribute has that slot.
+const EMPTY: u64 = u64::MAX;
+/// The bits of a place that are the slot; the others are those of the hash, so that most names need not be compared.
+const SLOT: u64 = 0xffff;
 
 /// A classified ad: attributes in the order in which they came, found by name whatever its case.
 #[derive(Clone, Default)]
 pub struct ClassAd {
     attributes: Vec<(Name, Expr)>,
     /// Where each attribute stands in `attributes`, by its name's hash; a power of two of places, at most half of them taken.
-    table: Box<[u16]>,
+    table: Box<[u64]>,
 }
 
 impl ClassAd {
@@ -121,12 +123,13 @@ impl ClassAd {
         let mask = self.table.len() - 1;
         let mut place = name.hash_value() as usize & mask;
         loop {
-            let slot = self.table[place];
-            if slot == EMPTY {
+            let entry = self.table[place];
+            if entry == EMPTY {
                 return None;
             }
-            if self.attributes[usize::from(slot)].0 == *name {
-                return Some(usize::from(slot));
+            let slot = (entry & SLOT) as usize;
+            if (entry ^ name.hash_value()) & !SLOT == 0 && self.attributes[slot].0 == *name {
+                return Some(slot);
             }
             place = (place + 1) & mask;
         }
@@ -147,12 +150,13 @@ impl ClassAd {
 
     fn enter(&mut self, slot: usize) {
         let mask = self.table.len() - 1;
-        let mut place = self.attributes[slot].0.hash_value() as usize & mask;
+        let hash = self.attributes[slot].0.hash_value();
+        let mut place = hash as usize & mask;
         while self.table[place] != EMPTY {
             place = (place + 1) & mask;
         }
-        // INVARIANT: slots are below ATTRIBUTES_MAX, which is below EMPTY.
-        self.table[place] = slot as u16;
+        // INVARIANT: slots are below ATTRIBUTES_MAX, which is below SLOT.
+        self.table[place] = hash & !SLOT | slot as u64;
     }
 }
 

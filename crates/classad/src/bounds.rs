@@ -9,7 +9,7 @@ pub const ATTRIBUTES_MAX: usize = 4_096;
 /// Bytes of an attribute's name.
 pub const NAME_BYTES_MAX: usize = 256;
 /// Nodes that one evaluation may visit, work on strings and lists counted in.
-pub const EVALUATION_STEPS_MAX: u32 = 200_000;
+pub const EVALUATION_STEPS_MAX: u32 = 100_000;
 /// Levels of evaluation at once: of operators, functions and attributes that refer to attributes.
 pub const EVALUATION_DEPTH_MAX: u32 = 400;
 /// Bytes of a string that an evaluation makes.
@@ -19,7 +19,7 @@ pub const LIST_ELEMENTS_MAX: usize = 10_000;
 /// Bytes of a pattern of a regular expression.
 pub const PATTERN_BYTES_MAX: usize = 1_024;
 /// Bytes of memory that a compiled pattern may take.
-pub const PATTERN_MEMORY_MAX: usize = 1 << 18;
+pub const PATTERN_MEMORY_MAX: usize = 1 << 16;
 
 /// Nodes of the program that an ad's requirements and rank are compiled to; what goes beyond is evaluated as it stands.
 pub const CODE_NODES_MAX: usize = 2_000;
@@ -28,5 +28,9 @@ pub const SYMBOLS_MAX: usize = 1_024;
 
 /// Bytes of text that cost as much as one node.
 pub(crate) const BYTES_PER_STEP: usize = 32;
+/// Sizes of compiled patterns, and how many bytes of text one step pays for then: a large pattern may look at each byte often.
+pub(crate) const PATTERN_CLASSES: [(usize, usize); 3] = [(1 << 13, 8), (1 << 15, 2), (PATTERN_MEMORY_MAX, 1)];
+/// Bytes of tables that matching may build on the way.
+pub(crate) const PATTERN_TABLES_MAX: usize = 1 << 18;
 /// Steps that compiling a pattern costs, whatever its length.
-pub(crate) const PATTERN_STEPS: u32 = 500;
+pub(crate) const PATTERN_STEPS: usize = 500;

@@ -73,10 +73,16 @@ impl<'a> Evaluation<'a> {
 
     /// The value of an expression, and what was met on the way.
     pub fn run(&self, expression: &Expr) -> Outcome {
-        let mut evaluator = Evaluator::new(*self);
+        self.run_within(expression, &mut { EVALUATION_STEPS_MAX })
+    }
+
+    /// Likewise, with so many steps, of which those that it takes are taken off.
+    pub(crate) fn run_within(&self, expression: &Expr, steps: &mut u32) -> Outcome {
+        let mut evaluator = Evaluator { steps_left: *steps, ..Evaluator::new(*self) };
         let place = evaluator.start();
         let found = evaluator.eval(expression, place);
         let value = evaluator.outside(found, place);
+        *steps = evaluator.steps_left;
         evaluator.outcome(value)
     }
 
@@ -185,6 +191,21 @@ impl Place<'_> {
     }
 }
 
+/// The expression of an attribute, without a copy of it.
+pub(crate) enum Definition<'a> {
+    Outer(&'a Expr),
+    Nested(Arc<ClassAd>, usize),
+}
+
+impl Definition<'_> {
+    pub(crate) fn expression(&self) -> &Expr {
+        match self {
+            Self::Outer(expression) => expression,
+            Self::Nested(ad, slot) => ad.at(*slot),
+        }
+    }
+}
+
 /// What a name stands for.
 enum Found {
     /// An attribute, in that ad, at that place.
@@ -199,13 +220,15 @@ enum Found {
 pub(crate) struct Evaluator<'a> {
     around: Evaluation<'a>,
     nested: Vec<Nested>,
+    /// The own ad and the other one, once they have become values.
+    copies: [Option<Arc<ClassAd>>; 2],
     steps_left: u32,
     trouble: Option<Trouble>,
 }
 
 impl<'a> Evaluator<'a> {
     pub(crate) fn new(around: Evaluation<'a>) -> Self {
-        Self { around, nested: Vec::new(), steps_left: EVALUATION_STEPS_MAX, trouble: None }
+        Self { around, nested: Vec::new(), copies: [None, None], steps_left: EVALUATION_STEPS_MAX, trouble: None }
     }
 
     pub(crate) fn start(&self) -> Place<'static> {
@@ -233,6 +256,10 @@ impl<'a> Evaluator<'a> {
     /// Notes trouble; the worst stays.
     fn meet(&mut self, trouble: Trouble) -> Val {
         self.trouble = self.trouble.max(Some(trouble));
+        if self.is_exhausted() {
+            // Whatever is still asked is an error at once: the whole is.
+            self.steps_left = 0;
+        }
         Val::ERROR
     }
 
@@ -241,10 +268,7 @@ impl<'a> Evaluator<'a> {
         let steps = u32::try_from(steps).unwrap_or(u32::MAX);
         match self.steps_left.checked_sub(steps) {
             Some(left) => self.steps_left = left,
-            None => {
-                self.steps_left = 0;
-                self.meet(Trouble::Steps);
-            }
+            None => _ = self.meet(Trouble::Steps),
         }
         self.steps_left > 0
     }
@@ -305,11 +329,15 @@ impl<'a> Evaluator<'a> {
                 if let (Some(left), Some(right)) = (self.peek(left, place.scope), self.peek(right, place.scope)) {
                     let value = operators::binary_plain(*operator, left, right);
                     // The visits that were saved count all the same.
-                    self.steps_left = self.steps_left.saturating_sub(2);
+                    let steps = 2 + operators::steps_of(left, right);
+                    self.charge(steps);
                     return value;
                 }
                 let left = self.eval(left, inner);
                 let right = self.eval(right, inner);
+                if let (Val::Plain(left), Val::Plain(right)) = (&left, &right) {
+                    self.charge(operators::steps_of(left, right));
+                }
                 operators::binary(*operator, &left, &right)
             }
             Node::All(terms) => self.chain(terms, inner, operators::and, false),
@@ -547,9 +575,12 @@ impl<'a> Evaluator<'a> {
             Val::List(elements, _) => Expr(Node::List(elements)),
             Val::Ad(scope) => match scope {
                 MY | TARGET | NOWHERE => {
-                    let ad = self.ad(scope).cloned().unwrap_or_default();
-                    self.charge(ad.len());
-                    Expr::ad(Arc::new(ad))
+                    // An ad can be large, and a list can have it ten thousand times.
+                    let known = if scope == MY { 0 } else { 1 };
+                    if self.copies[known].is_none() {
+                        self.copies[known] = Some(Arc::new(self.ad(scope).cloned().unwrap_or_default()));
+                    }
+                    self.copies[known].clone().map_or(Expr(Node::Literal(Value::Error)), Expr::ad)
                 }
                 ScopeId(nested) => match self.nested.get((nested - FIRST_NESTED) as usize) {
                     Some(nested) => Expr::ad(nested.ad.clone()),
@@ -607,9 +638,8 @@ impl<'a> Evaluator<'a> {
         self.ad(scope)?.lookup(name).map(read)
     }
 
-    /// The expression of the attribute that a reference stands for, if it is one and there is such an attribute, and where it is
-    /// written.
-    pub(crate) fn definition(&mut self, reference: &Expr, place: Place<'_>) -> Option<(Expr, ScopeId)> {
+    /// The attribute that a reference stands for, if it is a reference and there is such an attribute, and where it is written.
+    pub(crate) fn definition(&mut self, reference: &Expr, place: Place<'_>) -> Option<(Definition<'a>, ScopeId)> {
         let found = match &reference.0 {
             Node::Attribute(name) => self.find(name, place.scope, true),
             Node::Select(of, name) => match self.eval(of, place) {
@@ -618,10 +648,13 @@ impl<'a> Evaluator<'a> {
             },
             _ => return None,
         };
-        match found {
-            Found::Attribute(scope, slot) => Some((self.ad(scope)?.at(slot).clone(), scope)),
-            _ => None,
-        }
+        let Found::Attribute(scope, slot) = found else { return None };
+        let definition = match scope {
+            MY => Definition::Outer(self.around.my?.at(slot)),
+            TARGET => Definition::Outer(self.around.target?.at(slot)),
+            ScopeId(nested) => Definition::Nested(self.nested.get((nested - FIRST_NESTED) as usize)?.ad.clone(), slot),
+        };
+        Some((definition, scope))
     }
 
     /// How many attributes an ad has.

@@ -5,11 +5,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
-use regex::bytes::Regex;
-
 use crate::ad::ClassAd;
 use crate::eval::Evaluation;
-use crate::functions::Function;
+use crate::functions::{Function, Pattern};
 use crate::name::{Name, Special};
 use crate::parse::{self, ParseError};
 use crate::print;
@@ -141,7 +139,7 @@ pub(crate) struct Call {
     pub(crate) function: Function,
     pub(crate) arguments: Vec<Expr>,
     /// The compiled pattern, if pattern and options are constants; `None` within if it cannot be compiled.
-    pub(crate) pattern: OnceLock<Option<Regex>>,
+    pub(crate) pattern: OnceLock<Option<Pattern>>,
 }
 
 impl Clone for Call {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::ad::ClassAd;
-use crate::bounds::EVALUATION_DEPTH_MAX;
+use crate::bounds::{EVALUATION_DEPTH_MAX, EVALUATION_STEPS_MAX};
 use crate::eval::{Evaluation, Val};
 use crate::expr::{Call, Expr, Node, Scope};
 use crate::name::{Name, Special};
@@ -29,11 +29,13 @@ pub(crate) struct Flattener<'a> {
     known: BTreeMap<Name, Option<Value>>,
     /// Expressions that are looked into at the moment, one within the other: the guard of the stack.
     depth: u32,
+    /// When none are left, what is not known yet stays as it is.
+    steps_left: u32,
 }
 
 impl<'a> Flattener<'a> {
     pub(crate) fn new(ad: &'a ClassAd) -> Self {
-        Self { ad, known: BTreeMap::new(), depth: 0 }
+        Self { ad, known: BTreeMap::new(), depth: 0, steps_left: EVALUATION_STEPS_MAX }
     }
 
     /// The value of an own attribute, if it needs no other ad.
@@ -53,9 +55,10 @@ impl<'a> Flattener<'a> {
     }
 
     pub(crate) fn flat(&mut self, expression: &Expr) -> Expr {
-        if self.depth >= EVALUATION_DEPTH_MAX {
+        if self.depth >= EVALUATION_DEPTH_MAX || self.steps_left == 0 {
             return expression.clone();
         }
+        self.steps_left -= 1;
         self.depth += 1;
         let flat = self.flat_within(expression);
         self.depth -= 1;
@@ -81,6 +84,8 @@ impl<'a> Flattener<'a> {
             },
             Node::Binary(operator, parts) => match parts.each_ref().map(|part| self.flat(part)) {
                 [Expr(Node::Literal(left)), Expr(Node::Literal(right))] => {
+                    let steps = u32::try_from(operators::steps_of(&left, &right)).unwrap_or(u32::MAX);
+                    self.steps_left = self.steps_left.saturating_sub(steps);
                     constant(operators::binary_plain(*operator, &left, &right))
                 }
                 parts => Expr(Node::Binary(*operator, Box::new(parts))),
@@ -128,7 +133,7 @@ impl<'a> Flattener<'a> {
             arguments.push(self.flat(argument).into_constant().map(literal)?);
         }
         let call = Call { arguments, pattern: Default::default(), ..call.clone() };
-        let outcome = Evaluation::bare().run(&Expr(Node::Call(Box::new(call))));
+        let outcome = Evaluation::bare().run_within(&Expr(Node::Call(Box::new(call))), &mut self.steps_left);
         match (outcome.trouble, outcome.value) {
             (None, value) if !matches!(value, Value::List(_) | Value::Ad(_)) => Some(value),
             _ => None,

@@ -98,7 +98,7 @@ impl Name {
     }
 }
 
-/// FNV-1a, mixed once more so that its low bits, which choose the place in an ad's table, depend on every byte. It needs no
+/// FNV-1a, mixed once more so that its low bits, which choose the place in an ad's table, depend on all of it. It needs no
 /// secret: names that collide on purpose only make one ad slower, and an ad has few names.
 pub(crate) fn hash_of(folded: &str) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;

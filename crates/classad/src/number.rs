@@ -2,9 +2,13 @@
 
 use std::fmt::Write;
 
+/// Bytes of a text in which a number is looked for.
+const NUMBER_BYTES_MAX: usize = 512;
+
 /// The number at the beginning of a text, as `strtod` reads it: white space, a sign, then decimal, hexadecimal, `inf` or `nan`.
 /// `None` if the text does not begin with one.
 pub(crate) fn leading_real(text: &str) -> Option<f64> {
+    let text = &text[..text.floor_char_boundary(NUMBER_BYTES_MAX)];
     let text = text.trim_start_matches([' ', '\t', '\n', '\r', '\x0b', '\x0c']);
     let (negative, digits) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),

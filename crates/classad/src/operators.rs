@@ -5,6 +5,7 @@
 
 use std::cmp::Ordering;
 
+use crate::bounds::BYTES_PER_STEP;
 use crate::eval::Val;
 use crate::expr::{BinaryOperator, UnaryOperator};
 use crate::number;
@@ -95,6 +96,14 @@ pub(crate) fn binary_plain(operator: BinaryOperator, left: &Value, right: &Value
             (Value::Integer(left), Value::Integer(right)) => Val::int(bitwise(operator, *left, *right)),
             _ => Val::ERROR,
         },
+    }
+}
+
+/// What comparing two values costs beyond one step: long texts take longer.
+pub(crate) fn steps_of(left: &Value, right: &Value) -> usize {
+    match (left, right) {
+        (Value::String(left), Value::String(right)) => left.len().min(right.len()) / BYTES_PER_STEP,
+        _ => 0,
     }
 }
 

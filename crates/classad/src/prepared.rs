@@ -42,6 +42,9 @@ impl Symbols {
 }
 
 /// An ad made ready.
+///
+/// It matches as the ad does, except that what would take the plain evaluation too many steps may come within bounds here, because
+/// constants are computed once.
 #[derive(Debug, Clone)]
 pub struct Prepared {
     ad: ClassAd,
@@ -173,6 +176,7 @@ impl Prepared {
             Code::Binary(operator, parts) => {
                 let [left, right] = &**parts;
                 if let (Some(left), Some(right)) = (self.peek(left, other), self.peek(right, other)) {
+                    evaluator.charge(operators::steps_of(left, right));
                     return operators::binary_plain(*operator, left, right);
                 }
                 let left = self.run(left, other, evaluator);

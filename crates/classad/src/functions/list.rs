@@ -201,7 +201,7 @@ fn in_each_context(evaluator: &mut Evaluator<'_>, call: &Call, place: Place<'_>)
     // An attribute that is found where the call stands says what to evaluate; one that is not, is looked for in each ad.
     let definition = evaluator.definition(expression, place);
     let (expression, there) = match &definition {
-        Some((expression, written)) => (expression, place.written_in(*written)),
+        Some((definition, written)) => (definition.expression(), place.written_in(*written)),
         None => (expression, place),
     };
     let (elements, scope) = match evaluator.eval(list, place) {

@@ -22,6 +22,8 @@ use crate::number;
 use crate::print::{self, Style};
 use crate::value::Value;
 
+pub(crate) use text::Pattern;
+
 type Body = fn(&mut Evaluator<'_>, &Call, Place<'_>) -> Val;
 
 /// A function, or none if nothing has that name; and whether it is plain.
@@ -197,7 +199,10 @@ fn text_of(evaluator: &mut Evaluator<'_>, value: &Val) -> Result<Arc<str>, Val> 
     match value {
         Val::Plain(Value::Undefined) => return Err(Val::UNDEFINED),
         Val::Plain(Value::Error) => return Err(Val::ERROR),
-        Val::Plain(Value::String(text)) => return Ok(text.clone()),
+        Val::Plain(Value::String(text)) => {
+            evaluator.charge_bytes(text.len());
+            return Ok(text.clone());
+        }
         Val::Plain(Value::AbsTime(time)) => calendar::write_absolute(&mut text, *time),
         Val::Plain(Value::RelTime(seconds)) => calendar::write_relative(&mut text, seconds.trunc()),
         Val::Plain(value) => print::value(&mut text, value, Style::Library),

@@ -3,7 +3,8 @@
 use super::{some_arguments, string_in};
 use crate::eval::{Evaluator, Place, Val};
 use crate::expr::Call;
-use crate::functions::text::{Options, Pattern};
+use crate::functions::Pattern;
+use crate::functions::text::Options;
 use crate::number;
 use crate::value::Value;
 

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use regex::bytes::{Regex, RegexBuilder};
 
 use super::{arguments, some_arguments, string_in, text_of};
-use crate::bounds::{PATTERN_BYTES_MAX, PATTERN_MEMORY_MAX, PATTERN_STEPS, STRING_BYTES_MAX};
+use crate::bounds::{PATTERN_BYTES_MAX, PATTERN_CLASSES, PATTERN_STEPS, PATTERN_TABLES_MAX, STRING_BYTES_MAX};
 use crate::eval::{Evaluator, Place, Val};
 use crate::expr::{Call, Expr, Node};
 use crate::value::Value;
@@ -196,9 +196,10 @@ impl Options {
 ///
 /// The engine takes time linear in the text. What only backtracking can do, look-around and references back, it refuses, and the
 /// call is `error`. It works on bytes, as the library does.
-pub(super) struct Pattern {
+#[derive(Debug, Clone)]
+pub(crate) struct Pattern {
     regex: Regex,
-    cost_per_byte: usize,
+    bytes_per_step: usize,
 }
 
 impl Pattern {
@@ -210,36 +211,42 @@ impl Pattern {
         pattern: &str,
         options: Options,
     ) -> Option<Self> {
+        // The same whether it has to be compiled or not: what an expression costs must not depend on what came before.
+        if !evaluator.charge(PATTERN_STEPS + pattern.len()) {
+            return None;
+        }
         let fixed = |place: &usize| call.arguments.get(*place).is_none_or(|argument| argument.as_constant().is_some());
-        let regex = if places.iter().all(fixed) {
-            call.pattern.get_or_init(|| compile(pattern, options)).clone()
-        } else {
-            compile(pattern, options)
-        };
-        // The same whether it had to be compiled or not: what an expression costs must not depend on what came before.
-        evaluator.charge(PATTERN_STEPS as usize + pattern.len());
-        regex.map(|regex| Self { regex, cost_per_byte: 1 + pattern.len() / 16 })
+        if places.iter().all(fixed) {
+            return call.pattern.get_or_init(|| Self::compile(pattern, options)).clone();
+        }
+        Self::compile(pattern, options)
+    }
+
+    fn compile(pattern: &str, options: Options) -> Option<Self> {
+        if pattern.len() > PATTERN_BYTES_MAX {
+            return None;
+        }
+        PATTERN_CLASSES.into_iter().find_map(|(size, bytes_per_step)| {
+            let regex = RegexBuilder::new(pattern)
+                .unicode(false)
+                .case_insensitive(options.ignore_case)
+                .multi_line(options.multi_line)
+                .dot_matches_new_line(options.dot_is_all)
+                .ignore_whitespace(options.ignore_blank)
+                .size_limit(size)
+                .dfa_size_limit(PATTERN_TABLES_MAX)
+                .build();
+            regex.ok().map(|regex| Self { regex, bytes_per_step })
+        })
+    }
+
+    fn pay(&self, evaluator: &mut Evaluator<'_>, bytes: usize) -> bool {
+        evaluator.charge(1 + bytes / self.bytes_per_step)
     }
 
     pub(super) fn is_match(&self, evaluator: &mut Evaluator<'_>, text: &str) -> bool {
-        evaluator.charge_bytes(text.len() * self.cost_per_byte) && self.regex.is_match(text.as_bytes())
+        self.pay(evaluator, text.len()) && self.regex.is_match(text.as_bytes())
     }
-}
-
-fn compile(pattern: &str, options: Options) -> Option<Regex> {
-    if pattern.len() > PATTERN_BYTES_MAX {
-        return None;
-    }
-    RegexBuilder::new(pattern)
-        .unicode(false)
-        .case_insensitive(options.ignore_case)
-        .multi_line(options.multi_line)
-        .dot_matches_new_line(options.dot_is_all)
-        .ignore_whitespace(options.ignore_blank)
-        .size_limit(PATTERN_MEMORY_MAX)
-        .dfa_size_limit(PATTERN_MEMORY_MAX)
-        .build()
-        .ok()
 }
 
 /// The arguments of a function of patterns: errors first, then what is undefined.
@@ -335,7 +342,7 @@ fn replaced(
 ) -> Option<Vec<u8>> {
     let (mut bytes, mut at) = (Vec::new(), 0);
     loop {
-        if !evaluator.charge_bytes((text.len() - at) * pattern.cost_per_byte) || bytes.len() > STRING_BYTES_MAX {
+        if !pattern.pay(evaluator, text.len() - at) || bytes.len() > STRING_BYTES_MAX {
             // What is over the bound is seen when the string is made.
             return Some(bytes);
         }

@@ -57,6 +57,7 @@ pub(super) fn absolute(evaluator: &mut Evaluator<'_>, call: &Call, place: Place<
         Value::Real(seconds) => i64::from(number::truncate_short(seconds)),
         Value::RelTime(seconds) => number::truncate(seconds),
         Value::String(text) => {
+            evaluator.charge_bytes(text.len());
             let time = calendar::parse_absolute(&text, offset);
             return time.map_or(Val::ERROR, |time| Val::Plain(Value::AbsTime(time)));
         }
@@ -72,10 +73,13 @@ pub(super) fn relative(evaluator: &mut Evaluator<'_>, call: &Call, place: Place<
         Value::Integer(seconds) => f64::from(seconds as i32),
         Value::Real(seconds) | Value::RelTime(seconds) => seconds,
         Value::AbsTime(time) => time.seconds as f64,
-        Value::String(text) => match calendar::parse_relative(&text) {
-            Some(seconds) => seconds,
-            None => return Val::ERROR,
-        },
+        Value::String(text) => {
+            evaluator.charge_bytes(text.len());
+            match calendar::parse_relative(&text) {
+                Some(seconds) => seconds,
+                None => return Val::ERROR,
+            }
+        }
         _ => return Val::ERROR,
     };
     Val::Plain(Value::RelTime(seconds))
@@ -181,7 +185,10 @@ pub(super) fn format(evaluator: &mut Evaluator<'_>, call: &Call, place: Place<'_
             None => return Val::ERROR,
         },
     };
-    let text = calendar::format(&civil, format);
+    // A field can become twenty characters.
+    evaluator.charge(format.len());
+    // Two characters make one at least.
+    let text = if format.len() > 2 * FORMATTED_MAX { String::new() } else { calendar::format(&civil, format) };
     // The library has room for so many bytes, and leaves it empty if they do not suffice.
     evaluator.made_string(if text.len() > FORMATTED_MAX { "" } else { &text })
 }

@@ -146,6 +146,44 @@ fn text_and_lists_do_not_grow_without_end() {
     assert_eq!(run(&ad, "parts"), Outcome { value: Value::Error, trouble: Some(Trouble::Size) });
 }
 
+/// What takes longer than one step costs more.
+#[test]
+fn long_texts_and_lists_cost_steps() {
+    let long = "ab".repeat(30_000);
+    let ad = format!(
+        "[ s = \"{long}\"; t = \"{long}\"; fields = \"{}\"; items = \"{}\"; sum = \"{}1\"; l = {{ {} }}; TARGET = 1 ]",
+        "%c".repeat(500),
+        "a,".repeat(5_000),
+        "1+".repeat(100),
+        vec!["[]"; 5_000].join(", "),
+    );
+    let ad = ClassAd::parse(&ad).unwrap();
+    for condition in [
+        "s == t",
+        "strcmp(s, t) == 0",
+        "versioncmp(s, t) == 0",
+        "size(toUpper(s)) > 0",
+        "!regexp(\"(a|b)*a(a|b){15}c\", s)",
+        "replaceAll(\"x\", s, \"y\") == t",
+        "size(formatTime(0, fields)) >= 0",
+        "eval(sum) > 0",
+        "size(split(items)) > 0",
+        "stringListMember(\"b\", items) == false",
+        "sum(l.x) is error || true",
+        "countMatches(l, l) == 0",
+        "size(evalInEachContext((my), l)) > 0",
+    ] {
+        let once = Evaluation::of(&ad).run(&Expr::parse(condition).unwrap());
+        assert_eq!(once, Outcome { value: Value::Boolean(true), trouble: None }, "{condition}");
+        let often = Expr::parse(&vec![condition; 2_000].join(" && ")).unwrap();
+        assert_eq!(
+            Evaluation::of(&ad).run(&often),
+            Outcome { value: Value::Error, trouble: Some(Trouble::Steps) },
+            "{condition}"
+        );
+    }
+}
+
 #[test]
 fn patterns_cannot_backtrack() {
     let ad = ClassAd::parse(&format!("[ text = \"{}\" ]", "a".repeat(30_000))).unwrap();

@@ -5,7 +5,13 @@ use proptest::prelude::*;
 
 use crate::vectors::same;
 
+/// Cases of each property, unless `PROPTEST_CASES` says otherwise.
 const CASES: u32 = 2_000;
+
+fn config() -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(CASES);
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) }
+}
 
 fn own() -> ClassAd {
     let source = "[ a = 3; b = -2.5; c = \"Text\"; d = a * 2 + b; e = error; f = TARGET.x + a; g = { 1, a, x }; h = [ i = a; j = x ]; \
@@ -136,7 +142,7 @@ fn evaluate(expression: &Expr) -> Value {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(CASES) })]
+    #![proptest_config(config())]
 
     #[test]
     fn what_is_printed_parses_back(source in source()) {

@@ -1,9 +1,11 @@
 //! Expressions with the values that HTCondor's library gives them.
 //!
 //! A file of vectors has a line `my AD`, a line `target AD`, and then lines `EXPRESSION<tab>VALUE`, where the value is an expression
-//! too, one that needs no ad, or `refused` if the library does not parse the expression. Lines that begin with `#` are comments.
+//! too, one that needs no ad, or `refused` if the library does not parse the expression; or lines
+//! `match<tab>EXPRESSION<tab>EXPRESSION<tab>VALUE`: whether the two ads match if those are their requirements. Lines that begin with
+//! `#` are comments.
 
-use gristmill_classad::{AbsTime, ClassAd, Evaluation, Expr, Outcome, Trouble, Value};
+use gristmill_classad::{AbsTime, ClassAd, Evaluation, Expr, Outcome, Prepared, Symbols, Trouble, Value, matches};
 
 /// The clock of all vectors: what asks for the time is not among them.
 const NOW: AbsTime = AbsTime { seconds: 1_800_000_000, offset: 0 };
@@ -27,9 +29,12 @@ pub fn check(text: &str) -> (usize, Vec<Difference>) {
         } else if let Some(ad) = line.strip_prefix("target ") {
             target = ClassAd::parse(ad).expect("the target is an ad");
         } else {
-            let (expression, expected) = line.split_once('\t').expect("a tab stands before the value");
+            let (question, expected) = line.rsplit_once('\t').expect("a tab stands before the value");
             count += 1;
-            differences.extend(difference(&my, &target, expression, expected));
+            differences.extend(match question.strip_prefix("match\t") {
+                Some(requirements) => match_difference(&my, &target, requirements, expected),
+                None => difference(&my, &target, question, expected),
+            });
         }
     }
     (count, differences)
@@ -47,6 +52,24 @@ fn difference(my: &ClassAd, target: &ClassAd, expression: &str, expected: &str) 
         }
     };
     (!holds).then(|| Difference { expression: expression.to_owned(), expected: expected.to_owned(), got, trouble })
+}
+
+fn match_difference(my: &ClassAd, target: &ClassAd, requirements: &str, expected: &str) -> Option<Difference> {
+    let (left, right) = requirements.split_once('\t').expect("a tab stands between the requirements");
+    let got = match (Expr::parse(left), Expr::parse(right)) {
+        (Ok(left), Ok(right)) => {
+            let (mut my, mut target) = (my.clone(), target.clone());
+            my.insert("Requirements", left).expect("room for them");
+            target.insert("Requirements", right).expect("room for them");
+            let found = matches(&my, &target);
+            let mut symbols = Symbols::new();
+            let ready = (Prepared::new(my, &mut symbols), Prepared::new(target, &mut symbols));
+            if ready.0.matches(&ready.1) == found { found.to_string() } else { "otherwise if prepared".to_owned() }
+        }
+        _ => REFUSED.to_owned(),
+    };
+    let expression = format!("match\t{requirements}");
+    (got != expected).then(|| Difference { expression, expected: expected.to_owned(), got, trouble: None })
 }
 
 /// The same value to the last bit; one NaN is as good as another.
