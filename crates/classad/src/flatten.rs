@@ -65,6 +65,8 @@ impl<'a> Flattener<'a> {
         flat
     }
 
+    // Whatever stood behind a condition or a `?:` was whole there, or in parentheses, and is where the condition was: what is put
+    // in place of something needs no parentheses of its own.
     fn flat_within(&mut self, expression: &Expr) -> Expr {
         match &expression.0 {
             Node::Attribute(name) => self.value(name).map_or_else(|| expression.clone(), literal),
@@ -95,16 +97,16 @@ impl<'a> Flattener<'a> {
             Node::Ternary(parts) => {
                 let parts = parts.each_ref().map(|part| self.flat(part));
                 match parts[0].as_constant().and_then(Value::truth) {
-                    Some(condition) => bracketed(parts[if condition { 1 } else { 2 }].clone()),
+                    Some(condition) => parts[if condition { 1 } else { 2 }].clone(),
                     None => Expr(Node::Ternary(Box::new(parts))),
                 }
             }
             Node::Default(parts) => {
                 let parts = parts.each_ref().map(|part| self.flat(part));
                 match &parts[0].0 {
-                    Node::Literal(Value::Undefined) => bracketed(parts[1].clone()),
+                    Node::Literal(Value::Undefined) => parts[1].clone(),
                     Node::Literal(_) => parts[0].clone(),
-                    _ => Expr(Node::Default(Box::new(parts.map(bracketed)))),
+                    _ => Expr(Node::Default(Box::new(parts))),
                 }
             }
             Node::Call(call) => self.call(call).map_or_else(|| expression.clone(), literal),
@@ -189,15 +191,5 @@ fn constant(value: Val) -> Expr {
         Val::Plain(value) => literal(value),
         // INVARIANT: operators of constants give no list and no ad.
         _ => literal(Value::Error),
-    }
-}
-
-/// In parentheses, unless it binds tightly by itself: so that it can stand where something tighter stood.
-fn bracketed(expression: Expr) -> Expr {
-    match &expression.0 {
-        Node::Unary(..) | Node::Binary(..) | Node::All(_) | Node::Any(_) | Node::Ternary(_) | Node::Default(_) => {
-            Expr(Node::Parentheses(Box::new(expression)))
-        }
-        _ => expression,
     }
 }

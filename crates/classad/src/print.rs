@@ -40,13 +40,14 @@ pub(crate) fn value(text: &mut String, value: &Value, style: Style) {
 
 fn absolute(text: &mut String, time: AbsTime, style: Style) {
     text.push_str("absTime(");
-    // The text has years of four digits and whole minutes of the zone; what does not fit it goes as numbers.
+    // The text has years of four digits and whole minutes of the zone. What does not fit goes as numbers, and by way of a span,
+    // for a number of seconds is taken for one of 32 bits.
     if style == Style::Library || calendar::has_text(time) {
         text.push('"');
         calendar::write_absolute(text, time);
         text.push('"');
     } else {
-        _ = write!(text, "{},{}", time.seconds, time.offset);
+        _ = write!(text, "relTime({}.0), {}", time.seconds, time.offset);
     }
     text.push(')');
 }

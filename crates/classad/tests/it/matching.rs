@@ -51,6 +51,10 @@ fn names_are_looked_for_in_the_own_ad_first() {
         "[ n = [ x = outer; y = across ]; outer = 1; Requirements = n.x == 1 && n.y is undefined ]",
         "[ across = 2; Requirements = true ]"
     ));
+    // So they are in nested ads of the other ad, wherever the list of them is used.
+    let machine = "[ size = 2; gpus = { [ x = 1 ] }; Requirements = true ]";
+    assert!(check("[ mine = 5; Requirements = gpus.mine[0] is undefined && gpus.size[0] == 2 ]", machine));
+    assert!(check("[ mine = 5; Requirements = countMatches((mine == 5 && size == 2), gpus) == 1 ]", machine));
     // `MY` and `TARGET` can be hidden by attributes.
     assert!(check("[ target = [ x = 7 ]; Requirements = TARGET.x == 7 ]", "[ x = 1; Requirements = true ]"));
     assert!(check("[ my = [ x = 7 ]; x = 1; Requirements = MY.x == 7 ]", "[ Requirements = true ]"));
@@ -144,4 +148,15 @@ fn the_caller_gives_the_time() {
     assert_eq!(at("Local"), Value::string("Thu Jan  1 03:23:20 1970"));
     let random = Expr::parse("random(10)").unwrap();
     assert_eq!(Evaluation::bare().evaluate(&random), Value::Error);
+}
+
+/// Ads are matched by several threads at once.
+#[test]
+fn ads_go_from_thread_to_thread() {
+    fn crosses<T: Send + Sync>(_: &T) {}
+    let ad = ad("[ Requirements = regexp(\"^x\", TARGET.Name) ]");
+    crosses(&ad);
+    crosses(ad.get("Requirements").unwrap());
+    crosses(&Value::Ad(std::sync::Arc::new(ad.clone())));
+    crosses(&Prepared::new(ad, &mut Symbols::new()));
 }
