@@ -123,7 +123,9 @@ mod tests {
         let control = Control::new();
         let woken = Arc::new(AtomicU32::new(0));
         let count = Arc::clone(&woken);
-        let listening = control.listen(move || drop(count.fetch_add(1, Ordering::Relaxed)));
+        let listening = control.listen(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
         control.freeze();
         control.freeze();
         assert_eq!((control.wish(), woken.load(Ordering::Relaxed)), (Wish::Freeze, 1));

@@ -26,7 +26,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod channel;
 mod child;
+mod code;
 mod control;
 mod engine;
 mod error;
@@ -34,20 +36,28 @@ mod execution;
 mod guest;
 mod lockdown;
 mod module;
+mod pool;
 mod preview1;
 mod process;
+mod profile;
 mod runner;
+mod shelf;
 mod stop;
+mod task;
 mod vfs;
 mod wire;
 mod witness;
 
 pub use child::child_main;
 pub use control::{Control, Registration, Wish};
-pub use engine::{HOST_VERSION, WASMTIME_VERSION, describe_trap, engine_profile};
+pub use engine::describe_trap;
 pub use error::SandboxError;
-pub use execution::{ChildCommand, Execution, Finished, HostFault, HostFaultKind, Input, ItemRun, Outcome, RunReport};
+pub use execution::{
+    ChildCommand, Execution, Finished, HostFault, HostFaultKind, Input, ItemRun, Outcome, RunOptions, RunReport,
+};
 pub use module::MODULE_BYTES_MAX;
+pub use pool::PoolConfig;
+pub use profile::{CpuFeatures, EngineProfile, HOST_VERSION, ProfileError, Reach, WASMTIME_VERSION, engine_profile};
 pub use runner::{Runner, RunnerConfig};
 
 /// Where a guest finds its inputs.

@@ -16,7 +16,7 @@ mod world;
 
 use wasmtime::{Caller, Extern, Linker};
 
-pub(crate) use world::{Host, Limiter, World};
+pub(crate) use world::{Host, Limiter, TABLE_ENTRIES_MAX, TABLES_MAX, World};
 
 use crate::stop::{Fail, Stop};
 

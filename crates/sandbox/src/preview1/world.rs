@@ -2,6 +2,7 @@
 
 use wasmtime::ResourceLimiter;
 
+use crate::engine::MEMORY_RESERVATION_BYTES;
 use crate::stop::{HostProblem, Stop};
 use crate::vfs::Vfs;
 
@@ -10,9 +11,9 @@ pub(crate) const EPOCH_NS: u64 = 1_767_225_600_000_000_000;
 /// The virtual clock moves on by this at each look at it, so that a program that waits for time to pass gets on.
 pub(crate) const TICK_NS: u64 = 1_000;
 /// Entries of all tables of a guest together. A constant of the engine profile, not of the category.
-pub(crate) const TABLE_ENTRIES_MAX: usize = 10_000_000;
+pub(crate) const TABLE_ENTRIES_MAX: usize = 1_000_000;
 /// Tables of a guest.
-const TABLES_MAX: usize = 100;
+pub(crate) const TABLES_MAX: usize = 8;
 /// Separates this stream of bytes from every other use of the seed.
 const RANDOM_CONTEXT: &str = "gristmill 2026 sandbox randomness v1";
 
@@ -28,12 +29,17 @@ pub(crate) struct World {
 
 impl World {
     /// A world in which randomness follows from the task's seed and the item's index.
-    pub(crate) fn new(args: &[String], env: &[(String, String)], seed: &[u8; 32], item: u64) -> Self {
+    pub(crate) fn new<'a>(
+        args: &[String],
+        env: impl IntoIterator<Item = (&'a str, &'a str)>,
+        seed: &[u8; 32],
+        item: u64,
+    ) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key(RANDOM_CONTEXT);
         hasher.update(seed).update(&item.to_le_bytes());
         Self {
             args: args.iter().map(|arg| arg.as_bytes().to_vec()).collect(),
-            env: env.iter().map(|(key, value)| format!("{key}={value}").into_bytes()).collect(),
+            env: env.into_iter().map(|(key, value)| format!("{key}={value}").into_bytes()).collect(),
             elapsed_ns: 0,
             random: hasher.finalize_xof(),
         }
@@ -99,6 +105,8 @@ impl Limiter {
 
 impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, _: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        // A maximum of the whole address space is no maximum: the engine names it where the module names none.
+        let maximum = maximum.filter(|maximum| (*maximum as u64) < MEMORY_RESERVATION_BYTES);
         self.allowed = maximum.is_none_or(|maximum| desired <= maximum);
         if self.allowed && desired as u64 > self.memory_bytes_max {
             return Err(Stop::OutOfMemory.into());
@@ -111,6 +119,7 @@ impl ResourceLimiter for Limiter {
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let maximum = maximum.filter(|maximum| *maximum < TABLE_ENTRIES_MAX);
         self.allowed = maximum.is_none_or(|maximum| desired <= maximum);
         if self.allowed {
             self.table_entries = self.table_entries.saturating_add(desired.saturating_sub(current));

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use gristmill_result::Ending;
 use gristmill_sandbox::{
-    ChildCommand, Control, Execution, Finished, HostFault, Input, ItemRun, Outcome, Runner, RunnerConfig, SandboxError,
+    ChildCommand, Control, Execution, Finished, HostFault, Input, ItemRun, Outcome, PoolConfig, Runner, RunnerConfig,
+    SandboxError,
 };
 use gristmill_types::{ContentId, ResourceLimits};
 
@@ -26,9 +27,7 @@ impl Bench {
     /// A bench below a folder that somebody else removes.
     pub fn in_dir(parent: &Path) -> Self {
         let dir = tempfile::tempdir_in(parent).unwrap();
-        let child = ChildCommand { program: env!("CARGO_BIN_EXE_gristmill-sandbox-child").into(), args: vec![] };
-        let runner = Runner::new(RunnerConfig { child, cache_dir: shared_cache() }).unwrap();
-        Self { dir, runner }
+        Self { dir, runner: runner(&shared_cache(), PoolConfig::default()) }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -120,6 +119,12 @@ impl Bench {
         assert_eq!(finished.runs[0].ending, Ending::Exited(0), "stdout:\n{stdout}\nlog:\n{log}");
         stdout
     }
+}
+
+/// A runner of children without a mark.
+pub fn runner(cache_dir: &Path, pool: PoolConfig) -> Runner {
+    let child = ChildCommand { program: env!("CARGO_BIN_EXE_gristmill-sandbox-child").into(), args: vec![] };
+    Runner::with_pool(RunnerConfig { child, cache_dir: cache_dir.to_path_buf() }, pool).unwrap()
 }
 
 /// Compiled modules are kept from test to test; what is about the cache itself takes one of its own.
