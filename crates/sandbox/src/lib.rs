@@ -35,6 +35,8 @@ mod error;
 mod execution;
 mod guest;
 mod lockdown;
+#[doc(hidden)]
+pub mod measure;
 mod module;
 mod pool;
 mod preview1;

@@ -55,6 +55,8 @@ pub(crate) struct Hired {
     pub(crate) missing: Option<Vec<String>>,
     /// Tasks it has worked at. Past the first it has the app loaded.
     pub(crate) tasks: u32,
+    /// It was there before the task, so it may be dying without anybody having noticed.
+    pub(crate) waited: bool,
 }
 
 struct Idle {
@@ -107,7 +109,7 @@ impl Pool {
                 (Some(at), _) => Some(children.idle.remove(at).hired),
                 (None, Some(at)) => {
                     let process = children.ready.remove(at).1;
-                    Some(Hired { process, missing: None, tasks: 0 })
+                    Some(Hired { process, missing: None, tasks: 0, waited: true })
                 }
                 (None, None) => None,
             }
@@ -120,7 +122,12 @@ impl Pool {
         {
             return Ok(hired);
         }
-        Ok(Hired { process: self.start(Work::Serve(profile))?, missing: None, tasks: 0 })
+        self.hire_new(profile)
+    }
+
+    /// A child that nobody has used.
+    pub(crate) fn hire_new(&self, profile: EngineProfile) -> Result<Hired, SandboxError> {
+        Ok(Hired { process: self.start(Work::Serve(profile))?, missing: None, tasks: 0, waited: false })
     }
 
     /// Starts a child for this work alone.
@@ -139,6 +146,7 @@ impl Pool {
             return;
         }
         hired.process.release();
+        hired.waited = true;
         let gone = {
             let mut children = lock(&self.children);
             children.idle.push(Idle { key, hired, since: Instant::now() });

@@ -1,6 +1,6 @@
 //! Run executions in child processes, from the worker's side.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::fmt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -189,23 +189,27 @@ impl Runner {
         let (profile, pool) = (options.profile, &self.shared.pool);
         let key = options.reuse.map(|deal| Key { deal, app: execution.app_id, profile, limits: execution.limits });
         let mut hired = pool.hire(profile, key.as_ref())?;
-        let code = match hired.tasks {
-            0 => match self.shared.codes.get(cache_file, profile) {
-                Ok(Some(code)) => Some(code),
-                Ok(None) => return Ok(None),
-                Err(source) => return Err(SandboxError::Cache { path: cache_file.to_path_buf(), source }),
-            },
-            _ => None,
-        };
-        match Lead::new(execution, control, on_run, &mut hired).run(code) {
-            Last::CodeInvalid => Ok(None),
-            Last::Outcome(outcome) => {
-                if let (Some(key), Outcome::Finished(finished)) = (key, &outcome)
-                    && finished.runs.iter().all(|run| matches!(run.ending, Ending::Exited(_)))
-                {
-                    pool.keep(key, hired);
+        loop {
+            let code = match hired.tasks {
+                0 => match self.shared.codes.get(cache_file, profile) {
+                    Ok(Some(code)) => Some(code),
+                    Ok(None) => return Ok(None),
+                    Err(source) => return Err(SandboxError::Cache { path: cache_file.to_path_buf(), source }),
+                },
+                _ => None,
+            };
+            match Lead::new(execution, control, on_run, &mut hired).run(code) {
+                Last::CodeInvalid => return Ok(None),
+                // At most once: a new child has not waited.
+                Last::Gone => hired = pool.hire_new(profile)?,
+                Last::Outcome(outcome) => {
+                    if let (Some(key), Outcome::Finished(finished)) = (key, &outcome)
+                        && finished.runs.iter().all(|run| matches!(run.ending, Ending::Exited(_)))
+                    {
+                        pool.keep(key, hired);
+                    }
+                    return Ok(Some(outcome));
                 }
-                Ok(Some(outcome))
             }
         }
     }
@@ -253,9 +257,9 @@ fn check(execution: &Execution) -> Result<(), SandboxError> {
     for input in execution.inputs.iter().chain(inputs) {
         check_input(input)?;
     }
-    let mut folders = BTreeSet::new();
+    let mut folders = HashSet::new();
     for run in &execution.runs {
-        if !folders.insert(&run.output_dir) {
+        if !folders.insert(run.output_dir.as_path()) {
             return malformed("two runs share an output folder");
         }
         prepare_output(&run.output_dir)?;

@@ -29,6 +29,8 @@ pub(crate) enum Last {
     Outcome(Outcome),
     /// The child could not use the compiled module; nothing was run.
     CodeInvalid,
+    /// The child had died while it waited for work; nothing was run.
+    Gone,
 }
 
 /// The items of an execution, in the hands of one child.
@@ -74,6 +76,7 @@ impl<'a> Lead<'a> {
         self.begin(code)?;
         self.tell_items()?;
         let mut deadline = after(if fresh { START_TIME_MAX } else { self.execution.wall_clock });
+        let mut silent = self.hired.waited;
         loop {
             let reply = match self.hired.process.hear(self.control, &mut deadline) {
                 Heard::Reply(reply) => reply,
@@ -83,8 +86,10 @@ impl<'a> Lead<'a> {
                     let reason = format!("not finished after {time} s of wall clock; killed");
                     return Err(HostFault { kind: HostFaultKind::WallClock, reason });
                 }
+                Heard::Died(_) if silent => return Ok(Last::Gone),
                 Heard::Died(reason) => return Err(HostFault { kind: HostFaultKind::Killed, reason }),
             };
+            silent = false;
             match reply {
                 Reply::Locked { missing } if self.hired.missing.is_none() => {
                     self.hired.missing = Some(missing);

@@ -15,7 +15,7 @@ use crate::bench::{Bench, MIB, runner, tree};
 const GONE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Process ids whose command line holds `marker`.
-fn processes(marker: &str) -> Vec<u32> {
+pub fn processes(marker: &str) -> Vec<u32> {
     let all = std::fs::read_dir("/proc").unwrap();
     let ids = all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     ids.filter(|pid| {
@@ -25,7 +25,7 @@ fn processes(marker: &str) -> Vec<u32> {
     .collect()
 }
 
-fn wait_until(what: &str, mut reached: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, mut reached: impl FnMut() -> bool) {
     let started = Instant::now();
     while !reached() {
         assert!(started.elapsed() < GONE_WITHIN, "{what} took too long");

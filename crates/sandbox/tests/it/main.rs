@@ -7,3 +7,4 @@ mod endings;
 mod files;
 mod hello;
 mod host;
+mod pool;
