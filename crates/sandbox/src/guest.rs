@@ -16,6 +16,8 @@ use crate::wire::{Item, Task};
 use crate::witness::WitnessHasher;
 use crate::{IEXEC_IN, IEXEC_OUT, LOG_BYTES_MAX};
 
+/// Bytes of WebAssembly's unit of memory.
+const WASM_PAGE_BYTES: u64 = 65536;
 /// Bytes of log that a run may leave even when there are very many.
 const LOG_BYTES_MIN: usize = 1024;
 
@@ -109,6 +111,11 @@ impl<'a> Guests<'a> {
     }
 
     fn execute(&self, store: &mut Store<Host>) -> Result<End, HostFault> {
+        // The engine would ask the operating system for all of it before it asks the limiter.
+        let pages = self.start.module().resources_required().max_initial_memory_size.unwrap_or(0);
+        if pages.saturating_mul(WASM_PAGE_BYTES) > self.task.limits.memory_bytes {
+            return Ok(End::Failed(Ending::OutOfMemory, Stop::OutOfMemory.to_string()));
+        }
         let outcome = self.start.instantiate(&mut *store).and_then(|instance| {
             if store.data().memory.is_none() {
                 let memory = instance.get_memory(&mut *store, "memory");

@@ -34,7 +34,7 @@ pub fn wait_until(what: &str, mut reached: impl FnMut() -> bool) {
 }
 
 /// A bench whose children can be told from all others by their command line.
-fn marked_bench() -> (Bench, String) {
+pub fn marked_bench() -> (Bench, String) {
     let mut bench = Bench::new();
     let marker = format!("marker-{}", bench.dir.path().file_name().unwrap().to_str().unwrap());
     let child = ChildCommand {

@@ -7,4 +7,5 @@ mod endings;
 mod files;
 mod hello;
 mod host;
+mod hostile;
 mod pool;
