@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub const WASMTIME_VERSION: &str = "48.0.8";
 /// Version of the host interface of this crate: the functions offered, their fuel, the virtual world, the witness.
 /// Whoever changes what a guest can notice raises it.
-pub const HOST_VERSION: u32 = 1;
+pub const HOST_VERSION: u32 = 2;
 
 /// What the outcome of a run can depend on apart from its inputs: engine version, processor features, the treatment of NaN, and the
 /// host interface's version. Replicas of a task must have the same; the deal fixes it.

@@ -73,6 +73,8 @@ fn features_outside_the_profile_are_refused() {
         r#"(module (memory 1) (memory 1) (func (export "_start")))"#,
         r#"(module (type (struct)) (func (export "_start")))"#,
         r#"(module (tag) (func (export "_start")))"#,
+        r#"(module (func (export "_start") (local v128)
+          (drop (f32x4.relaxed_madd (local.get 0) (local.get 0) (local.get 0)))))"#,
         r#"(module (func (export "_start") (drop (i32.atomic.load (i32.const 0)))) (memory 1))"#,
     ] {
         assert!(refused_text(wat).contains("not a valid module"), "{wat}");

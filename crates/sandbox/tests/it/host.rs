@@ -220,7 +220,7 @@ fn a_killed_parent_takes_its_child_along() {
 }
 
 /// This test program again, as another process that runs one ignored test.
-fn helper(test: &str, dir: &std::path::Path, marker: &str) -> Command {
+pub fn helper(test: &str, dir: &std::path::Path, marker: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--ignored", "--nocapture"]);
     command.env("SANDBOX_HELPER_DIR", dir).env("SANDBOX_HELPER_MARKER", marker);

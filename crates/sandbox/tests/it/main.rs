@@ -9,3 +9,4 @@ mod hello;
 mod host;
 mod hostile;
 mod pool;
+mod probes;
