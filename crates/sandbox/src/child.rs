@@ -142,7 +142,7 @@ fn compile_module(compile: &Compile) -> Reply {
         Ok(engine) => engine,
         Err(error) => return Reply::Fault(engine_fault(&error)),
     };
-    match module::compile(&engine, &bytes) {
+    match module::compile(&engine, compile.profile.reach, &bytes) {
         Err(reason) => Reply::NotRunnable { reason },
         Ok(compiled) => match module::store(&compile.cache_file, compile.profile, &compiled) {
             Ok(()) => Reply::Compiled,

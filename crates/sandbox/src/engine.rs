@@ -8,14 +8,14 @@
 //! What is off by configuration besides: several memories and 64-bit ones (bounds checks would cost instructions), exceptions,
 //! backtraces (nobody reads them), and relaxed SIMD. The engine has a deterministic form of the latter, but the NaNs of its fused
 //! multiplications are not made canonical: with and without FMA in the processor their bits differ, which the probes of the tests
-//! found. No compiler uses it unless told to.
+//! found. No compiler uses it unless told to. The engine's own fuel and canonical NaNs are off too: [`crate::meter`] does both.
 
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy, Trap, WasmFeatures};
 
 use crate::preview1::{TABLE_ENTRIES_MAX, TABLES_MAX};
 #[cfg(target_arch = "x86_64")]
 use crate::profile::CpuFeatures;
-use crate::profile::{EngineProfile, Reach};
+use crate::profile::EngineProfile;
 
 /// Native stack of a guest. Deeper recursion is a fault of the host, since frames differ between code generators.
 pub(crate) const WASM_STACK_BYTES: usize = 4 << 20;
@@ -72,7 +72,6 @@ pub fn describe_trap(code: u32) -> Option<String> {
 pub(crate) fn compiler(profile: EngineProfile) -> wasmtime::Result<Engine> {
     let mut config = config();
     config.strategy(Strategy::Cranelift);
-    config.cranelift_nan_canonicalization(profile.reach == Reach::Portable);
     #[cfg(target_arch = "x86_64")]
     pin_cpu(&mut config, profile.cpu)?;
     Engine::new(&config)
@@ -92,7 +91,6 @@ fn config() -> Config {
     for feature in FEATURES {
         config.wasm_features(feature, true);
     }
-    config.consume_fuel(true);
     config.wasm_backtrace_max_frames(None);
     // The second is not used, but the engine insists that it is not the smaller one.
     config.max_wasm_stack(WASM_STACK_BYTES).async_stack_size(WASM_STACK_BYTES);

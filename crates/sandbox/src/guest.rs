@@ -3,10 +3,11 @@
 use std::rc::Rc;
 
 use gristmill_result::Ending;
-use wasmtime::{Engine, InstancePre, Store, Trap};
+use wasmtime::{Engine, InstancePre, Store, Trap, Val};
 
 use crate::execution::{HostFault, HostFaultKind, RunReport};
-use crate::preview1::{Host, Limiter, World};
+use crate::meter::{FUEL_EXPORT, START_EXPORT};
+use crate::preview1::{FUEL_MAX, Host, Limiter, World};
 use crate::stop::Stop;
 use crate::vfs::Vfs;
 use crate::vfs::input::InputTree;
@@ -69,8 +70,8 @@ impl<'a> Guests<'a> {
             End::Result(ending) => (ending, None),
             End::Failed(ending, reason) => (ending, Some(reason)),
         };
-        let left = if ending == Ending::OutOfFuel { 0 } else { store.get_fuel().unwrap_or(0) };
-        let fuel = self.task.limits.fuel.saturating_sub(left);
+        let left = if ending == Ending::OutOfFuel { 0 } else { Host::fuel_left(&mut store) };
+        let fuel = self.task.limits.fuel.min(FUEL_MAX).saturating_sub(left);
         let memory = store.data().memory;
         let memory = memory.map_or(&[][..], |memory| memory.data(&store));
         self.witness.add(run.index, fuel, memory);
@@ -102,11 +103,11 @@ impl<'a> Guests<'a> {
             world: World::new(&self.args, env, &self.task.seed, run.index),
             limiter: Limiter::new(self.task.limits.memory_bytes),
             memory: None,
-            fuel: 0,
+            fuel: self.task.limits.fuel.min(FUEL_MAX),
+            meter: None,
         };
         let mut store = Store::new(&self.engine, host);
         store.limiter(|host| &mut host.limiter);
-        store.set_fuel(self.task.limits.fuel).map_err(|error| io_fault(format!("{error:#}")))?;
         Ok(store)
     }
 
@@ -117,15 +118,22 @@ impl<'a> Guests<'a> {
             return Ok(End::Failed(Ending::OutOfMemory, Stop::OutOfMemory.to_string()));
         }
         let outcome = self.start.instantiate(&mut *store).and_then(|instance| {
-            if store.data().memory.is_none() {
-                let memory = instance.get_memory(&mut *store, "memory");
-                store.data_mut().memory = memory;
+            let memory = instance.get_memory(&mut *store, "memory");
+            let meter = instance.get_global(&mut *store, FUEL_EXPORT);
+            let fuel = store.data().fuel;
+            if let Some(meter) = meter {
+                meter.set(&mut *store, Val::I64(fuel.cast_signed()))?;
+            }
+            let host = store.data_mut();
+            (host.memory, host.meter) = (memory, meter);
+            if instance.get_func(&mut *store, START_EXPORT).is_some() {
+                instance.get_typed_func::<(), ()>(&mut *store, START_EXPORT)?.call(&mut *store, ())?;
             }
             instance.get_typed_func::<(), ()>(&mut *store, "_start")?.call(&mut *store, ())
         });
         match outcome {
             Ok(()) => Ok(End::Result(Ending::Exited(0))),
-            Err(error) => classify(&error),
+            Err(error) => classify(&error, Host::fuel_spent(store)),
         }
     }
 
@@ -152,7 +160,7 @@ impl<'a> Guests<'a> {
 }
 
 /// Tells results from faults of this host.
-fn classify(error: &wasmtime::Error) -> Result<End, HostFault> {
+fn classify(error: &wasmtime::Error, fuel_spent: bool) -> Result<End, HostFault> {
     if let Some(stop) = error.downcast_ref::<Stop>() {
         let ending = match stop {
             Stop::Exit(code) => return Ok(End::Result(Ending::Exited(*code))),
@@ -165,7 +173,10 @@ fn classify(error: &wasmtime::Error) -> Result<End, HostFault> {
         return Ok(End::Failed(ending, stop.to_string()));
     }
     match error.downcast_ref::<Trap>() {
-        Some(Trap::OutOfFuel) => Ok(End::Failed(Ending::OutOfFuel, Stop::OutOfFuel.to_string())),
+        // A charge that cannot be paid leaves less than nothing.
+        Some(Trap::UnreachableCodeReached) if fuel_spent => {
+            Ok(End::Failed(Ending::OutOfFuel, Stop::OutOfFuel.to_string()))
+        }
         Some(Trap::StackOverflow) => Err(HostFault {
             kind: HostFaultKind::StackOverflow,
             reason: "the program's calls went deeper than the stack of this host".to_owned(),

@@ -37,6 +37,7 @@ mod guest;
 mod lockdown;
 #[doc(hidden)]
 pub mod measure;
+mod meter;
 mod module;
 mod pool;
 mod preview1;

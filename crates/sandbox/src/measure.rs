@@ -53,7 +53,7 @@ pub fn module_times(bytes: &[u8], folder: &Path) -> ModuleTimes {
     let profile = EngineProfile::default();
     let compiler = engine::compiler(profile).expect("an engine");
     let started = Instant::now();
-    let compiled = module::compile(&compiler, bytes).expect("a module");
+    let compiled = module::compile(&compiler, profile.reach, bytes).expect("a module");
     let compile = started.elapsed();
     let path = folder.join("module.cwasm");
     module::store(&path, profile, &compiled).expect("a cache");

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use gristmill_types::ContentId;
 use wasmtime::{Engine, ExternType, Linker, Module};
 
+use crate::meter;
 use crate::preview1::{self, Host};
-use crate::profile::EngineProfile;
+use crate::profile::{EngineProfile, Reach};
 
 /// Bytes of a module. Larger ones run nowhere, so that every replica says the same.
 pub const MODULE_BYTES_MAX: u64 = 256 << 20;
@@ -28,9 +29,12 @@ pub(crate) fn cache_file(cache_dir: &Path, profile: EngineProfile, app: ContentI
 }
 
 /// Compiles `bytes`, or says why no host can run them. The error is the same on each host of an engine profile.
-pub(crate) fn compile(engine: &Engine, bytes: &[u8]) -> Result<Vec<u8>, String> {
+pub(crate) fn compile(engine: &Engine, reach: Reach, bytes: &[u8]) -> Result<Vec<u8>, String> {
     check_kind(bytes)?;
-    let compiled = engine.precompile_module(bytes).map_err(|error| format!("not a valid module: {error:#}"))?;
+    let invalid = |error: wasmtime::Error| format!("not a valid module: {error:#}");
+    Module::validate(engine, bytes).map_err(invalid)?;
+    let bytes = meter::instrument(bytes, reach)?;
+    let compiled = engine.precompile_module(&bytes).map_err(invalid)?;
     // SAFETY: the bytes were made by this engine a line ago.
     let module = unsafe { Module::deserialize(engine, &compiled) }
         .map_err(|error| format!("the compiled module cannot be loaded: {error:#}"))?;

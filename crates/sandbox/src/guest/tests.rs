@@ -9,7 +9,7 @@ use wasmtime::{Extern, ExternType, Module, Val, ValType};
 
 use super::*;
 use crate::module;
-use crate::profile::EngineProfile;
+use crate::profile::{EngineProfile, Reach};
 use crate::vfs::tests::Local;
 
 const GUEST: &str = r#"(module
@@ -72,7 +72,7 @@ fn guests<'a>(task: &'a Task, engine: &Engine, module: &Module, dir: &Path) -> G
 
 /// Compiles and, if it is a module, runs; false when it is none. Faults of the host may only be deep stacks.
 fn survive(engine: &Engine, bytes: &[u8]) -> bool {
-    let Ok(compiled) = module::compile(engine, bytes) else { return false };
+    let Ok(compiled) = module::compile(engine, Reach::Portable, bytes) else { return false };
     // SAFETY: the engine made these bytes a line ago.
     let module = unsafe { Module::deserialize(engine, &compiled) }.unwrap();
     let dir = tempfile::tempdir().unwrap();

@@ -8,7 +8,7 @@ fn engine() -> Engine {
 }
 
 fn refused(bytes: &[u8]) -> String {
-    compile(&engine(), bytes).unwrap_err()
+    compile(&engine(), Reach::Portable, bytes).unwrap_err()
 }
 
 fn refused_text(wat: &str) -> String {
@@ -91,7 +91,7 @@ fn features_of_current_compilers_are_accepted() {
         r#"(module (func (export "_start") (drop (i32.extend8_s (i32.const 200)))))"#,
         r#"(module (global i32 (i32.add (i32.const 1) (i32.const 2))) (func (export "_start")))"#,
     ] {
-        let compiled = compile(&engine(), &wat::parse_str(wat).unwrap());
+        let compiled = compile(&engine(), Reach::Portable, &wat::parse_str(wat).unwrap());
         assert!(compiled.is_ok(), "{wat}: {:?}", compiled.err());
     }
 }
@@ -100,7 +100,7 @@ fn features_of_current_compilers_are_accepted() {
 fn a_module_of_very_many_functions_compiles() {
     let functions = "(func)".repeat(10_000);
     let wat = format!(r#"(module {functions} (func (export "_start")))"#);
-    assert!(compile(&engine(), &wat::parse_str(wat).unwrap()).is_ok());
+    assert!(compile(&engine(), Reach::Portable, &wat::parse_str(wat).unwrap()).is_ok());
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn the_cache_gives_back_what_was_put_in_and_nothing_damaged() {
     let dir = tempfile::tempdir().unwrap();
     let (portable, other) = (EngineProfile::portable(), EngineProfile::same_architecture());
     let module = wat::parse_str(r#"(module (func (export "_start")))"#).unwrap();
-    let compiled = compile(&engine(), &module).unwrap();
+    let compiled = compile(&engine(), Reach::Portable, &module).unwrap();
     let path = dir.path().join("a.cwasm");
     assert!(fetch(&path, portable).is_none());
     super::store(&path, portable, &compiled).unwrap();
@@ -135,7 +135,7 @@ fn what_was_compiled_is_loaded_by_an_engine_without_a_compiler() {
     let module = wat::parse_str(r#"(module (memory 1) (data (i32.const 0) "x") (func (export "_start")))"#).unwrap();
     let runtime = crate::engine::runtime().unwrap();
     for profile in [EngineProfile::portable(), EngineProfile::same_architecture()] {
-        let compiled = compile(&compiler(profile).unwrap(), &module).unwrap();
+        let compiled = compile(&compiler(profile).unwrap(), profile.reach, &module).unwrap();
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&compiled).unwrap();
         assert!(load(&runtime, file).is_some(), "{profile}");

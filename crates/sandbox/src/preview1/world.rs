@@ -1,6 +1,6 @@
 //! Hold what one run of a guest can see and use: its virtual world and its allowances.
 
-use wasmtime::ResourceLimiter;
+use wasmtime::{Global, ResourceLimiter, Store};
 
 use crate::engine::MEMORY_RESERVATION_BYTES;
 use crate::stop::{HostProblem, Stop};
@@ -14,6 +14,8 @@ pub(crate) const TICK_NS: u64 = 1_000;
 pub(crate) const TABLE_ENTRIES_MAX: usize = 1_000_000;
 /// Tables of a guest.
 pub(crate) const TABLES_MAX: usize = 8;
+/// Fuel of a run, at most: it is counted in a signed number.
+pub(crate) const FUEL_MAX: u64 = i64::MAX as u64;
 /// Separates this stream of bytes from every other use of the seed.
 const RANDOM_CONTEXT: &str = "gristmill 2026 sandbox randomness v1";
 
@@ -68,11 +70,26 @@ pub(crate) struct Host {
     pub(crate) world: World,
     pub(crate) limiter: Limiter,
     pub(crate) memory: Option<wasmtime::Memory>,
-    /// Fuel left, valid while a call of the guest is served.
+    /// Fuel left, valid while a call of the guest is served, and before it runs.
     pub(crate) fuel: u64,
+    /// Where the guest counts it.
+    pub(crate) meter: Option<Global>,
 }
 
 impl Host {
+    /// Fuel left when the guest does not run.
+    pub(crate) fn fuel_left(store: &mut Store<Host>) -> u64 {
+        match store.data().meter {
+            Some(meter) => meter.get(store).i64().unwrap_or(0).max(0).cast_unsigned(),
+            None => store.data().fuel,
+        }
+    }
+
+    /// True when a charge could not be paid.
+    pub(crate) fn fuel_spent(store: &mut Store<Host>) -> bool {
+        store.data().meter.is_some_and(|meter| meter.get(store).i64().is_none_or(|left| left < 0))
+    }
+
     /// Takes fuel for work that the host does.
     pub(crate) fn charge(&mut self, fuel: u64) -> Result<(), Stop> {
         self.fuel = self.fuel.checked_sub(fuel).ok_or(Stop::OutOfFuel)?;
