@@ -43,7 +43,7 @@ fn processes(dir: &Path, child: &ChildCommand) {
     show("task of one no-op item, with a fresh child", cold.times(STARTS, &RunOptions::new()));
     let ready = Tasks::new(dir, child, PoolConfig { ready: 1, ..PoolConfig::default() });
     let waiting = |_| {
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(30));
         ready.time(1, &RunOptions::new())
     };
     show("task of one no-op item, with a child that was ready", (0..STARTS).map(waiting).collect());

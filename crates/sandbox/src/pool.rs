@@ -20,6 +20,9 @@ use crate::wire::{Request, Work};
 /// Tasks that one child works at, at most, so that nothing can add up for ever.
 const TASKS_MAX: u32 = 1000;
 
+/// How long after a ready child was taken another is started, so that the two do not compete for the processor at once.
+const REFILL_AFTER: Duration = Duration::from_millis(20);
+
 /// How many children a [`crate::Runner`] keeps that do nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolConfig {
@@ -190,9 +193,10 @@ struct Starter {
 
 impl Starter {
     fn work(&self, asks: &Receiver<Ask>) {
+        let mut refill = None;
         loop {
-            let next = lock(&self.children).idle.first().map(|idle| idle.since + self.config.idle_time);
-            let ask = match next {
+            let idle = lock(&self.children).idle.first().map(|idle| idle.since + self.config.idle_time);
+            let ask = match idle.into_iter().chain(refill).min() {
                 Some(next) => asks.recv_timeout(next.saturating_duration_since(Instant::now())),
                 None => asks.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
@@ -200,13 +204,16 @@ impl Starter {
                 Ok(Ask::Start(work, reply)) => {
                     // Whoever asked may have gone: then the child goes too.
                     let _ = reply.send(self.start(work));
-                    continue;
                 }
-                Ok(Ask::Look) | Err(RecvTimeoutError::Timeout) => {}
+                Ok(Ask::Look) => refill = Some(Instant::now() + REFILL_AFTER),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.send_away();
+                    if refill.take_if(|at| *at <= Instant::now()).is_some() {
+                        self.make_ready();
+                    }
+                }
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            self.send_away();
-            self.make_ready();
         }
     }
 

@@ -127,9 +127,12 @@ pub fn runner(cache_dir: &Path, pool: PoolConfig) -> Runner {
     Runner::with_pool(RunnerConfig { child, cache_dir: cache_dir.to_path_buf() }, pool).unwrap()
 }
 
-/// Compiled modules are kept from test to test; what is about the cache itself takes one of its own.
+/// Compiled modules are kept from test to test, for as long as the child is the same program: another one may compile otherwise
+/// before its version is raised. What is about the cache itself takes one of its own.
 fn shared_cache() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join("sandbox-modules")
+    let child = std::fs::metadata(env!("CARGO_BIN_EXE_gristmill-sandbox-child")).unwrap();
+    let built = child.modified().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap();
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("sandbox-modules-{}", built.as_nanos()))
 }
 
 /// Every file below a folder with its bytes; folders end in `/`. Nothing but files and folders may be there.
