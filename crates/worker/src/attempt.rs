@@ -3,8 +3,8 @@
 use std::fs::{self, File};
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use alloy_primitives::Address;
@@ -13,6 +13,7 @@ use gristmill_result::pack::{PackError, read_files, read_header};
 use gristmill_sandbox::{Control, Execution, HostFault, Input, ItemRun, Outcome, RunReport, Runner, SandboxError};
 
 use crate::fetch::{FetchError, Fetcher};
+use crate::gate::{thawed, wait_thawed};
 use crate::plan::{Plan, ResultInput};
 use crate::produce::{ProduceError, Produced, Run, produce};
 
@@ -29,6 +30,8 @@ pub struct Progress {
     pub done: AtomicU64,
     /// Items in all; 1 without items, 0 before it is known.
     pub total: AtomicU64,
+    /// What the sandbox could not promise on this host; known once the app has run.
+    pub missing_guarantees: OnceLock<Vec<String>>,
 }
 
 /// What an attempt works with.
@@ -108,6 +111,7 @@ pub async fn run(
     let Means { fetcher, runner, cancel, progress } = means;
     progress.total.store(plan.items.as_ref().map_or(1, |items| items.count), Ordering::Relaxed);
     let _cleanup = RemoveOnDrop(folder.clone());
+    thawed(&cancel).await;
     let layout = lay_out(&plan, fetcher, &folder).await?;
     let blocking = move || execute(&plan, worker, &layout, &runner, (&cancel, &progress), &results);
     match tokio::task::spawn_blocking(blocking).await {
@@ -200,6 +204,7 @@ fn execute(
     (cancel, progress): (&Control, &Progress),
     results: &Path,
 ) -> Result<Produced, AttemptError> {
+    wait_thawed(cancel);
     let execution = execution_of(plan, layout);
     let mut count = |_: &RunReport| {
         progress.done.fetch_add(1, Ordering::Relaxed);
@@ -209,6 +214,7 @@ fn execute(
         Outcome::HostFault(fault) => return Err(AttemptError::Fault(fault)),
         Outcome::Cancelled => return Err(AttemptError::Cancelled),
     };
+    let _ = progress.missing_guarantees.set(finished.missing_guarantees);
     let runs: Vec<Run> = finished
         .runs
         .iter()
@@ -219,7 +225,7 @@ fn execute(
             output_dir: run.output_dir.clone(),
         })
         .collect();
-    Ok(produce(plan.task, worker, &runs, finished.witness, finished.log, results)?)
+    Ok(produce(plan.task, worker, &runs, finished.witness, finished.log, results, cancel)?)
 }
 
 fn execution_of(plan: &Plan, layout: &Layout) -> Execution {
