@@ -5,8 +5,11 @@ use tracing_subscriber::EnvFilter;
 /// The variable that says what is logged.
 const VARIABLE: &str = "GRISTMILL_LOG";
 
-/// Begins logging; warnings and errors unless [`VARIABLE`] says otherwise.
-pub fn init() {
-    let filter = EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new("warn"));
+/// What is logged by most commands: warnings and errors.
+pub const DEFAULT: &str = "warn";
+
+/// Begins logging, `default` unless [`VARIABLE`] says otherwise.
+pub fn init(default: &str) {
+    let filter = EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
 }
