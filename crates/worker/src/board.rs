@@ -4,7 +4,7 @@
 //! job is. Each change of one of them ends in `settle`, which freezes and thaws at once, from the thread that brought the
 //! change: nobody waits for the service's loop, which may be busy with its disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -25,6 +25,9 @@ const HELD_PART_OF_T: u64 = 2;
 const HELD_PART_OF_REST: u64 = 4;
 /// A job is held still so long at least before it is given back.
 const HELD_MS_MIN: u64 = 1_000;
+
+/// Lines that wait to be logged.
+const SAID_MAX: usize = 256;
 
 /// How long a job may be held still: a lease must not rot.
 pub fn held_ms_max(work_clock_s: u64, rest_s: u64) -> u64 {
@@ -128,6 +131,8 @@ struct State {
     pool: PoolView,
     missing_guarantees: Vec<String>,
     results_waiting: usize,
+    /// What people should read of it, and nobody has taken yet.
+    said: VecDeque<String>,
 }
 
 /// Clones share one board.
@@ -154,6 +159,7 @@ impl Board {
             pool: PoolView::default(),
             missing_guarantees: Vec::new(),
             results_waiting: 0,
+            said: VecDeque::new(),
         };
         let board = Self { state: Arc::new(Mutex::new(state)), changed: Arc::default() };
         board.change(|_| ());
@@ -167,13 +173,17 @@ impl Board {
 
     /// The owner says something by hand.
     pub(crate) fn command(&self, command: Command) {
-        tracing::info!("the owner says: {}", name(command));
         self.change(|state| {
+            state.say(format!("the owner says: {}", name(command)));
             state.command = command;
             state.owner.command(command);
         });
-        // Also when the verdict is the same: a drain may be over at once.
-        self.changed.notify_one();
+    }
+
+    /// Takes what is to be logged. Whoever changes the board does not log it itself: a log may be slow to read, and the guard must not
+    /// wait for it.
+    pub(crate) fn take_said(&self) -> VecDeque<String> {
+        std::mem::take(&mut self.lock().said)
     }
 
     /// Waits until what the owner allows may have changed. For one waiter. Cancel safe.
@@ -258,7 +268,7 @@ impl Board {
     pub(crate) fn set_missing_guarantees(&self, missing: Vec<String>) {
         let mut state = self.lock();
         if state.missing_guarantees != missing && !missing.is_empty() {
-            tracing::warn!("the sandbox cannot give on this machine: {}", missing.join("; "));
+            state.say(format!("the sandbox cannot give on this machine: {}", missing.join("; ")));
         }
         state.missing_guarantees = missing;
     }
@@ -296,18 +306,11 @@ impl Board {
 
     /// Changes something, and does what follows from it at once.
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let mut said = Vec::new();
-        let answer = {
-            let mut state = self.lock();
-            let answer = change(&mut state);
-            if state.settle(&mut said) {
-                self.changed.notify_one();
-            }
-            answer
-        };
-        // Not under the lock: whoever reads the log may be slow.
-        for line in said {
-            tracing::info!("{line}");
+        let mut state = self.lock();
+        let answer = change(&mut state);
+        state.settle();
+        if !state.said.is_empty() {
+            self.changed.notify_one();
         }
         answer
     }
@@ -319,8 +322,16 @@ impl Board {
 }
 
 impl State {
-    /// Decides, freezes, thaws, and gives back what was held for too long. True if the verdict is another than before.
-    fn settle(&mut self, said: &mut Vec<String>) -> bool {
+    fn say(&mut self, line: String) {
+        if self.said.len() == SAID_MAX {
+            self.said.pop_front();
+        }
+        self.said.push_back(line);
+    }
+
+    /// Decides, freezes, thaws, and gives back what was held for too long.
+    fn settle(&mut self) {
+        let mut said = Vec::new();
         let (moment, sensors) = self.last;
         let decision = match sensors {
             Some(sensors) => self.owner.decide(moment, &sensors),
@@ -328,8 +339,7 @@ impl State {
             None => by_hand(self.command),
         };
         let before = std::mem::replace(&mut self.decision, decision);
-        let changed = self.decision.verdict != before.verdict;
-        if changed {
+        if self.decision.verdict != before.verdict {
             said.push(announcement(&self.decision));
         }
         let stopped = self.decision.verdict == Verdict::Stop;
@@ -350,7 +360,7 @@ impl State {
             };
             said.extend(job.settle(why, moment.monotonic_ms));
         }
-        changed
+        said.into_iter().for_each(|line| self.say(line));
     }
 }
 

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-use gristmill_owner::{Moment, Sensors};
+use gristmill_owner::{Command, Moment, Sensors};
 
 use crate::board::Board;
 
@@ -30,6 +30,17 @@ pub(crate) fn look(senses: &mut dyn Senses, board: &Board) {
     board.look(now, sensors);
 }
 
+/// Nothing runs unseen: should the guard's thread die of a fault, the work stops until the owner says otherwise.
+struct Alarm<'a>(&'a Board);
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.command(Command::Pause);
+        }
+    }
+}
+
 /// The guard's thread. Dropping it ends the thread soon.
 pub(crate) struct Guard {
     _leash: Sender<()>,
@@ -46,6 +57,7 @@ impl Guard {
 }
 
 fn watch(senses: &mut dyn Senses, board: &Board, ended: &Receiver<()>) {
+    let _alarm = Alarm(board);
     while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(LOOK_EVERY) {
         look(senses, board);
     }

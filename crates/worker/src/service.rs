@@ -171,7 +171,7 @@ pub fn start(mut config: WorkerConfig) -> Result<WorkerHandle, WorkerError> {
     let (stop, stopped) = oneshot::channel();
     let service = Service {
         config,
-        _dir: dir,
+        dir,
         _watchers: (guard, control, page),
         board,
         command_file,
@@ -243,7 +243,7 @@ enum News {
 struct Service {
     config: WorkerConfig,
     /// Holds the folder's lock.
-    _dir: DataDir,
+    dir: DataDir,
     /// They end with the service.
     _watchers: (Option<Guard>, Option<control::Listening>, Option<status_page::Page>),
     board: Board,
@@ -295,6 +295,7 @@ impl Service {
                 }
             }
             board.set_results_waiting(self.journal.len());
+            self.log();
             if self.is_drained() {
                 break Ok(());
             }
@@ -304,6 +305,12 @@ impl Service {
         };
         self.wind_up(news).await;
         result
+    }
+
+    fn log(&self) {
+        for line in self.board.take_said() {
+            tracing::info!("{line}");
+        }
     }
 
     /// Gives back what runs, and waits until nothing of it is left.
@@ -404,7 +411,7 @@ impl Service {
             let heartbeat = Duration::from_millis(u64::from(welcome.heartbeat_ms.clamp(100, 60_000)));
             self.pool = Some(PoolSide { ledger, fetcher, heartbeat });
             let place = LedgerPlace { rpc: welcome.rpc_url.clone(), hub };
-            if let Err(error) = earnings::remember(self._dir.path(), &place) {
+            if let Err(error) = earnings::remember(self.dir.path(), &place) {
                 tracing::warn!(%error, "where the ledger is cannot be noted: `gristmill worker earnings` will not find it");
             }
         }
