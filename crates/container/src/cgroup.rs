@@ -18,11 +18,12 @@ const OWN_GROUP: &str = "gristmill-worker";
 /// Times that an empty group is tried to be removed: the kernel lets go of the dead a moment later.
 const REMOVE_ATTEMPTS: u32 = 200;
 const REMOVE_PAUSE: Duration = Duration::from_millis(2);
-/// Processors of one run, in thousandths of a period.
+/// A run has one processor: all of a period.
 const PERIOD_US: u64 = 100_000;
-
-/// Groups made by this process, all its runners together: each has a number of its own.
-static MADE: AtomicU64 = AtomicU64::new(0);
+/// What a run is worth when others want the processor too, of 1024 (version 1) and of 100 (version 2): the machine's owner goes first,
+/// as by a nice of 10, which counts between the processes of one group only.
+const SHARES: u64 = 110;
+const WEIGHT: u64 = 10;
 
 /// What one run may use.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +40,12 @@ pub(crate) struct Cgroups {
     pids: Option<PathBuf>,
     cpu: Option<PathBuf>,
     unified: bool,
+}
+
+/// A number that no other group of this process has, whoever of it makes groups.
+fn next_number() -> u64 {
+    static MADE: AtomicU64 = AtomicU64::new(0);
+    MADE.fetch_add(1, Ordering::Relaxed)
 }
 
 /// A group, in one folder or several. Dropping it kills who is in it and removes it.
@@ -118,8 +125,8 @@ impl Cgroups {
             let trees = [Path::new(MOUNT).join(controller), Path::new(MOUNT).join(names)];
             let folder = trees.iter().map(|tree| tree.join(path.trim_start_matches('/'))).find(|it| it.is_dir())?;
             // A trial tells more than modes do: the tree may be mounted read-only, or another user's.
-            let trial = folder.join(format!("{PREFIX}{}-trial", std::process::id()));
-            fs::create_dir(&trial).or_else(if_exists).ok()?;
+            let trial = folder.join(format!("{PREFIX}{}-{}", std::process::id(), next_number()));
+            fs::create_dir(&trial).ok()?;
             fs::remove_dir(&trial).ok()?;
             Some(folder)
         };
@@ -128,8 +135,7 @@ impl Cgroups {
 
     /// A new group with these bounds. Without controllers it bounds nothing.
     pub(crate) fn make(&self, allowance: Allowance) -> io::Result<Group> {
-        let number = MADE.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{PREFIX}{}-{number}", std::process::id());
+        let name = format!("{PREFIX}{}-{}", std::process::id(), next_number());
         let mut group = Group { folders: Vec::new(), bounds_memory: false, memory: None, unified: self.unified };
         for parent in self.folders() {
             let folder = parent.join(&name);
@@ -148,6 +154,7 @@ impl Cgroups {
             set(&self.memory, "memory.oom.group", "1");
             set(&self.pids, "pids.max", &processes);
             set(&self.cpu, "cpu.max", &format!("{PERIOD_US} {PERIOD_US}"));
+            set(&self.cpu, "cpu.weight", &WEIGHT.to_string());
         } else {
             group.bounds_memory = set(&self.memory, "memory.limit_in_bytes", &memory);
             // Not on every kernel.
@@ -155,6 +162,7 @@ impl Cgroups {
             set(&self.pids, "pids.max", &processes);
             set(&self.cpu, "cpu.cfs_period_us", &PERIOD_US.to_string());
             set(&self.cpu, "cpu.cfs_quota_us", &PERIOD_US.to_string());
+            set(&self.cpu, "cpu.shares", &SHARES.to_string());
         }
         group.memory = self.memory.as_ref().map(|parent| parent.join(&name));
         Ok(group)

@@ -3,8 +3,8 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::Instant;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::time::{Duration, Instant};
 
 use gristmill_sandbox::{ChildCommand, Control, Registration, Wish};
 
@@ -13,6 +13,8 @@ use crate::wire::{REPLY_BYTES_MAX, Reply, Request, WORD_FREEZE, WORD_THAW};
 
 /// Events that wait to be heard.
 const EVENTS_MAX: usize = 16;
+/// Bytes that a pipe takes whether anybody reads them or not (pipe(7): 16 pages).
+const PIPE_BYTES: usize = 32 << 10;
 /// Bytes of the helper's own stderr that are kept to explain its death.
 const COMPLAINT_BYTES_MAX: u64 = 4096;
 
@@ -66,12 +68,11 @@ impl Helper {
         let mut line = serde_json::to_vec(request).map_err(|error| ContainerError::Malformed(error.to_string()))?;
         line.push(b'\n');
         let (Some(leash), Some(stdout), Some(stderr)) =
-            (&mut self.leash, self.child.stdout.take(), self.child.stderr.take())
+            (self.leash.take(), self.child.stdout.take(), self.child.stderr.take())
         else {
             return Err(ContainerError::Unable("the pipes to the container process are missing".to_owned()));
         };
-        // One that has died meanwhile is noticed by its silence.
-        let _ = leash.write_all(&line).and_then(|()| leash.flush());
+        let leash = Leash::hand_over(leash, line);
         let (sender, events) = sync_channel(EVENTS_MAX);
         let wishes = sender.clone();
         // A full queue is no loss: the control is looked at after each event.
@@ -79,10 +80,12 @@ impl Helper {
         std::thread::spawn(move || hear(stdout, &sender));
         Ok(Conversation {
             helper: self,
+            leash,
             events,
             stderr: Some(stderr),
             control: control.clone(),
             frozen: None,
+            held: Duration::ZERO,
             _registration: registration,
         })
     }
@@ -98,38 +101,81 @@ impl Drop for Helper {
     }
 }
 
+/// The pipe by which a helper is told things. It ends when this is dropped, whatever becomes of the runner.
+enum Leash {
+    Direct(ChildStdin),
+    /// By way of a thread, which waits in the runner's place while nobody reads.
+    Through(Sender<u8>),
+}
+
+impl Leash {
+    /// Writes the request. A helper that has died meanwhile is noticed by its silence.
+    fn hand_over(mut pipe: ChildStdin, request: Vec<u8>) -> Self {
+        if request.len() <= PIPE_BYTES {
+            let _ = pipe.write_all(&request);
+            return Self::Direct(pipe);
+        }
+        let (words, to_say) = channel();
+        std::thread::spawn(move || {
+            let _ = pipe.write_all(&request);
+            for word in to_say {
+                let _ = pipe.write_all(&[word]);
+            }
+        });
+        Self::Through(words)
+    }
+
+    fn say(&mut self, word: u8) {
+        let _ = match self {
+            Self::Direct(pipe) => pipe.write_all(&[word]).is_ok(),
+            Self::Through(words) => words.send(word).is_ok(),
+        };
+    }
+}
+
 /// A helper at work.
 pub(crate) struct Conversation {
     helper: Helper,
+    leash: Leash,
     events: Receiver<Event>,
     stderr: Option<std::process::ChildStderr>,
     control: Control,
     /// Since when it holds still.
     frozen: Option<Instant>,
+    /// How long it was held still before.
+    held: Duration,
     _registration: Registration,
 }
 
 impl Conversation {
-    /// Waits for the next event until `deadline`, which moves on by the time that the run was held still.
-    pub(crate) fn hear(&mut self, deadline: &mut Instant) -> Heard {
+    /// For how long it was held still.
+    pub(crate) fn held(&self) -> Duration {
+        self.held + self.frozen.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// Waits for the next event until `deadline`, and for as long as the run was held still.
+    pub(crate) fn hear(&mut self, deadline: Instant) -> Heard {
         loop {
             match self.control.wish() {
                 Wish::Cancel => return Heard::Cancelled,
                 Wish::Freeze if self.frozen.is_none() => {
                     self.frozen = Some(Instant::now());
-                    self.say(WORD_FREEZE);
+                    self.leash.say(WORD_FREEZE);
                 }
                 Wish::Run => {
                     if let Some(since) = self.frozen.take() {
-                        *deadline += since.elapsed();
-                        self.say(WORD_THAW);
+                        self.held += since.elapsed();
+                        self.leash.say(WORD_THAW);
                     }
                 }
                 Wish::Freeze => {}
             }
             let event = match self.frozen {
                 Some(_) => self.events.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                None => self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())),
+                None => {
+                    let left = (deadline + self.held).saturating_duration_since(Instant::now());
+                    self.events.recv_timeout(left)
+                }
             };
             return match event {
                 Ok(Event::Reply(reply)) => Heard::Reply(reply),
@@ -137,12 +183,6 @@ impl Conversation {
                 Ok(Event::Closed) | Err(RecvTimeoutError::Disconnected) => Heard::Died(self.autopsy()),
                 Err(RecvTimeoutError::Timeout) => Heard::TimedOut,
             };
-        }
-    }
-
-    fn say(&mut self, word: u8) {
-        if let Some(leash) = &mut self.helper.leash {
-            let _ = leash.write_all(&[word]).and_then(|()| leash.flush());
         }
     }
 
