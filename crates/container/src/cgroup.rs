@@ -24,6 +24,9 @@ const PERIOD_US: u64 = 100_000;
 /// as by a nice of 10, which counts between the processes of one group only.
 const SHARES: u64 = 110;
 const WEIGHT: u64 = 10;
+/// What groups are worth by themselves.
+const SHARES_DEFAULT: u64 = 1024;
+const WEIGHT_DEFAULT: u64 = 100;
 
 /// What one run may use.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +57,7 @@ pub(crate) struct Group {
     folders: Vec<PathBuf>,
     pub(crate) bounds_memory: bool,
     memory: Option<PathBuf>,
+    cpu: Option<PathBuf>,
     unified: bool,
 }
 
@@ -136,7 +140,8 @@ impl Cgroups {
     /// A new group with these bounds. Without controllers it bounds nothing.
     pub(crate) fn make(&self, allowance: Allowance) -> io::Result<Group> {
         let name = format!("{PREFIX}{}-{}", std::process::id(), next_number());
-        let mut group = Group { folders: Vec::new(), bounds_memory: false, memory: None, unified: self.unified };
+        let mut group =
+            Group { folders: Vec::new(), bounds_memory: false, memory: None, cpu: None, unified: self.unified };
         for parent in self.folders() {
             let folder = parent.join(&name);
             fs::create_dir(&folder)?;
@@ -154,7 +159,6 @@ impl Cgroups {
             set(&self.memory, "memory.oom.group", "1");
             set(&self.pids, "pids.max", &processes);
             set(&self.cpu, "cpu.max", &format!("{PERIOD_US} {PERIOD_US}"));
-            set(&self.cpu, "cpu.weight", &WEIGHT.to_string());
         } else {
             group.bounds_memory = set(&self.memory, "memory.limit_in_bytes", &memory);
             // Not on every kernel.
@@ -162,8 +166,8 @@ impl Cgroups {
             set(&self.pids, "pids.max", &processes);
             set(&self.cpu, "cpu.cfs_period_us", &PERIOD_US.to_string());
             set(&self.cpu, "cpu.cfs_quota_us", &PERIOD_US.to_string());
-            set(&self.cpu, "cpu.shares", &SHARES.to_string());
         }
+        group.cpu = self.cpu.as_ref().map(|parent| parent.join(&name));
         group.memory = self.memory.as_ref().map(|parent| parent.join(&name));
         Ok(group)
     }
@@ -173,6 +177,23 @@ impl Group {
     /// Puts a process in, and with it those that it will make.
     pub(crate) fn take_in(&self, process: u32) -> io::Result<()> {
         self.folders.iter().try_for_each(|folder| fs::write(folder.join("cgroup.procs"), process.to_string()))
+    }
+
+    /// From now on others that want the processor have it first. Making the sandbox is not slowed down by that, nor is dying.
+    pub(crate) fn be_polite(&self) {
+        self.weigh(SHARES, WEIGHT);
+    }
+
+    /// The program has ended, or is to end.
+    pub(crate) fn hurry(&self) {
+        self.weigh(SHARES_DEFAULT, WEIGHT_DEFAULT);
+    }
+
+    fn weigh(&self, shares: u64, weight: u64) {
+        let Some(folder) = &self.cpu else { return };
+        let (file, value) = if self.unified { ("cpu.weight", weight) } else { ("cpu.shares", shares) };
+        // Who cannot be made to wait is at least nice.
+        let _ = fs::write(folder.join(file), value.to_string());
     }
 
     /// Whether the kernel killed somebody in it for memory.

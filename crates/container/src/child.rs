@@ -219,6 +219,8 @@ impl Watch {
                 Heard::Closed => break,
                 Heard::LetGo => {
                     let _ = kill(self.init, Signal::SIGKILL);
+                    // When it can be reaped, all others of its namespace were.
+                    let _ = waitpid(self.init, None);
                     std::process::exit(i32::from(EXIT_NO_WORK));
                 }
             }

@@ -1,10 +1,14 @@
 //! Keep a helper process: start it, hand it a run, hear what it says, and leave nothing of it behind.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
+
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use gristmill_sandbox::{ChildCommand, Control, Registration, Wish};
 
@@ -15,6 +19,8 @@ use crate::wire::{REPLY_BYTES_MAX, Reply, Request, WORD_FREEZE, WORD_THAW};
 const EVENTS_MAX: usize = 16;
 /// Bytes that a pipe takes whether anybody reads them or not (pipe(7): 16 pages).
 const PIPE_BYTES: usize = 32 << 10;
+/// Time in which a helper that is let go ends by itself, its process 1 reaped, before it is killed.
+const FAREWELL_MS: u16 = 1000;
 /// Bytes of the helper's own stderr that are kept to explain its death.
 const COMPLAINT_BYTES_MAX: u64 = 4096;
 
@@ -35,7 +41,7 @@ pub(crate) enum Heard {
     TimedOut,
 }
 
-/// A running helper. Dropping it kills it, and with it all that it started; then it is reaped.
+/// A running helper. Dropping it ends it, and with it all that it started; then it is reaped.
 #[derive(Debug)]
 pub(crate) struct Helper {
     child: Child,
@@ -79,8 +85,8 @@ impl Helper {
         let registration = control.listen(move || drop(wishes.try_send(Event::Wish)));
         std::thread::spawn(move || hear(stdout, &sender));
         Ok(Conversation {
-            helper: self,
             leash,
+            helper: self,
             events,
             stderr: Some(stderr),
             control: control.clone(),
@@ -93,11 +99,27 @@ impl Helper {
 
 impl Drop for Helper {
     fn drop(&mut self) {
-        // Process 1 of its namespace dies with it, and with that all others.
-        let _ = self.child.kill();
+        // It is let go rather than killed: then it reaps process 1 itself. Who adopts orphans may be slow to do so, or nobody.
+        drop(self.leash.take());
+        if !self.ends_within(FAREWELL_MS) {
+            // Process 1 of its namespace dies with it, and with that all others.
+            let _ = self.child.kill();
+        }
         if let Err(error) = self.child.wait() {
             tracing::warn!(%error, pid = self.child.id(), "a container process could not be reaped");
         }
+    }
+}
+
+impl Helper {
+    fn ends_within(&self, milliseconds: u16) -> bool {
+        // SAFETY: a plain system call without pointers. The child was not reaped yet, so the number is its own.
+        let number = unsafe { libc::syscall(libc::SYS_pidfd_open, self.child.id(), 0) };
+        let Ok(number @ 0..) = i32::try_from(number) else { return false };
+        // SAFETY: it was just opened, and nobody else has it.
+        let process = unsafe { OwnedFd::from_raw_fd(number) };
+        let mut files = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+        matches!(poll(&mut files, PollTimeout::from(milliseconds)), Ok(1..))
     }
 }
 
@@ -135,8 +157,9 @@ impl Leash {
 
 /// A helper at work.
 pub(crate) struct Conversation {
-    helper: Helper,
+    /// Before the helper: what is dropped first tells it to end.
     leash: Leash,
+    helper: Helper,
     events: Receiver<Event>,
     stderr: Option<std::process::ChildStderr>,
     control: Control,

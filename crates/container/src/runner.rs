@@ -10,7 +10,7 @@ use gristmill_sandbox::{
     ChildCommand, Control, Finished, HostFault, HostFaultKind, Input, ItemRun, LOG_BYTES_MAX, Outcome, RunReport,
 };
 
-use crate::cgroup::{Allowance, Cgroups};
+use crate::cgroup::{Allowance, Cgroups, Group};
 use crate::container::Container;
 use crate::cores::Cores;
 use crate::error::ContainerError;
@@ -250,14 +250,21 @@ impl ContainerRunner {
                     Reply::Ready { missing: found } if !is_ready => {
                         *missing = found.into_iter().chain(self.cgroups.missing()).collect();
                         (until, is_ready) = (*deadline, true);
+                        group.be_polite();
                     }
                     reply => break Ok(reply),
                 },
                 other => break Err(other),
             }
         };
+        group.hurry();
         // Time that it was held still does not count for the runs that follow either.
         *deadline += conversation.held();
+        self.judge(heard, &group, is_ready)
+    }
+
+    /// What the helper's last word, or its silence, says of the run.
+    fn judge(&self, heard: Result<Reply, Heard>, group: &Group, is_ready: bool) -> Result<Ran, ContainerError> {
         let fault = |kind, reason: String| Ok(Ran::Fault(HostFault { kind, reason }));
         match heard {
             // Version 1 of cgroups kills one process, not all: what the others made of that is no result.

@@ -148,7 +148,8 @@ impl Bench {
             inputs: vec![],
             runs: vec![self.item(0)],
             limits: ResourceLimits { fuel: 0, memory_bytes: 64 * MIB, output_bytes: 4 * MIB, output_files: 100 },
-            wall_clock: Duration::from_secs(20),
+            // Programs are polite: beside a busy machine they may take long.
+            wall_clock: Duration::from_secs(120),
         }
     }
 
@@ -177,8 +178,11 @@ impl Bench {
     /// As [`Bench::run`], to be stopped or held still.
     pub fn run_under(&self, container: &Container, control: &Control) -> Outcome {
         let before = Snapshot::take(self);
+        let t0 = std::time::Instant::now();
         let outcome = self.runner.run(container, control).unwrap_or_else(|error| panic!("{:?}: {error}", self.kind));
+        let t1 = t0.elapsed();
         before.is_still_so(self);
+        eprintln!("{:?} run {t1:?} check {:?}", self.kind, t0.elapsed() - t1);
         outcome
     }
 
