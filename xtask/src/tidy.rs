@@ -30,10 +30,12 @@ const LAYERS: [&[(&str, &[&str])]; 6] = [
 ];
 
 /// Each heavy dependency has one home; axum has two, the crates that serve HTTP for others to use.
-const HOMES: [(&str, &[&str]); 8] = [
+const HOMES: [(&str, &[&str]); 10] = [
     ("revm", &["evm"]),
     ("alloy-evm", &["evm"]),
     ("wasmtime", &["sandbox"]),
+    ("wasmparser", &["sandbox"]),
+    ("wasm-encoder", &["sandbox"]),
     ("tonic", &["protocol"]),
     ("tonic-prost", &["protocol"]),
     ("prost", &["protocol"]),

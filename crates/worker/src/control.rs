@@ -40,7 +40,7 @@ const COMMAND_BYTES_MAX: u64 = 4 << 10;
 
 /// What a worker is asked or told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields, tag = "command")]
+#[serde(rename_all = "snake_case")]
 pub enum Ask {
     /// What it does.
     Status,
@@ -50,6 +50,13 @@ pub enum Ask {
     Resume,
     /// To finish what it has, take nothing more, and end.
     Drain,
+}
+
+/// A question as it stands on the line. Of one that says more than is understood, nothing is done.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    command: Ask,
 }
 
 /// What a worker answers.
@@ -125,7 +132,7 @@ pub fn ask(folder: &Path, ask: Ask) -> Result<Status, ControlError> {
     })?;
     stream.set_read_timeout(Some(ANSWER_TIME_MAX)).map_err(silent)?;
     stream.set_write_timeout(Some(ANSWER_TIME_MAX)).map_err(silent)?;
-    let mut line = serde_json::to_vec(&ask).map_err(malformed)?;
+    let mut line = serde_json::to_vec(&Line { command: ask }).map_err(malformed)?;
     line.push(b'\n');
     (&stream).write_all(&line).map_err(silent)?;
     let mut answer = Vec::new();
@@ -210,13 +217,13 @@ async fn converse(mut stream: tokio::net::UnixStream, reporter: &Reporter, comma
         if (&mut reader).take(ASK_BYTES_MAX).read_until(b'\n', &mut line).await? == 0 {
             return Ok(());
         }
-        let answer = match serde_json::from_slice::<Ask>(&line) {
+        let answer = match serde_json::from_slice::<Line>(&line) {
             _ if peer != me && peer != 0 => Answer::Error("only this worker's user and root may ask it".to_owned()),
             _ if !line.ends_with(b"\n") => {
                 Answer::Error(format!("a question is one line of {ASK_BYTES_MAX} bytes at most"))
             }
             Err(error) => Answer::Error(format!("that is no question ({error}): ask {{\"command\":\"status\"}}")),
-            Ok(ask) => perform(ask, reporter, command_file),
+            Ok(Line { command }) => perform(command, reporter, command_file),
         };
         let mut text = serde_json::to_vec(&answer)?;
         text.push(b'\n');
