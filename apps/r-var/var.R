@@ -2,7 +2,7 @@
 
 # The generators of today, whatever the R in the image takes by default.
 RNGkind("Mersenne-Twister", "Inversion", "Rejection")
-# Sums in R's own order instead of that of the BLAS library at hand.
+# Products of matrices in R's own order of sums instead of that of the BLAS library at hand.
 options(matprod = "internal")
 
 LEVELS <- c(0.95, 0.99, 0.999)
@@ -32,7 +32,6 @@ quantiles <- function(tail, samples) {
         level = LEVELS,
         samples = sprintf("%.0f", samples),
         value_at_risk = exact(tail[worse]),
-        # The mean by a running sum: mean() sums in extended precision, which not every machine has.
         expected_shortfall = exact(cumsum(tail)[worse] / worse)
     )
 }

@@ -2,6 +2,7 @@
 
 mod analysis;
 mod apps;
+mod check;
 mod contracts;
 mod iexec;
 mod images;
@@ -27,6 +28,7 @@ Usage: cargo xtask COMMAND
   analysis        what slither and halmos say of the contracts (part of test --slow)
   apps            build the applications and compare with what is checked in
   apps images     build the container images of the applications (or of those named) into target/apps; needs root and Debian
+  apps check      run these images (or those named) as their READMEs say, and look at the results; needs `cargo build --release`
   iexec-e2e       iExec's own command lines, 8.24.0 and 9.0.1, against `gristmill up`, and a replicated task by ethers;
                   with 8, 9 or replicated only that
   tidy            layers, room names in ARCHITECTURE.md, sizes of files and functions (--write to lower the ratchet)
@@ -57,6 +59,7 @@ fn dispatch(words: &[&str]) -> Result<()> {
         ["analysis"] => run_steps(&[("slither", &analysis::slither), ("halmos", &analysis::halmos)]),
         ["apps"] => apps::rebuild(),
         ["apps", "images", names @ ..] => images::build(names),
+        ["apps", "check", names @ ..] => check::check(names),
         ["iexec-e2e", parts @ ..] => iexec::end_to_end(parts),
         ["tidy"] => tidy::check(),
         ["tidy", "--write"] => tidy::write_ratchet(),
