@@ -162,7 +162,7 @@ impl Network {
     fn start_worker(&mut self, index: usize, plan: WorkerPlan, config: &NetworkConfig) -> Result<(), NetworkError> {
         let folder = self.dir.subdir("workers")?.join(format!("{index:02}"));
         let wallet = worker_wallet(&self.dir, index)?;
-        let mut worker = WorkerConfig::new(folder, wallet, self.pool.url().clone(), config.child.clone());
+        let mut worker = WorkerConfig::new(folder, wallet, vec![self.pool.url().clone()], config.child.clone());
         worker.slots = plan.slots;
         worker.conduct = plan.conduct;
         worker.modules_dir = Some(self.dir.subdir("modules")?);

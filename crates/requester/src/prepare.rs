@@ -6,7 +6,7 @@ use std::path::Path;
 use alloy_primitives::U256;
 use gristmill_hub::{DatasetInfo, OpenOrder, OrderBook};
 use gristmill_types::params::join_args;
-use gristmill_types::{Address, Amount, Category, DatasetOrder, JobParams, OrderHash, Trust};
+use gristmill_types::{Address, Amount, Category, DatasetOrder, JobParams, OrderHash, Reach, Trust};
 
 use crate::catalog::{self, AppChoice};
 use crate::error::RequesterError;
@@ -59,6 +59,8 @@ pub struct PreparedReduce {
     pub app: AppChoice,
     /// Its arguments.
     pub args: Vec<String>,
+    /// Which hosts must agree on it.
+    pub reach: Reach,
 }
 
 impl PreparedReduce {
@@ -68,6 +70,7 @@ impl PreparedReduce {
             iexec_args: join_args(&self.args),
             iexec_result_storage_provider: Some(RESULT_STORAGE.to_owned()),
             gristmill_after: Some(map),
+            gristmill_engine: self.reach,
             ..JobParams::default()
         }
     }
@@ -128,7 +131,7 @@ impl Requester {
                 iexec_input_files: files.inputs.iter().map(LocalFile::input).collect(),
                 iexec_result_storage_provider: Some(RESULT_STORAGE.to_owned()),
                 gristmill_items: files.items.as_ref().map(|items| items.index_id),
-                gristmill_after: None,
+                gristmill_engine: request.reach,
                 ..JobParams::default()
             };
             params.encode()?;
@@ -141,7 +144,7 @@ impl Requester {
                 None => None,
                 Some(reduce) => {
                     let app = self.choose_app(&book, &reduce.app, files.reduce).await?;
-                    let reduce = PreparedReduce { app, args: reduce.args.clone() };
+                    let reduce = PreparedReduce { app, args: reduce.args.clone(), reach: request.reach };
                     reduce.params(OrderHash::default()).encode()?;
                     Some(reduce)
                 }
@@ -284,7 +287,7 @@ mod tests {
             files: vec![],
             new: None,
         };
-        let reduce = PreparedReduce { app, args: vec!["two words".into()] };
+        let reduce = PreparedReduce { app, args: vec!["two words".into()], reach: Reach::SameArchitecture };
         let map = OrderHash(alloy_primitives::B256::repeat_byte(5));
         let params = reduce.params(map);
         assert_eq!(JobParams::parse(&params.encode().unwrap()).unwrap(), params);

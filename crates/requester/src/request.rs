@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use gristmill_types::code::is_pinned_reference;
-use gristmill_types::{Address, Amount, Trust};
+use gristmill_types::{Address, Amount, Reach, Trust};
 
 use crate::pool::PoolChoice;
 
@@ -76,6 +76,8 @@ pub struct JobRequest {
     pub tasks: Option<u64>,
     /// The last step.
     pub reduce: Option<ReduceRequest>,
+    /// Which hosts must agree on what a module computes, the reduce's too.
+    pub reach: Reach,
     /// How sure the results must be.
     pub trust: Trust,
     /// The size class by name or number; [`CATEGORY_DEFAULT`] by default.
@@ -101,6 +103,7 @@ impl JobRequest {
             items: None,
             tasks: None,
             reduce: None,
+            reach: Reach::default(),
             trust: Trust::default(),
             category: None,
             max_price: None,

@@ -58,9 +58,10 @@ pub use error::SandboxError;
 pub use execution::{
     ChildCommand, Execution, Finished, HostFault, HostFaultKind, Input, ItemRun, Outcome, RunOptions, RunReport,
 };
+pub use gristmill_types::Reach;
 pub use module::MODULE_BYTES_MAX;
 pub use pool::PoolConfig;
-pub use profile::{CpuFeatures, EngineProfile, HOST_VERSION, ProfileError, Reach, WASMTIME_VERSION, engine_profile};
+pub use profile::{CpuFeatures, EngineProfile, HOST_VERSION, ProfileError, WASMTIME_VERSION, engine_profile};
 pub use runner::{Runner, RunnerConfig};
 
 /// Where a guest finds its inputs.

@@ -4,12 +4,12 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use gristmill_types::ContentId;
+use gristmill_types::{ContentId, Reach};
 use wasmtime::{Engine, ExternType, Linker, Module};
 
 use crate::meter;
 use crate::preview1::{self, Host};
-use crate::profile::{EngineProfile, Reach};
+use crate::profile::EngineProfile;
 
 /// Bytes of a module. Larger ones run nowhere, so that every replica says the same.
 pub const MODULE_BYTES_MAX: u64 = 256 << 20;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use gristmill_types::Reach;
 use serde::{Deserialize, Serialize};
 
 /// The engine's version. Part of the profile: another version may generate other code.
@@ -19,17 +20,6 @@ pub struct EngineProfile {
     pub reach: Reach,
     /// What the compiled code may use.
     pub cpu: CpuFeatures,
-}
-
-/// Which hosts agree on a result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Reach {
-    /// Hosts of any architecture: every NaN that a guest can look at is the canonical one.
-    Portable,
-    /// Hosts of one architecture and one set of features. They run the same machine code, which makes the same NaNs, so that
-    /// nothing is spent on them.
-    SameArchitecture,
 }
 
 /// Processor features that compiled code may use. They are pinned: code never depends on what else a host has.
@@ -71,14 +61,19 @@ pub enum ProfileError {
 }
 
 impl EngineProfile {
+    /// What this host runs for those who have to agree, with the best features that it has and the set knows.
+    pub fn reaching(reach: Reach) -> Self {
+        Self { reach, cpu: CpuFeatures::of_host() }
+    }
+
     /// The portable one with the best features that this host has and the set knows.
     pub fn portable() -> Self {
-        Self { reach: Reach::Portable, cpu: CpuFeatures::of_host() }
+        Self::reaching(Reach::Portable)
     }
 
     /// The same-architecture one with the best features that this host has and the set knows.
     pub fn same_architecture() -> Self {
-        Self { reach: Reach::SameArchitecture, cpu: CpuFeatures::of_host() }
+        Self::reaching(Reach::SameArchitecture)
     }
 
     /// Says whether this host can run guests under this profile. Ask before a lease is taken.

@@ -37,7 +37,7 @@ pub use category::{Category, ResourceLimits};
 pub use code::{AppCode, Comparator, Program};
 pub use id::{ContentId, DealId, OrderHash, TaskId};
 pub use order::{AppOrder, DatasetOrder, RequestOrder, Signed, WorkerpoolOrder};
-pub use params::{InputFile, JobParams};
+pub use params::{InputFile, JobParams, Reach, ReachError};
 pub use status::{ContributionStatus, TaskStatus};
 pub use trust::Trust;
 

@@ -43,7 +43,48 @@ pub struct JobParams {
     /// The request order whose results are this one's input: a reduce.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gristmill_after: Option<OrderHash>,
+    /// Which hosts must agree on what a module computes; containers have no choice.
+    #[serde(default, skip_serializing_if = "Reach::is_default")]
+    pub gristmill_engine: Reach,
 }
+
+/// Which hosts agree on a result. A deal fixes it; engine version, processor features and host interface are those of the worker
+/// that gets the first replica of a task, and the pool gives the others to workers that have the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reach {
+    /// Hosts of any architecture: every NaN that a guest can look at is the canonical one. The default.
+    #[default]
+    Portable,
+    /// Hosts of one architecture and one set of features. They run the same machine code, which makes the same NaNs, so that
+    /// nothing is spent on them.
+    SameArchitecture,
+}
+
+impl Reach {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl FromStr for Reach {
+    type Err = ReachError;
+
+    fn from_str(name: &str) -> Result<Self, ReachError> {
+        match name {
+            "portable" => Ok(Self::Portable),
+            "same-architecture" => Ok(Self::SameArchitecture),
+            _ => Err(ReachError(name.chars().take(60).collect())),
+        }
+    }
+}
+
+/// A name that is no [`Reach`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is no engine: it is `portable`, or `same-architecture` for speed where all replicas may need the same processor"
+)]
+pub struct ReachError(String);
 
 /// Params that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -10,7 +10,10 @@ use std::time::Duration;
 use alloy_primitives::Address;
 use gristmill_result::items::{ITEMS_PACK_BYTES_MAX, Item, ItemsError, decode_items};
 use gristmill_result::pack::{PackError, read_files, read_header};
-use gristmill_sandbox::{Control, Execution, Finished, HostFault, Input, ItemRun, LOG_BYTES_MAX, Outcome, RunReport};
+use gristmill_sandbox::{
+    Control, EngineProfile, Execution, Finished, HostFault, Input, ItemRun, LOG_BYTES_MAX, Outcome, RunOptions,
+    RunReport,
+};
 use gristmill_types::{ContentId, Program};
 
 use crate::fetch::{FetchError, Fetcher};
@@ -220,7 +223,12 @@ fn execute(
         progress.done.fetch_add(1, Ordering::Relaxed);
     };
     let outcome = match plan.code.program {
-        Program::Wasm(_) => runners.wasm.run_with(&execution, control, &mut count).map_err(RunError::from)?,
+        Program::Wasm(_) => {
+            // Tasks of one deal run the same app for the same requester: they may share a process.
+            let options =
+                RunOptions::new().profile(EngineProfile::reaching(plan.reach)).reuse(*plan.deal_id.as_bytes());
+            runners.wasm.run_as(&execution, &options, control, &mut count).map_err(RunError::from)?
+        }
         Program::Archive(_) | Program::Registry(_) => {
             runners.run_image(&layout.app, &execution, control, &mut count)?
         }

@@ -5,6 +5,7 @@
 //! change: nobody waits for the service's loop, which may be busy with its disk.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -34,6 +35,22 @@ pub fn held_ms_max(work_clock_s: u64, rest_s: u64) -> u64 {
     let part_of_t = work_clock_s.saturating_mul(1_000) / HELD_PART_OF_T;
     let part_of_rest = rest_s.saturating_mul(1_000) / HELD_PART_OF_REST;
     HELD_MS_MAX.min(part_of_t).min(part_of_rest).max(HELD_MS_MIN)
+}
+
+/// A pool that this worker works for, by its place among them.
+pub(crate) type PoolIndex = usize;
+
+/// A job of this worker: pools give their leases' ids themselves, and two may give the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct JobId {
+    pub pool: PoolIndex,
+    pub lease: LeaseId,
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.lease.fmt(f)
+    }
 }
 
 /// A job of this worker.
@@ -97,7 +114,7 @@ pub(crate) struct JobView {
     pub held: Option<String>,
 }
 
-/// The connection to the pool, for people.
+/// The connection to a pool, for people.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PoolView {
     pub connected: bool,
@@ -105,6 +122,8 @@ pub(crate) struct PoolView {
     pub trouble: Option<String>,
     /// The pool on the ledger.
     pub address: Option<gristmill_types::Address>,
+    /// Results of its tasks that are sealed and not settled yet.
+    pub results_waiting: usize,
 }
 
 /// A moment's view of everything.
@@ -114,9 +133,8 @@ pub(crate) struct BoardView {
     pub sensors: Option<Sensors>,
     pub jobs: Vec<JobView>,
     pub slots: u32,
-    pub pool: PoolView,
+    pub pools: Vec<PoolView>,
     pub missing_guarantees: Vec<String>,
-    pub results_waiting: usize,
 }
 
 struct State {
@@ -125,12 +143,11 @@ struct State {
     slots: u32,
     last: (Moment, Option<Sensors>),
     decision: Decision,
-    jobs: BTreeMap<LeaseId, Job>,
-    /// Leases in the order in which they came.
-    order: Vec<LeaseId>,
-    pool: PoolView,
+    jobs: BTreeMap<JobId, Job>,
+    /// Jobs in the order in which they came.
+    order: Vec<JobId>,
+    pools: Vec<PoolView>,
     missing_guarantees: Vec<String>,
-    results_waiting: usize,
     /// What people should read of it, and nobody has taken yet.
     said: VecDeque<String>,
 }
@@ -139,11 +156,20 @@ struct State {
 #[derive(Clone)]
 pub(crate) struct Board {
     state: Arc<Mutex<State>>,
-    changed: Arc<Notify>,
+    /// One for the service of each pool.
+    changed: Arc<[Notify]>,
+}
+
+/// The board as the service of one pool uses it.
+#[derive(Clone)]
+pub(crate) struct Seat {
+    pub board: Board,
+    pub pool: PoolIndex,
 }
 
 impl Board {
-    pub(crate) fn new(policy: Policy, slots: u32, command: Command) -> Self {
+    /// For so many pools.
+    pub(crate) fn new(policy: Policy, slots: u32, command: Command, pools: usize) -> Self {
         let mut owner = Owner::new(policy);
         owner.command(command);
         // Until the guard looks for the first time nothing is known of the machine, nor of the time.
@@ -156,12 +182,11 @@ impl Board {
             decision: Decision { verdict: Verdict::Work, reasons: Vec::new() },
             jobs: BTreeMap::new(),
             order: Vec::new(),
-            pool: PoolView::default(),
+            pools: vec![PoolView::default(); pools],
             missing_guarantees: Vec::new(),
-            results_waiting: 0,
             said: VecDeque::new(),
         };
-        let board = Self { state: Arc::new(Mutex::new(state)), changed: Arc::default() };
+        let board = Self { state: Arc::new(Mutex::new(state)), changed: (0..pools).map(|_| Notify::new()).collect() };
         board.change(|_| ());
         board
     }
@@ -186,9 +211,9 @@ impl Board {
         std::mem::take(&mut self.lock().said)
     }
 
-    /// Waits until what the owner allows may have changed. For one waiter. Cancel safe.
-    pub(crate) async fn changed(&self) {
-        self.changed.notified().await;
+    /// The board for the service of this pool.
+    pub(crate) fn seat(&self, pool: PoolIndex) -> Seat {
+        Seat { board: self.clone(), pool }
     }
 
     pub(crate) fn verdict(&self) -> Verdict {
@@ -211,58 +236,9 @@ impl Board {
         state.slots + u32::from(!state.owner.policy().own.is_empty())
     }
 
+    /// Of all pools.
     pub(crate) fn jobs(&self) -> usize {
         self.lock().jobs.len()
-    }
-
-    pub(crate) fn add(&self, lease: LeaseId, job: Job) {
-        self.change(|state| {
-            state.jobs.insert(lease, job);
-            state.order.push(lease);
-        });
-    }
-
-    /// What the owner thinks of a lease, now that the ledger has said what it is. A job that is taken counts from now on as what it
-    /// is, and the owner's own takes its place at once.
-    pub(crate) fn admit(&self, lease: LeaseId, work: Work) -> Result<(), Rejection> {
-        self.change(|state| {
-            state.owner.policy().accept(&work)?;
-            let own = state.owner.policy().is_own(&work);
-            let others = state.jobs.keys().filter(|id| **id != lease).count();
-            if !own && others >= state.slots as usize {
-                return Err(Rejection::Reserved);
-            }
-            if let Some(job) = state.jobs.get_mut(&lease) {
-                (job.work, job.own) = (Some(work), own);
-            }
-            Ok(())
-        })
-    }
-
-    /// The job is over; why it was given back, if it was.
-    pub(crate) fn remove(&self, lease: LeaseId) -> Option<String> {
-        self.change(|state| {
-            state.order.retain(|other| *other != lease);
-            state.jobs.remove(&lease)?.given_back
-        })
-    }
-
-    pub(crate) fn control(&self, lease: LeaseId) -> Option<Control> {
-        self.lock().jobs.get(&lease).map(|job| job.control.clone())
-    }
-
-    pub(crate) fn cancel_all(&self) {
-        let controls: Vec<Control> = self.lock().jobs.values().map(|job| job.control.clone()).collect();
-        controls.iter().for_each(Control::cancel);
-    }
-
-    /// (lease, items done, items in all) of each job.
-    pub(crate) fn progress(&self) -> Vec<(LeaseId, Arc<Progress>)> {
-        self.lock().jobs.iter().map(|(lease, job)| (*lease, Arc::clone(&job.progress))).collect()
-    }
-
-    pub(crate) fn set_pool(&self, change: impl FnOnce(&mut PoolView)) {
-        change(&mut self.lock().pool);
     }
 
     pub(crate) fn set_missing_guarantees(&self, missing: Vec<String>) {
@@ -273,15 +249,18 @@ impl Board {
         state.missing_guarantees = missing;
     }
 
-    pub(crate) fn set_results_waiting(&self, count: usize) {
-        self.lock().results_waiting = count;
+    /// Changes what is known of a pool.
+    pub(crate) fn set_pool(&self, pool: PoolIndex, change: impl FnOnce(&mut PoolView)) {
+        if let Some(view) = self.lock().pools.get_mut(pool) {
+            change(view);
+        }
     }
 
     pub(crate) fn view(&self) -> BoardView {
         let state = self.lock();
         let now_ms = state.last.0.monotonic_ms;
-        let jobs = state.order.iter().filter_map(|lease| {
-            let job = state.jobs.get(lease)?;
+        let jobs = state.order.iter().filter_map(|id| {
+            let job = state.jobs.get(id)?;
             Some(JobView {
                 task: job.task,
                 work: job.work,
@@ -298,9 +277,8 @@ impl Board {
             sensors: state.last.1,
             jobs: jobs.collect(),
             slots: state.slots,
-            pool: state.pool.clone(),
+            pools: state.pools.clone(),
             missing_guarantees: state.missing_guarantees.clone(),
-            results_waiting: state.results_waiting,
         }
     }
 
@@ -310,7 +288,7 @@ impl Board {
         let answer = change(&mut state);
         state.settle();
         if !state.said.is_empty() {
-            self.changed.notify_one();
+            self.changed.iter().for_each(Notify::notify_one);
         }
         answer
     }
@@ -321,7 +299,85 @@ impl Board {
     }
 }
 
+impl Seat {
+    fn id(&self, lease: LeaseId) -> JobId {
+        JobId { pool: self.pool, lease }
+    }
+
+    /// Waits until what the owner allows may have changed. For one waiter. Cancel safe.
+    pub(crate) async fn changed(&self) {
+        match self.board.changed.get(self.pool) {
+            Some(changed) => changed.notified().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Of this pool.
+    pub(crate) fn jobs(&self) -> usize {
+        self.board.lock().jobs_of(self.pool).count()
+    }
+
+    pub(crate) fn add(&self, lease: LeaseId, job: Job) {
+        let id = self.id(lease);
+        self.board.change(|state| {
+            if state.jobs.insert(id, job).is_none() {
+                state.order.push(id);
+            }
+        });
+    }
+
+    /// What the owner thinks of a lease, now that the ledger has said what it is. A job that is taken counts from now on as what it
+    /// is, and the owner's own takes its place at once.
+    pub(crate) fn admit(&self, lease: LeaseId, work: Work) -> Result<(), Rejection> {
+        let id = self.id(lease);
+        self.board.change(|state| {
+            state.owner.policy().accept(&work)?;
+            let own = state.owner.policy().is_own(&work);
+            let others = state.jobs.keys().filter(|other| **other != id).count();
+            if !own && others >= state.slots as usize {
+                return Err(Rejection::Reserved);
+            }
+            if let Some(job) = state.jobs.get_mut(&id) {
+                (job.work, job.own) = (Some(work), own);
+            }
+            Ok(())
+        })
+    }
+
+    /// The job is over; why it was given back, if it was.
+    pub(crate) fn remove(&self, lease: LeaseId) -> Option<String> {
+        let id = self.id(lease);
+        self.board.change(|state| {
+            state.order.retain(|other| *other != id);
+            state.jobs.remove(&id)?.given_back
+        })
+    }
+
+    pub(crate) fn control(&self, lease: LeaseId) -> Option<Control> {
+        self.board.lock().jobs.get(&self.id(lease)).map(|job| job.control.clone())
+    }
+
+    pub(crate) fn cancel_all(&self) {
+        let controls: Vec<Control> = self.board.lock().jobs_of(self.pool).map(|(_, job)| job.control.clone()).collect();
+        controls.iter().for_each(Control::cancel);
+    }
+
+    /// Lease and progress of each job.
+    pub(crate) fn progress(&self) -> Vec<(LeaseId, Arc<Progress>)> {
+        let state = self.board.lock();
+        state.jobs_of(self.pool).map(|(id, job)| (id.lease, Arc::clone(&job.progress))).collect()
+    }
+
+    pub(crate) fn set_pool(&self, change: impl FnOnce(&mut PoolView)) {
+        self.board.set_pool(self.pool, change);
+    }
+}
+
 impl State {
+    fn jobs_of(&self, pool: PoolIndex) -> impl Iterator<Item = (&JobId, &Job)> {
+        self.jobs.iter().filter(move |(id, _)| id.pool == pool)
+    }
+
     fn say(&mut self, line: String) {
         if self.said.len() == SAID_MAX {
             self.said.pop_front();
@@ -346,8 +402,8 @@ impl State {
         let reasons = text(&self.decision.reasons);
         let own = self.jobs.values().filter(|job| job.own).count();
         let mut for_strangers = (self.slots as usize).saturating_sub(own);
-        for lease in &self.order {
-            let Some(job) = self.jobs.get_mut(lease) else { continue };
+        for id in &self.order {
+            let Some(job) = self.jobs.get_mut(id) else { continue };
             let why = if stopped {
                 Some(reasons.as_str())
             } else if job.own {

@@ -16,6 +16,8 @@ use crate::runners::CONTAINER_CHILD;
 pub const SLOTS_DEFAULT_MAX: u32 = 64;
 /// Slots of a worker, whatever it is told.
 pub const SLOTS_MAX: u32 = 1_024;
+/// Pools of a worker.
+pub const POOLS_MAX: usize = 16;
 /// Memory that a worker lends to a task unless told otherwise, in bytes.
 pub const MEMORY_BYTES_DEFAULT: u64 = 4 << 30;
 /// Bytes of fetched files and waiting results of a worker that is not told otherwise.
@@ -30,13 +32,13 @@ pub struct WorkerConfig {
     pub data_dir: PathBuf,
     /// Its ledger key.
     pub wallet: Wallet,
-    /// The pool it dials.
-    pub pool: PoolUrl,
-    /// Tasks at a time; at least 1.
+    /// The pools it dials, 1 to [`POOLS_MAX`], all of one ledger.
+    pub pools: Vec<PoolUrl>,
+    /// Tasks at a time, of all pools together; at least 1.
     pub slots: u32,
     /// Memory it lends to a task, in bytes. A task whose category grants more is declined.
     pub memory_bytes: u64,
-    /// Disk it lends, in bytes: fetched files and results that wait. The oldest files go when no task runs; while the results alone
+    /// Disk it lends, in bytes, each pool the same part: fetched files and results that wait. The oldest files go when no task runs; while the results alone
     /// take more, leases are declined.
     pub disk_bytes: u64,
     /// How its sandbox child is started: this program again.
@@ -62,13 +64,13 @@ pub struct WorkerConfig {
 
 impl WorkerConfig {
     /// A worker with the defaults: a slot for each core, 4 GiB of memory, no owner's policy.
-    pub fn new(data_dir: PathBuf, wallet: Wallet, pool: PoolUrl, child: ChildCommand) -> Self {
+    pub fn new(data_dir: PathBuf, wallet: Wallet, pools: Vec<PoolUrl>, child: ChildCommand) -> Self {
         let container_child = ChildCommand { program: child.program.clone(), args: vec![CONTAINER_CHILD.into()] };
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
         Self {
             data_dir,
             wallet,
-            pool,
+            pools,
             slots: cores.clamp(1, SLOTS_DEFAULT_MAX),
             memory_bytes: MEMORY_BYTES_DEFAULT,
             disk_bytes: CACHE_BYTES_MAX,

@@ -9,6 +9,8 @@ use gristmill_hub::{HubError, OutboxError};
 use gristmill_protocol::link::LinkError;
 use gristmill_sandbox::SandboxError;
 
+use crate::config::POOLS_MAX;
+
 /// A worker could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -55,6 +57,33 @@ pub enum WorkerError {
     /// The thread that looks after the machine.
     #[error("cannot start the thread that looks after the machine")]
     Guard(#[source] io::Error),
+    /// A number of pools that no worker works for.
+    #[error("a worker works for 1 to {POOLS_MAX} pools, not for {0}")]
+    Pools(usize),
+    /// Two of the pools are one.
+    #[error("a pool is named twice: two of the addresses have the same key")]
+    SamePool,
+    /// Pools of one worker are on two ledgers.
+    #[error(
+        "the pool is on {met}, the worker's other pools on {known}: run a second worker for it, with a --data-dir of its own"
+    )]
+    OtherLedger {
+        /// The ledger of the first pool that connected.
+        known: String,
+        /// This pool's.
+        met: String,
+    },
+    /// A file of an earlier version could not be moved to its new place.
+    #[error("cannot move {} to {}", from.display(), to.display())]
+    Move {
+        /// Where it is.
+        from: PathBuf,
+        /// Where it belongs.
+        to: PathBuf,
+        /// What the operating system answered.
+        #[source]
+        source: io::Error,
+    },
     /// The pool's welcome makes no sense.
     #[error("the pool's welcome is refused: {0}")]
     Welcome(String),

@@ -15,7 +15,7 @@ use crate::board::Board;
 pub const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// The time, and what can be read of the machine.
-pub trait Senses: fmt::Debug + Send {
+pub trait Senses: fmt::Debug + Send + Sync {
     /// Now. Its `monotonic_ms` never goes back.
     fn moment(&mut self) -> Moment;
 

@@ -1,13 +1,14 @@
 //! Act on the ledger with the worker's own key: contribute, reveal, and what its owner would do if the pool were gone.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use alloy_primitives::{Address, Bytes};
+use alloy_primitives::{Address, B256, Bytes};
 use gristmill_hub::{ContributeArgs, HubClient, HubError, Outbox, OutboxConfig, OutboxError, Outcome, sign};
 use gristmill_types::{TaskId, TaskStatus};
 use gristmill_wallet::Wallet;
+use tokio::sync::Mutex;
 
 use crate::error::WorkerError;
 use crate::journal::{Phase, Record};
@@ -47,6 +48,58 @@ pub enum Verdict {
     Finalize,
     /// Everybody is silent: claim it.
     Claim,
+}
+
+/// The one ledger that all pools of a worker are on. Its key's transactions are counted once, so they have one outbox.
+#[derive(Debug)]
+pub(crate) struct SharedLedger {
+    folder: PathBuf,
+    /// That of the pool that connected first.
+    first: Mutex<Option<LedgerSide>>,
+}
+
+impl SharedLedger {
+    /// With its outbox in `folder`.
+    pub(crate) fn new(folder: PathBuf) -> Self {
+        Self { folder, first: Mutex::default() }
+    }
+
+    /// The ledger through this pool's address of it. The first who asks opens it; what the others write goes through the same outbox.
+    ///
+    /// # Errors
+    /// [`WorkerError::OtherLedger`] when it is not the first one's.
+    pub(crate) async fn connect(&self, rpc: &str, hub: Address, wallet: &Wallet) -> Result<LedgerSide, WorkerError> {
+        let mut first = self.first.lock().await;
+        let Some(side) = &*first else {
+            let side = LedgerSide::open(rpc, hub, wallet.clone(), &self.folder).await?;
+            return Ok(first.insert(side).clone());
+        };
+        let here = HubClient::connect(rpc, hub).await?;
+        let (known, met) = (identity(&side.hub).await?, identity(&here).await?);
+        if known != met {
+            return Err(WorkerError::OtherLedger { known: name(known), met: name(met) });
+        }
+        Ok(LedgerSide { hub: here, ..side.clone() })
+    }
+
+    /// Ends the outbox; what is in it goes on with the next start.
+    pub(crate) async fn shutdown(&self) {
+        if let Some(side) = self.first.lock().await.take() {
+            side.outbox.shutdown().await;
+        }
+    }
+}
+
+/// Chain id, hash of the first block, hub.
+type Identity = (u64, B256, Address);
+
+async fn identity(hub: &HubClient) -> Result<Identity, HubError> {
+    let genesis = hub.ledger().blocks(vec![0]).await?.into_iter().flatten().next();
+    Ok((hub.chain_id(), genesis.map(|block| block.hash).unwrap_or_default(), hub.contracts().hub))
+}
+
+fn name((chain, genesis, hub): Identity) -> String {
+    format!("chain {chain} with genesis {genesis} and hub {hub}")
 }
 
 impl LedgerSide {

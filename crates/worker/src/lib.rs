@@ -31,6 +31,7 @@ pub mod runners;
 pub mod sensors;
 pub mod service;
 pub mod settings;
+pub mod start;
 pub mod status;
 mod status_page;
 
@@ -39,6 +40,6 @@ pub use config::WorkerConfig;
 pub use error::WorkerError;
 pub use guard::Senses;
 pub use sensors::{Machine, Roots};
-pub use service::{WorkerHandle, start};
 pub use settings::Settings;
+pub use start::{WorkerHandle, start};
 pub use status::Status;

@@ -12,7 +12,7 @@ use gristmill_result::Digest;
 use gristmill_result::items::{ItemsError, ItemsIndex, TaskItems};
 use gristmill_types::params::{ParamsError, is_plain_file_name, split_args};
 use gristmill_types::{
-    AppCode, ContentId, DealId, InputFile, JobParams, OrderHash, ResourceLimits, TaskId, TaskStatus,
+    AppCode, ContentId, DealId, InputFile, JobParams, OrderHash, Reach, ResourceLimits, TaskId, TaskStatus,
 };
 
 use crate::fetch::{FetchError, Fetcher};
@@ -31,10 +31,14 @@ pub struct Plan {
     pub task: TaskId,
     /// Its index within the request order.
     pub index: u64,
+    /// The id of its deal.
+    pub deal_id: DealId,
     /// Its deal.
     pub deal: Deal,
     /// What its app is made of.
     pub code: AppCode,
+    /// Which hosts must agree.
+    pub reach: Reach,
     /// Arguments after `argv[0]`.
     pub args: Vec<String>,
     /// Files in `IEXEC_IN`.
@@ -108,15 +112,15 @@ pub async fn read(
     hub: &HubClient,
     fetcher: &Fetcher,
     task: TaskId,
-    deal: DealId,
+    deal_id: DealId,
     index: u64,
     admit: Admit<'_>,
 ) -> Result<Plan, PlanError> {
     let refuse = |text: String| PlanError::Contradiction(text);
-    if deal.task(index) != task {
-        return Err(refuse(format!("task {task} is not number {index} of deal {deal}")));
+    if deal_id.task(index) != task {
+        return Err(refuse(format!("task {task} is not number {index} of deal {deal_id}")));
     }
-    let deal = hub.view_deal(deal).await?.ok_or_else(|| refuse(format!("the hub knows no deal {deal}")))?;
+    let deal = hub.view_deal(deal_id).await?.ok_or_else(|| refuse(format!("the hub knows no deal {deal_id}")))?;
     admit(&deal)?;
     let app = hub.view_app(deal.app.address).await?;
     let app = app.ok_or_else(|| refuse(format!("the hub knows no app {}", deal.app.address)))?;
@@ -134,7 +138,9 @@ pub async fn read(
     Ok(Plan {
         task,
         index,
+        deal_id,
         code,
+        reach: params.gristmill_engine,
         args: split_args(&params.iexec_args)?,
         inputs: params.iexec_input_files,
         dataset: dataset_of(hub, deal.dataset.address).await?,

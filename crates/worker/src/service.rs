@@ -1,47 +1,48 @@
-//! Be a worker: one link to a pool, a few tasks at a time, and an eye on the ledger.
+//! Serve one pool: a link to it, a few tasks at a time, and an eye on the ledger.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use alloy_primitives::{Address, Bytes};
+use alloy_primitives::Bytes;
 use gristmill_datadir::DataDir;
 use gristmill_hub::{Deal, OutboxError, Outcome};
-use gristmill_owner::{Command, Verdict as Allowed, Work};
+use gristmill_owner::{Verdict as Allowed, Work};
 use gristmill_protocol::convert::{LeaseId, address, fixed};
 use gristmill_protocol::link::{self, LinkError, Profile, WorkerEvent, WorkerEvents, WorkerLink};
+use gristmill_protocol::tls::PoolUrl;
 use gristmill_protocol::wire::{self, pool_frame, worker_frame};
-use gristmill_sandbox::{Control, Runner, RunnerConfig, engine_profile};
+use gristmill_sandbox::{Control, engine_profile};
 use gristmill_store::Client;
 use gristmill_types::{DealId, ResourceLimits, TaskId};
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::attempt::{AttemptError, Progress};
-use crate::board::{self, Board, held_ms_max, unix_ms};
+use crate::board::{self, Board, PoolIndex, Seat, held_ms_max, unix_ms};
 use crate::conduct::Conduct;
 use crate::config::WorkerConfig;
-use crate::control::{self, COMMAND_FILE};
 use crate::earnings::{self, LedgerPlace};
 use crate::error::WorkerError;
 use crate::fetch::Fetcher;
-use crate::guard::Guard;
 use crate::job::{self, JobOutcome, JobSpec};
 use crate::journal::{Journal, Phase, Record};
-use crate::ledger_side::{LedgerSide, Verdict};
+use crate::ledger_side::{LedgerSide, SharedLedger, Verdict};
 use crate::plan::Rejection;
 use crate::runners::Runners;
-use crate::status::{Reporter, Status};
-use crate::status_page;
 
 /// Kind and version of a worker's data folder.
 pub const DATA_KIND: &str = "worker";
 /// See [`DATA_KIND`].
 pub const DATA_VERSION: u32 = 1;
+/// Kind of the folder in it that belongs to one pool.
+const POOL_DATA_KIND: &str = "worker-pool";
+/// The folder of those folders.
+const POOLS_FOLDER: &str = "pools";
+/// Digits of a pool's key that name its folder.
+const POOL_FOLDER_DIGITS: usize = 16;
 /// Messages of a worker's own tasks that wait for it.
 const NEWS_MAX: usize = 1_024;
 /// A worker that has not been allowed to work for so long tells its pool, which then plans without it.
@@ -64,147 +65,48 @@ pub struct WorkerCounters {
     pub failures: AtomicU64,
 }
 
-/// A running worker. Dropping the handle does not stop it; [`WorkerHandle::shutdown`] does.
-pub struct WorkerHandle {
-    address: Address,
-    counters: Arc<WorkerCounters>,
-    reporter: Reporter,
-    stop: Option<oneshot::Sender<()>>,
-    task: JoinHandle<Result<(), WorkerError>>,
-}
-
-impl fmt::Debug for WorkerHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WorkerHandle").field("address", &self.address).finish_non_exhaustive()
-    }
-}
-
-impl WorkerHandle {
-    /// Its ledger address.
-    pub fn address(&self) -> Address {
-        self.address
-    }
-
-    /// What it has done since it started.
-    pub fn counters(&self) -> &WorkerCounters {
-        &self.counters
-    }
-
-    /// What it does, and why not more.
-    pub fn status(&self) -> Status {
-        self.reporter.status()
-    }
-
-    /// The owner says something by hand. It holds until something else is said, or the worker ends; what is said through
-    /// [`crate::control`] is remembered beyond that.
-    pub fn command(&self, command: Command) {
-        self.reporter.board.command(command);
-    }
-
-    /// Stops it: running tasks are killed and given back to the pool, what is on the disk stays there.
-    ///
-    /// # Errors
-    /// What ended it, if it ended before.
-    pub async fn shutdown(mut self) -> Result<(), WorkerError> {
-        if let Some(stop) = self.stop.take() {
-            let _ = stop.send(());
-        }
-        self.join().await
-    }
-
-    /// Waits until it ends by itself: when it is drained, its pool turns it away for good, or its disk fails.
-    ///
-    /// # Errors
-    /// What ended it.
-    pub async fn join(&mut self) -> Result<(), WorkerError> {
-        match (&mut self.task).await {
-            Ok(result) => result,
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(_) => Ok(()),
-        }
-    }
-}
-
-/// Starts a worker inside the current tokio runtime.
-///
-/// # Errors
-/// [`WorkerError`] when its folder or sandbox cannot be used. A pool that does not answer is no error: it is dialled
-/// until it does.
-pub fn start(mut config: WorkerConfig) -> Result<WorkerHandle, WorkerError> {
-    let dir = DataDir::open(&config.data_dir, DATA_KIND, DATA_VERSION)?;
-    let folders = Folders {
-        jobs: dir.subdir("jobs")?,
-        results: dir.subdir("results")?,
-        cache: dir.subdir("cache")?,
-        outbox: dir.subdir("outbox")?,
-    };
-    clear(&folders.jobs);
-    let cache_dir = match &config.modules_dir {
-        Some(shared) => shared.clone(),
-        None => dir.subdir("modules")?,
-    };
-    let runner = Runner::new(RunnerConfig { child: config.child.clone(), cache_dir })?;
-    let runners = Runners::new(runner, &config.container_child, &config.data_dir.join("layers"));
-    let journal = Journal::open(&dir.database("journal.redb")?)?;
-    let command_file = dir.path().join(COMMAND_FILE);
-    let board = Board::new(config.policy.clone(), config.slots.max(1), control::remembered(&command_file));
-    let guard = match config.senses.take() {
-        Some(senses) => Some(Guard::start(senses, board.clone()).map_err(WorkerError::Guard)?),
-        None => None,
-    };
-    let address = config.wallet.address();
-    let counters = Arc::new(WorkerCounters::default());
-    let reporter = Reporter {
-        worker: address,
-        pool_url: config.pool.to_string(),
-        since_unix_ms: unix_ms(),
-        board: board.clone(),
-        counters: Arc::clone(&counters),
-    };
-    let control = match config.control_socket {
-        true => Some(control::listen(dir.path(), reporter.clone())?),
-        false => None,
-    };
-    let page = config.status_page.map(|port| status_page::serve(port, reporter.clone())).transpose()?;
-    let (link, events) = dial(&config, &board);
-    let (news_sender, news) = mpsc::channel(NEWS_MAX);
-    let (stop, stopped) = oneshot::channel();
-    let service = Service {
-        config,
-        dir,
-        _watchers: (guard, control, page),
-        board,
-        command_file,
-        folders,
-        runners,
-        journal,
-        link,
-        news_sender,
-        counters: Arc::clone(&counters),
-        pool: None,
-        asked: BTreeSet::new(),
-        watching: false,
-        idle_since: None,
-        retired: false,
-        stopping: false,
-    };
-    let task = tokio::spawn(service.run(events, news, stopped));
-    Ok(WorkerHandle { address, counters, reporter, stop: Some(stop), task })
-}
-
-fn dial(config: &WorkerConfig, board: &Board) -> (WorkerLink, WorkerEvents) {
+fn dial(shared: &Shared, url: &PoolUrl) -> (WorkerLink, WorkerEvents) {
+    let config = &shared.config;
     let profile = Profile {
         address: config.wallet.address(),
         engine_profile: engine_profile(),
-        slots: board.slots_offered(),
+        slots: shared.board.slots_offered(),
         memory_bytes: config.memory_bytes,
         software_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let signer = config.wallet.clone();
-    let mut link_config = link::WorkerConfig::new(config.pool.clone(), profile);
+    let mut link_config = link::WorkerConfig::new(url.clone(), profile);
     // A pool that restarts is back within a second or two; a long pause would idle its workers.
     link_config.backoff.max = Duration::from_secs(5);
     link::start(link_config, move |text: &[u8]| signer.sign_message(text))
+}
+
+/// Waits until it is to stop. Cancel safe.
+async fn told(stopped: &mut watch::Receiver<bool>) {
+    // An error means that nobody can say it any more, because nobody holds the handle.
+    if stopped.wait_for(|stopped| *stopped).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// Where a pool's part of the worker's folder is. What an earlier version, which knew one pool only, left at the top of it becomes
+/// the first pool's.
+fn pool_folder(dir: &DataDir, url: &PoolUrl) -> Result<PathBuf, WorkerError> {
+    let key = url.key.to_string();
+    let name: String = key.chars().take(POOL_FOLDER_DIGITS).collect();
+    let folder = dir.subdir(POOLS_FOLDER)?.join(name);
+    let old = dir.path().join("journal.redb");
+    if old.exists() {
+        let made = DataDir::open(&folder, POOL_DATA_KIND, DATA_VERSION)?;
+        // The journal last: until it has moved, the next start goes on where this one broke off.
+        for name in ["results", "cache", "journal.redb"] {
+            let (from, to) = (dir.path().join(name), made.path().join(name));
+            if from.exists() {
+                std::fs::rename(&from, &to).map_err(|source| WorkerError::Move { from, to, source })?;
+            }
+        }
+    }
+    Ok(folder)
 }
 
 /// Removes what tasks of an earlier process left.
@@ -216,11 +118,24 @@ fn clear(folder: &std::path::Path) {
     }
 }
 
+/// What the services of all pools share.
+pub(crate) struct Shared {
+    pub config: WorkerConfig,
+    /// Holds the folder's lock.
+    pub dir: DataDir,
+    pub board: Board,
+    pub runners: Runners,
+    pub counters: Arc<WorkerCounters>,
+    pub ledger: SharedLedger,
+}
+
+/// A pool's own part of the worker's folder.
 struct Folders {
+    /// Holds the folder's lock.
+    _dir: DataDir,
     jobs: PathBuf,
     results: PathBuf,
     cache: PathBuf,
-    outbox: PathBuf,
 }
 
 /// What the worker knows of its pool, from the welcome.
@@ -240,20 +155,17 @@ enum News {
     Acted,
 }
 
-struct Service {
-    config: WorkerConfig,
-    /// Holds the folder's lock.
-    dir: DataDir,
-    /// They end with the service.
-    _watchers: (Option<Guard>, Option<control::Listening>, Option<status_page::Page>),
-    board: Board,
-    command_file: PathBuf,
+/// What serves a pool.
+pub(crate) struct Service {
+    shared: Arc<Shared>,
+    url: PoolUrl,
+    board: Seat,
     folders: Folders,
-    runners: Runners,
     journal: Journal,
     link: WorkerLink,
+    events: WorkerEvents,
     news_sender: mpsc::Sender<News>,
-    counters: Arc<WorkerCounters>,
+    news: mpsc::Receiver<News>,
     pool: Option<PoolSide>,
     /// Tasks of the journal that the pool wants revealed; it asks again after a restart of either.
     asked: BTreeSet<TaskId>,
@@ -268,24 +180,55 @@ struct Service {
 }
 
 impl Service {
-    async fn run(
-        mut self,
-        mut events: WorkerEvents,
-        mut news: mpsc::Receiver<News>,
-        mut stopped: oneshot::Receiver<()>,
-    ) -> Result<(), WorkerError> {
-        let mut watch = tokio::time::interval(self.config.watch_interval);
+    /// A service for the pool at this place of the worker's pools. Dials it.
+    ///
+    /// # Errors
+    /// When the pool's part of the worker's folder cannot be used.
+    pub(crate) fn open(shared: Arc<Shared>, index: PoolIndex) -> Result<Self, WorkerError> {
+        let url = shared.config.pools[index].clone();
+        let dir = DataDir::open(pool_folder(&shared.dir, &url)?, POOL_DATA_KIND, DATA_VERSION)?;
+        let journal = Journal::open(&dir.database("journal.redb")?)?;
+        let (jobs, results, cache) = (dir.subdir("jobs")?, dir.subdir("results")?, dir.subdir("cache")?);
+        let folders = Folders { _dir: dir, jobs, results, cache };
+        clear(&folders.jobs);
+        let (link, events) = dial(&shared, &url);
+        let (news_sender, news) = mpsc::channel(NEWS_MAX);
+        Ok(Self {
+            board: shared.board.seat(index),
+            shared,
+            url,
+            folders,
+            journal,
+            link,
+            events,
+            news_sender,
+            news,
+            pool: None,
+            asked: BTreeSet::new(),
+            watching: false,
+            idle_since: None,
+            retired: false,
+            stopping: false,
+        })
+    }
+
+    /// Serves until `stopped` says so, or the worker is drained.
+    ///
+    /// # Errors
+    /// What ended it: the pool turned the worker away for good, is on another ledger than the first, or the disk failed.
+    pub(crate) async fn run(mut self, mut stopped: watch::Receiver<bool>) -> Result<(), WorkerError> {
+        let mut watch = tokio::time::interval(self.shared.config.watch_interval);
         watch.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut next_heartbeat = Instant::now();
         let board = self.board.clone();
         let result = loop {
             tokio::select! {
-                _ = &mut stopped => break Ok(()),
-                event = events.recv() => match event {
+                () = told(&mut stopped) => break Ok(()),
+                event = self.events.recv() => match event {
                     Some(event) => if let Err(error) = self.on_event(event).await { break Err(error) },
                     None => break Ok(()),
                 },
-                Some(news) = news.recv() => if let Err(error) = self.on_news(news).await { break Err(error) },
+                Some(news) = self.news.recv() => if let Err(error) = self.on_news(news).await { break Err(error) },
                 _ = watch.tick() => self.watch(),
                 () = board.changed() => {}
                 () = tokio::time::sleep_until(next_heartbeat) => {
@@ -294,32 +237,38 @@ impl Service {
                     next_heartbeat = Instant::now() + pause;
                 }
             }
-            board.set_results_waiting(self.journal.len());
+            let waiting = self.journal.len();
+            board.set_pool(|pool| pool.results_waiting = waiting);
             self.log();
             if self.is_drained() {
                 break Ok(());
             }
             if self.obey() {
-                events = self.redial(events).await;
+                self.redial().await;
             }
         };
-        self.wind_up(news).await;
+        self.wind_up().await;
+        if let Err(error) = &result {
+            tracing::warn!(pool = %self.url, error = %job::chain(error), "this pool is no longer served");
+            let trouble = job::chain(error);
+            board.set_pool(|pool| (pool.connected, pool.trouble) = (false, Some(trouble)));
+        }
         result
     }
 
     fn log(&self) {
-        for line in self.board.take_said() {
+        for line in self.board.board.take_said() {
             tracing::info!("{line}");
         }
     }
 
     /// Gives back what runs, and waits until nothing of it is left.
-    async fn wind_up(&mut self, mut news: mpsc::Receiver<News>) {
+    async fn wind_up(&mut self) {
         self.stopping = true;
         self.board.cancel_all();
         // The folders of killed tasks are removed by the tasks themselves, once their processes are gone.
         while self.board.jobs() > 0 {
-            let done = match tokio::time::timeout(Duration::from_secs(5), news.recv()).await {
+            let done = match tokio::time::timeout(Duration::from_secs(5), self.news.recv()).await {
                 Ok(Some(News::Job { lease, outcome })) => self.on_job(lease, *outcome),
                 Ok(Some(News::JobRefused { lease, reason, text })) => {
                     self.board.remove(lease);
@@ -337,32 +286,26 @@ impl Service {
             // A pool that does not take them in time notices by the silence.
             let _ = tokio::time::timeout(LAST_WORDS, self.link.flush()).await;
         }
-        if let Some(pool) = &self.pool {
-            pool.ledger.outbox.shutdown().await;
-        }
     }
 
-    /// Whether the owner drained it and all is done. The drain is then over: the next start works again.
+    /// Whether the owner drained it and all is done.
     fn is_drained(&self) -> bool {
-        if !self.board.is_draining() || self.board.jobs() > 0 || !self.journal.is_empty() {
-            return false;
+        let drained = self.shared.board.is_draining() && self.board.jobs() == 0 && self.journal.is_empty();
+        if drained {
+            tracing::info!(pool = %self.url, "drained: nothing is left to do");
         }
-        tracing::info!("drained: nothing is left to do");
-        if let Err(error) = control::remember(&self.command_file, Command::Run) {
-            tracing::warn!(%error, "that it was drained cannot be noted: the next start will drain too");
-        }
-        true
+        drained
     }
 
     /// Does towards the pool what the owner's will asks for. A worker that may not work for a while, or drains, says so, and the
     /// pool plans without it. True when it may work again: a pool takes the word back with a new connection.
     fn obey(&mut self) -> bool {
-        if self.board.verdict() == Allowed::Work {
+        if self.shared.board.verdict() == Allowed::Work {
             self.idle_since = None;
             return std::mem::take(&mut self.retired);
         }
         let since = *self.idle_since.get_or_insert_with(Instant::now);
-        let is_time = self.board.is_draining() || since.elapsed() >= RETIRE_AFTER;
+        let is_time = self.shared.board.is_draining() || since.elapsed() >= RETIRE_AFTER;
         if is_time && !self.retired && self.link.is_connected() {
             self.retired = true;
             self.send(worker_frame::Body::Draining(wire::Draining {}));
@@ -370,15 +313,12 @@ impl Service {
         false
     }
 
-    async fn redial(&mut self, events: WorkerEvents) -> WorkerEvents {
+    async fn redial(&mut self) {
         // The old link's last words first; one that is cut has none.
         if self.link.is_connected() {
             let _ = tokio::time::timeout(LAST_WORDS, self.link.flush()).await;
         }
-        drop(events);
-        let (link, events) = dial(&self.config, &self.board);
-        self.link = link;
-        events
+        (self.link, self.events) = dial(&self.shared, &self.url);
     }
 
     async fn on_event(&mut self, event: WorkerEvent) -> Result<(), WorkerError> {
@@ -395,7 +335,7 @@ impl Service {
     }
 
     fn report_disconnect(&self, error: &LinkError, pause: Duration) {
-        tracing::warn!(pool = %self.config.pool, %error, retry_in_ms = pause.as_millis() as u64, "no connection to the pool");
+        tracing::warn!(pool = %self.url, %error, retry_in_ms = pause.as_millis() as u64, "no connection to the pool");
         let trouble = job::chain(error);
         self.board.set_pool(|pool| (pool.connected, pool.trouble) = (false, Some(trouble)));
     }
@@ -404,18 +344,17 @@ impl Service {
         let refuse = |error: gristmill_protocol::convert::FieldError| WorkerError::Welcome(error.to_string());
         let hub = address("welcome.hub_address", &welcome.hub_address).map_err(refuse)?;
         if self.pool.is_none() {
-            let wallet = self.config.wallet.clone();
-            let ledger = LedgerSide::open(&welcome.rpc_url, hub, wallet, &self.folders.outbox).await?;
+            let ledger = self.shared.ledger.connect(&welcome.rpc_url, hub, &self.shared.config.wallet).await?;
             let client = Client::new(&welcome.store_url).map_err(|error| WorkerError::Welcome(error.to_string()))?;
             let fetcher = Fetcher::new(client, self.folders.cache.clone());
             let heartbeat = Duration::from_millis(u64::from(welcome.heartbeat_ms.clamp(100, 60_000)));
             self.pool = Some(PoolSide { ledger, fetcher, heartbeat });
             let place = LedgerPlace { rpc: welcome.rpc_url.clone(), hub };
-            if let Err(error) = earnings::remember(self.dir.path(), &place) {
+            if let Err(error) = earnings::remember(self.shared.dir.path(), &place) {
                 tracing::warn!(%error, "where the ledger is cannot be noted: `gristmill worker earnings` will not find it");
             }
         }
-        tracing::info!(pool = %self.config.pool, new_session, "connected to the pool");
+        tracing::info!(pool = %self.url, new_session, "connected to the pool");
         let address = address("welcome.pool_address", &welcome.pool_address).ok();
         self.board.set_pool(|pool| (pool.connected, pool.trouble, pool.address) = (true, None, address));
         // To the pool a worker that connects is ready; and what it still has must be heard of before the pool gives it up.
@@ -475,7 +414,7 @@ impl Service {
             tracing::warn!("the pool sent a malformed lease");
             return;
         };
-        if self.config.conduct == Conduct::Mute {
+        if self.shared.config.conduct == Conduct::Mute {
             return;
         }
         if let Some(record) = self.journal.get(task) {
@@ -499,13 +438,13 @@ impl Service {
             deal,
             index: lease.task_index,
             lease: id.to_string(),
-            worker: self.config.wallet.address(),
-            conduct: self.config.conduct,
+            worker: self.shared.config.wallet.address(),
+            conduct: self.shared.config.conduct,
             progress,
             folder: self.folders.jobs.join(id.to_string()),
             results: self.folders.results.clone(),
         };
-        let (ledger, fetcher, runners) = (pool.ledger.clone(), pool.fetcher.clone(), self.runners.clone());
+        let (ledger, fetcher, runners) = (pool.ledger.clone(), pool.fetcher.clone(), self.shared.runners.clone());
         let news = self.news_sender.clone();
         let admit = self.admission(id, task);
         tokio::spawn(async move {
@@ -523,7 +462,7 @@ impl Service {
         lease: LeaseId,
         task: TaskId,
     ) -> impl Fn(&Deal) -> Result<(), Rejection> + Send + Sync + 'static {
-        let (board, link, counters) = (self.board.clone(), self.link.clone(), Arc::clone(&self.counters));
+        let (board, link, counters) = (self.board.clone(), self.link.clone(), Arc::clone(&self.shared.counters));
         move |deal| {
             let (app, publisher) = (deal.app.address, deal.app.owner);
             let work = Work { pool: deal.workerpool.address, app, publisher, requester: deal.requester };
@@ -539,19 +478,21 @@ impl Service {
     /// Why this lease is not taken, if so.
     fn objection(&self, lease: &wire::Lease) -> Option<(wire::DeclineReason, String)> {
         use wire::DeclineReason as Reason;
-        if self.board.verdict() != Allowed::Work {
-            return Some((Reason::Busy, format!("the machine's owner: {}", self.board.reasons())));
+        if self.shared.board.verdict() != Allowed::Work {
+            return Some((Reason::Busy, format!("the machine's owner: {}", self.shared.board.reasons())));
         }
-        let slots = self.board.slots_offered();
-        if self.board.jobs() >= slots as usize {
+        let slots = self.shared.board.slots_offered();
+        if self.shared.board.jobs() >= slots as usize {
             return Some((Reason::Busy, format!("all {slots} slots are taken")));
         }
-        if self.results_bytes() >= self.config.disk_bytes {
-            let text =
-                format!("results that wait fill the {} bytes of disk that this worker lends", self.config.disk_bytes);
+        if self.results_bytes() >= self.disk_bytes() {
+            let text = format!(
+                "results that wait fill the {} bytes of disk that this worker lends to a pool",
+                self.disk_bytes()
+            );
             return Some((Reason::Busy, text));
         }
-        match (lease.app_type.as_str(), &self.runners.containers) {
+        match (lease.app_type.as_str(), &self.shared.runners.containers) {
             ("wasm", _) | ("oci", Ok(_)) => {}
             ("oci", Err(why)) => {
                 return Some((Reason::AppType, format!("this worker runs no container images: {why}")));
@@ -559,12 +500,19 @@ impl Service {
             (other, _) => return Some((Reason::AppType, format!("this worker runs wasm and oci, not `{other}`"))),
         }
         let needed = ResourceLimits::of_work_clock(lease.work_clock_s).memory_bytes;
-        if needed > self.config.memory_bytes {
-            let text =
-                format!("the category grants {needed} bytes of memory, this worker lends {}", self.config.memory_bytes);
+        if needed > self.shared.config.memory_bytes {
+            let text = format!(
+                "the category grants {needed} bytes of memory, this worker lends {}",
+                self.shared.config.memory_bytes
+            );
             return Some((Reason::Limits, text));
         }
         self.pool.is_none().then(|| (Reason::Busy, "the ledger is not connected yet".to_owned()))
+    }
+
+    /// The disk that it lends to this pool: all get the same.
+    fn disk_bytes(&self) -> u64 {
+        self.shared.config.disk_bytes / self.shared.config.pools.len().max(1) as u64
     }
 
     /// Of the sealed results that wait.
@@ -575,7 +523,7 @@ impl Service {
     /// Keeps the fetched files within the disk that is lent. Only while no task runs: they use them.
     fn tidy(&self) {
         if let (0, Some(pool)) = (self.board.jobs(), &self.pool)
-            && let Err(error) = pool.fetcher.evict(self.config.disk_bytes.saturating_sub(self.results_bytes()))
+            && let Err(error) = pool.fetcher.evict(self.disk_bytes().saturating_sub(self.results_bytes()))
         {
             tracing::warn!(%error, "old fetched files could not be removed");
         }
@@ -646,11 +594,11 @@ impl Service {
                 tracing::info!("task {}: the result is sealed", outcome.record.task);
                 // Synced before the pool hears of it, and long before anybody commits.
                 self.journal.put(outcome.record.clone())?;
-                self.counters.results.fetch_add(1, Ordering::Relaxed);
+                self.shared.counters.results.fetch_add(1, Ordering::Relaxed);
                 self.offer(&outcome.record);
             }
             Err(error) => {
-                self.counters.failures.fetch_add(1, Ordering::Relaxed);
+                self.shared.counters.failures.fetch_add(1, Ordering::Relaxed);
                 let text = match (&error, given_back) {
                     (AttemptError::Cancelled, Some(why)) => why,
                     (AttemptError::Cancelled, None) if self.stopping => {
@@ -675,14 +623,14 @@ impl Service {
     fn note_guarantees(&self, lease: LeaseId) {
         let progress = self.board.progress().into_iter().find(|(id, _)| *id == lease);
         if let Some(missing) = progress.and_then(|(_, progress)| progress.missing_guarantees.get().cloned()) {
-            self.board.set_missing_guarantees(missing);
+            self.shared.board.set_missing_guarantees(missing);
         }
     }
 
     fn on_contributed(&mut self, task: TaskId, result: Result<Outcome, OutboxError>) -> Result<(), WorkerError> {
         match result {
             Ok(outcome) => {
-                self.counters.contributions.fetch_add(1, Ordering::Relaxed);
+                self.shared.counters.contributions.fetch_add(1, Ordering::Relaxed);
                 tracing::info!("task {task}: contributed");
                 self.journal.set_phase(task, Phase::Contributed)?;
                 let (task_id, tx_hash) = (task.as_bytes().to_vec(), outcome.tx_hash.to_vec());
@@ -730,7 +678,7 @@ impl Service {
             }
             Verdict::Contributed => self.journal.set_phase(task, Phase::Contributed)?,
             Verdict::Revealed => self.journal.set_phase(task, Phase::Revealed)?,
-            Verdict::Reveal if matches!(self.config.conduct, Conduct::Silent | Conduct::Copier) => {}
+            Verdict::Reveal if matches!(self.shared.config.conduct, Conduct::Silent | Conduct::Copier) => {}
             Verdict::Reveal => {
                 tokio::spawn(async move {
                     let result = ledger.reveal(&record).await;
@@ -769,8 +717,8 @@ impl Service {
 
     fn decline(&self, lease: LeaseId, reason: wire::DeclineReason, text: String) {
         let text = gristmill_protocol::check::shorten(text);
-        self.counters.declined.fetch_add(1, Ordering::Relaxed);
-        match self.board.verdict() {
+        self.shared.counters.declined.fetch_add(1, Ordering::Relaxed);
+        match self.shared.board.verdict() {
             Allowed::Work => tracing::info!(%lease, "a lease is declined: {text}"),
             // It was said why nothing is taken; a pool asks again and again.
             _ => tracing::debug!(%lease, "a lease is declined: {text}"),

@@ -9,7 +9,7 @@ use gristmill_owner::{Policy, PolicyError};
 use gristmill_protocol::tls::PoolUrl;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::config::{CACHE_BYTES_MAX, MEMORY_BYTES_DEFAULT, SLOTS_MAX};
+use crate::config::{CACHE_BYTES_MAX, MEMORY_BYTES_DEFAULT, POOLS_MAX, SLOTS_MAX};
 use crate::sensors::Roots;
 
 /// The file's name in the worker's folder.
@@ -24,9 +24,14 @@ const DISK_MIB_MIN: u64 = 64;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// The pool to work for, as `grist://HOST:PORT/KEYHASH`. There is no default.
-    #[serde(serialize_with = "write_pool", deserialize_with = "read_pool", skip_serializing_if = "Option::is_none")]
-    pub pool: Option<PoolUrl>,
+    /// The pool to work for, as `grist://HOST:PORT/KEYHASH`, or a list of pools, 16 at most. There is no default.
+    #[serde(
+        rename = "pool",
+        serialize_with = "write_pools",
+        deserialize_with = "read_pools",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub pools: Vec<PoolUrl>,
     /// Tasks at a time, 1 to 1024. A task keeps one core busy. Default: one a core, 64 at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slots: Option<u32>,
@@ -46,7 +51,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            pool: None,
+            pools: Vec::new(),
             slots: None,
             memory_mib: MEMORY_BYTES_DEFAULT / MIB,
             disk_mib: CACHE_BYTES_MAX / MIB,
@@ -164,6 +169,8 @@ impl Settings {
             let what = format!("tasks at a time, 1 to {SLOTS_MAX}");
             range("slots", slots.into(), (1..=SLOTS_MAX).contains(&slots), &what)?;
         }
+        let pools = self.pools.len() as u64;
+        range("pool", pools, pools <= POOLS_MAX as u64, &format!("the number of pools, {POOLS_MAX} at most"))?;
         range("memory_mib", self.memory_mib, self.memory_mib > 0, "MiB, at least 1")?;
         let what = format!("MiB, at least {DISK_MIB_MIN}");
         range("disk_mib", self.disk_mib, self.disk_mib >= DISK_MIB_MIN, &what)?;
@@ -174,20 +181,35 @@ impl Settings {
     }
 }
 
-fn read_pool<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PoolUrl>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    text.parse().map(Some).map_err(serde::de::Error::custom)
+/// One pool, or a list.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMore {
+    One(String),
+    More(Vec<String>),
 }
 
-fn write_pool<S: Serializer>(pool: &Option<PoolUrl>, serializer: S) -> Result<S::Ok, S::Error> {
-    pool.as_ref().map(ToString::to_string).serialize(serializer)
+fn read_pools<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PoolUrl>, D::Error> {
+    let texts = match OneOrMore::deserialize(deserializer) {
+        Ok(OneOrMore::One(text)) => vec![text],
+        Ok(OneOrMore::More(texts)) => texts,
+        Err(_) => return Err(serde::de::Error::custom("it is neither the address of a pool nor a list of such")),
+    };
+    texts.iter().map(|text| text.parse().map_err(serde::de::Error::custom)).collect()
+}
+
+fn write_pools<S: Serializer>(pools: &[PoolUrl], serializer: S) -> Result<S::Ok, S::Error> {
+    match pools {
+        [pool] => pool.to_string().serialize(serializer),
+        pools => serializer.collect_seq(pools.iter().map(ToString::to_string)),
+    }
 }
 
 /// A file with every key, each commented out, and what it means: what `gristmill worker config --init` writes.
 pub const TEMPLATE: &str = r#"# What this machine does for others. Every line is optional; what begins with # is not in force.
 # `gristmill worker config` shows what is. A worker reads this file when it starts.
 
-# The pool to work for.
+# The pool to work for, or several: ["grist://...", "grist://..."]. A task of any of them takes a slot; the disk is divided equally.
 #pool = "grist://HOST:PORT/KEYHASH"
 
 # Tasks at a time; each keeps one core busy. Default: one a core.
@@ -252,6 +274,9 @@ mod tests {
         .unwrap();
         assert_eq!((settings.slots, settings.policy.idle_s, settings.memory_mib), (Some(3), Some(60), 4_096));
         assert_eq!(settings.sensors.sys, Path::new("/host/sys"));
+        assert_eq!(settings.pools.len(), 1);
+        let two = parse(&format!("pool = [\"grist://h:9/{0}1\", \"grist://h:9/{0}2\"]", "0".repeat(63))).unwrap();
+        assert_eq!((two.pools.len(), parse(&two.to_toml()).unwrap()), (2, two.clone()));
         assert_eq!(parse(&settings.to_toml()).unwrap(), settings);
         assert_eq!(parse(&Settings::default().to_toml()).unwrap(), Settings::default());
     }
@@ -276,6 +301,8 @@ mod tests {
             ("status_page = 0", "status_page"),
             ("status_page = 70000", "line 1"),
             ("pool = \"http://x\"", "grist://"),
+            ("pool = [\"http://x\"]", "grist://"),
+            ("pool = 7", "list"),
             ("[policy]\nschedule = [\"noon\"]", "noon"),
             ("slots = ", "line 1"),
         ];

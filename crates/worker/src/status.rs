@@ -8,7 +8,7 @@ use gristmill_owner::{Sensors, Verdict};
 use gristmill_types::{Address, TaskId};
 use serde::{Deserialize, Serialize};
 
-use crate::board::{self, Board, JobView, unix_ms};
+use crate::board::{self, Board, JobView, PoolView, unix_ms};
 use crate::service::WorkerCounters;
 
 /// What a worker does now.
@@ -26,9 +26,9 @@ pub struct Status {
     pub reasons: Vec<String>,
     /// What the owner said by hand: `run`, `pause` or `drain`.
     pub command: String,
-    /// Its pool.
-    pub pool: PoolStatus,
-    /// Tasks at a time.
+    /// Its pools, in the order in which it was told of them.
+    pub pools: Vec<PoolStatus>,
+    /// Tasks at a time, of all pools together.
     pub slots: u32,
     /// The tasks it has.
     pub tasks: Vec<TaskStatus>,
@@ -42,7 +42,7 @@ pub struct Status {
     pub missing_guarantees: Vec<String>,
 }
 
-/// The pool that a worker works for.
+/// A pool that a worker works for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolStatus {
     /// Where it is dialled.
@@ -53,6 +53,19 @@ pub struct PoolStatus {
     pub connected: bool,
     /// Why there is none.
     pub trouble: Option<String>,
+    /// Results of its tasks that are sealed and not settled yet.
+    pub results_waiting: u64,
+}
+
+impl PoolStatus {
+    /// How the connection is, in words.
+    pub fn connection(&self) -> String {
+        match (&self.trouble, self.connected) {
+            (_, true) => "connected".to_owned(),
+            (Some(trouble), false) => format!("not connected: {trouble}"),
+            (None, false) => "not connected yet".to_owned(),
+        }
+    }
 }
 
 /// A task that a worker has.
@@ -133,7 +146,10 @@ impl Status {
             ("stop", _, frozen) => format!("paused, {} frozen", tasks(frozen)),
             ("finish", 0, 0) => "taking nothing new, nothing runs".to_owned(),
             ("finish", running, frozen) => format!("finishing {}", tasks(running + frozen)),
-            (_, 0, 0) if !self.pool.connected => "not connected to its pool".to_owned(),
+            (_, 0, 0) if !self.pools.iter().any(|pool| pool.connected) => match self.pools.len() {
+                1 => "not connected to its pool".to_owned(),
+                _ => "not connected to any of its pools".to_owned(),
+            },
             (_, 0, 0) => "waiting for tasks".to_owned(),
             (_, running, 0) => format!("working at {}", tasks(running)),
             (_, running, frozen) => format!("working at {}, {} frozen", tasks(running), tasks(frozen)),
@@ -145,7 +161,7 @@ impl Status {
 #[derive(Clone)]
 pub(crate) struct Reporter {
     pub worker: Address,
-    pub pool_url: String,
+    pub pool_urls: Vec<String>,
     pub since_unix_ms: u64,
     pub board: Board,
     pub counters: Arc<WorkerCounters>,
@@ -167,15 +183,10 @@ impl Reporter {
             verdict: verdict.to_owned(),
             reasons: view.decision.reasons.iter().map(ToString::to_string).collect(),
             command: board::name(view.command).to_owned(),
-            pool: PoolStatus {
-                url: self.pool_url.clone(),
-                address: view.pool.address,
-                connected: view.pool.connected,
-                trouble: view.pool.trouble,
-            },
+            results_waiting: view.pools.iter().map(|pool| pool.results_waiting as u64).sum(),
+            pools: self.pool_urls.iter().zip(view.pools).map(pool_status).collect(),
             slots: view.slots,
             tasks: view.jobs.iter().map(task_status).collect(),
-            results_waiting: view.results_waiting as u64,
             counters: Counters {
                 leases: count(&self.counters.leases),
                 declined: count(&self.counters.declined),
@@ -186,6 +197,16 @@ impl Reporter {
             sensors: view.sensors.map(Into::into),
             missing_guarantees: view.missing_guarantees,
         }
+    }
+}
+
+fn pool_status((url, view): (&String, PoolView)) -> PoolStatus {
+    PoolStatus {
+        url: url.clone(),
+        address: view.address,
+        connected: view.connected,
+        trouble: view.trouble,
+        results_waiting: view.results_waiting as u64,
     }
 }
 

@@ -148,12 +148,9 @@ fn html(status: &Status) -> String {
     if !status.reasons.is_empty() {
         row("why not more", status.reasons.iter().map(|reason| escape(reason)).collect::<Vec<_>>().join("<br>"));
     }
-    let connection = match (&status.pool.trouble, status.pool.connected) {
-        (_, true) => "connected".to_owned(),
-        (Some(trouble), false) => format!("not connected: {}", escape(trouble)),
-        (None, false) => "not connected yet".to_owned(),
-    };
-    row("pool", format!("<code>{}</code><br>{connection}", escape(&status.pool.url)));
+    for pool in &status.pools {
+        row("pool", format!("<code>{}</code><br>{}", escape(&pool.url), escape(&pool.connection())));
+    }
     row("worker", format!("<code>{}</code>", status.worker));
     row("slots", status.slots.to_string());
     let counters = status.counters;

@@ -7,7 +7,7 @@ use clap::Args;
 use gristmill_requester::{
     AppSource, CompareRequest, Delivery, Job, JobRequest, PoolChoice, Quote, ReduceRequest, Requester, check_output,
 };
-use gristmill_types::{Amount, OrderHash, Trust};
+use gristmill_types::{Amount, OrderHash, Reach, Trust};
 use serde_json::json;
 
 use super::progress::Progress;
@@ -37,6 +37,9 @@ pub struct RunArgs {
     /// An argument for the app; may be repeated
     #[arg(long = "arg", value_name = "A", allow_hyphen_values = true)]
     args: Vec<String>,
+    /// Arguments for the app, after those of `--arg`
+    #[arg(last = true, value_name = "ARGS")]
+    more_args: Vec<String>,
     /// A WebAssembly module that makes the canonical form of what the app leaves, which is then compared and delivered: for an app
     /// of your own whose bytes differ harmlessly from machine to machine
     #[arg(long, value_name = "MODULE.wasm")]
@@ -60,6 +63,10 @@ pub struct RunArgs {
     /// An argument for the reduce; may be repeated
     #[arg(long = "reduce-arg", value_name = "A", allow_hyphen_values = true, requires = "reduce")]
     reduce_args: Vec<String>,
+    /// Which machines must agree on what a module computes: `portable`, all of them, or `same-architecture`, which is quicker
+    /// where much is computed with floating point numbers
+    #[arg(long, value_name = "E", default_value = "portable", value_parser = str::parse::<Reach>)]
+    engine: Reach,
     /// How sure the results must be, such as 80% or 99% [default: 80%]
     #[arg(long, value_name = "P", value_parser = parse_confidence, conflicts_with = "trust")]
     confidence: Option<Trust>,
@@ -110,7 +117,7 @@ impl RunArgs {
     fn request(&self) -> JobRequest {
         JobRequest {
             app: AppSource::parse(&self.app),
-            args: self.args.clone(),
+            args: [&self.args[..], &self.more_args].concat(),
             inputs: self.inputs.clone(),
             items: self.items.clone(),
             tasks: self.tasks,
@@ -123,6 +130,7 @@ impl RunArgs {
                 .compare
                 .as_ref()
                 .map(|module| CompareRequest { module: module.clone(), args: self.compare_args.clone() }),
+            reach: self.engine,
             trust: self.trust.or(self.confidence).unwrap_or_default(),
             category: self.category.clone(),
             max_price: self.max_price,

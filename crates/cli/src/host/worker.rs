@@ -46,9 +46,10 @@ struct FolderArgs {
 
 #[derive(Debug, Args)]
 struct RunArgs {
-    /// The pool, as `grist://HOST:PORT/KEYHASH`; its key is checked [default: as the file says]
-    #[arg(long, value_name = "URL")]
-    pool: Option<PoolUrl>,
+    /// The pool, as `grist://HOST:PORT/KEYHASH`; its key is checked. May be repeated, for pools of one ledger [default: as the file
+    /// says]
+    #[arg(long = "pool", value_name = "URL")]
+    pools: Vec<PoolUrl>,
     #[command(flatten)]
     folder: FolderArgs,
     /// Settings [default: `worker.toml` in the data folder, if it is there]; flags go before it
@@ -134,7 +135,9 @@ fn settings(named: Option<&Path>, root: &Path) -> anyhow::Result<Settings> {
 impl RunArgs {
     fn settings(&self, root: &Path) -> anyhow::Result<Settings> {
         let mut settings = settings(self.config.as_deref(), root)?;
-        settings.pool = self.pool.clone().or(settings.pool);
+        if !self.pools.is_empty() {
+            settings.pools.clone_from(&self.pools);
+        }
         settings.slots = self.slots.or(settings.slots);
         settings.memory_mib = self.memory.unwrap_or(settings.memory_mib);
         settings.status_page = self.status_page.or(settings.status_page);
@@ -147,30 +150,33 @@ async fn work(args: RunArgs, json: bool) -> anyhow::Result<Exit> {
     let root = args.folder.root()?;
     std::fs::create_dir_all(&root).with_context(|| format!("cannot make the data folder {}", root.display()))?;
     let settings = args.settings(&root)?;
-    let Some(pool) = settings.pool.clone() else {
+    let pools = settings.pools.clone();
+    if pools.is_empty() {
         let file = root.join(SETTINGS_FILE);
         anyhow::bail!(
             "no pool to work for: name one with `--pool grist://HOST:PORT/KEYHASH`, or as `pool = \"...\"` in {}",
             file.display()
         );
-    };
+    }
     let wallet = Wallet::load_or_generate(root.join("wallet.json"))?;
     let mut stop = Stop::listen()?;
     if !args.wait {
         let timeouts = Timeouts::default();
         tokio::select! {
-            connected = connect(&pool, &timeouts) => drop(connected?),
+            connected = any_connects(&pools, &timeouts) => connected?,
             () = stop.requested() => return Ok(Exit::Interrupted),
         }
     }
-    let config = worker_config(&root, wallet, pool.clone(), settings)?;
+    let config = worker_config(&root, wallet, settings)?;
     let slots = config.slots;
     let mut worker = gristmill_worker::start(config)?;
     if json {
-        let started = serde_json::json!({ "worker": worker.address(), "pool": pool.to_string(), "slots": slots });
+        let urls: Vec<String> = pools.iter().map(ToString::to_string).collect();
+        let started = serde_json::json!({ "worker": worker.address(), "pools": urls, "slots": slots });
         output::json(&started)?;
     } else {
-        output::note(&format!("worker {} for {pool} with {slots} slots; Ctrl-C stops it", worker.address()));
+        let urls = pools.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+        output::note(&format!("worker {} for {urls} with {slots} slots; Ctrl-C stops it", worker.address()));
     }
     let ended = tokio::select! {
         ended = worker.join() => Some(ended),
@@ -185,8 +191,28 @@ async fn work(args: RunArgs, json: bool) -> anyhow::Result<Exit> {
     }
 }
 
-fn worker_config(root: &Path, wallet: Wallet, pool: PoolUrl, settings: Settings) -> anyhow::Result<WorkerConfig> {
-    let mut config = WorkerConfig::new(service_dir(root), wallet, pool, child()?);
+/// Succeeds when one of the pools answers. The others are told of, and dialled again later.
+async fn any_connects(pools: &[PoolUrl], timeouts: &Timeouts) -> anyhow::Result<()> {
+    let mut first = None;
+    let mut answered = false;
+    for pool in pools {
+        match connect(pool, timeouts).await {
+            Ok(_) => answered = true,
+            Err(error) if pools.len() > 1 => {
+                output::note(&format!("{pool} does not answer yet: {error}"));
+                first = first.or(Some(error));
+            }
+            Err(error) => first = Some(error),
+        }
+    }
+    match first {
+        Some(error) if !answered => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn worker_config(root: &Path, wallet: Wallet, settings: Settings) -> anyhow::Result<WorkerConfig> {
+    let mut config = WorkerConfig::new(service_dir(root), wallet, settings.pools, child()?);
     config.slots = settings.slots.unwrap_or(config.slots);
     config.memory_bytes = settings.memory_mib.saturating_mul(MIB);
     config.disk_bytes = settings.disk_mib.saturating_mul(MIB);

@@ -7,5 +7,6 @@ mod dapp;
 mod foreign;
 mod harness;
 mod misconduct;
+mod outbound;
 mod owner;
 mod story;

@@ -27,7 +27,7 @@ impl Owned {
         let child = Command::new(GRISTMILL).args(["worker", "--data-dir"]).arg(folder).stderr(Stdio::inherit()).spawn();
         let owned = Self { child: child.expect("gristmill starts"), folder: folder.to_path_buf() };
         wait_until("the worker to connect", || {
-            owned.ask("status").is_some_and(|status| status["pool"]["connected"] == true)
+            owned.ask("status").is_some_and(|status| status["pools"][0]["connected"] == true)
         });
         owned
     }

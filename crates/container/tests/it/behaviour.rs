@@ -368,7 +368,7 @@ fn a_helper_that_does_not_read_can_be_stopped() {
         let run = scope.spawn(|| runner.run(&container, &control));
         std::thread::sleep(Duration::from_millis(200));
         control.cancel();
-        crate::host::wait_until("the end", Duration::from_secs(5), || run.is_finished());
+        crate::host::wait_until("the end", Duration::from_secs(30), || run.is_finished());
         run.join().unwrap()
     });
     assert_eq!(outcome.unwrap(), Outcome::Cancelled);

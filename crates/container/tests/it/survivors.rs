@@ -10,7 +10,7 @@ use gristmill_result::Ending;
 use gristmill_sandbox::{ChildCommand, Control};
 
 use crate::bench::{Bench, Kind, kinds, tree};
-use crate::host::{GONE_WITHIN, groups_of, members, processes_of, wait_until};
+use crate::host::{GONE_WITHIN, STARTED_WITHIN, groups_of, members, processes_of, wait_until};
 
 #[test]
 fn a_daemon_does_not_outlive_the_program() {
@@ -82,10 +82,10 @@ fn killed(kind: Kind, word: &str, after: Option<Duration>) {
     match after {
         Some(after) => {
             let programs = || left(&bench).iter().filter(|line| line.contains("\"probe\"")).count();
-            wait_until("the programs", Duration::from_secs(10), || programs() >= 4);
+            wait_until("the programs", STARTED_WITHIN, || programs() >= 4);
             std::thread::sleep(after);
         }
-        None => wait_until("the helpers", Duration::from_secs(10), || !left(&bench).is_empty()),
+        None => wait_until("the helpers", STARTED_WITHIN, || !left(&bench).is_empty()),
     }
     let pid = worker.id();
     worker.kill().unwrap();

@@ -18,10 +18,9 @@ mod nan;
 
 use std::ops::Range;
 
+use gristmill_types::Reach;
 use wasm_encoder::{Encode, Ieee32, Ieee64, Instruction, RawSection, ValType};
 use wasmparser::{BinaryReaderError, FunctionBody, Operator, Parser, Payload, SubType, TypeRef};
-
-use crate::profile::Reach;
 
 /// Export of the fuel that is left.
 pub(crate) const FUEL_EXPORT: &str = "gristmill-fuel";

@@ -13,9 +13,11 @@ fn params_survive_a_round_trip() {
         iexec_args: join_args(&["--title", "it's a \"test\"", ""]),
         iexec_input_files: vec![input("prix été 100%.csv")],
         gristmill_items: Some(ContentId([1; 32])),
+        gristmill_engine: Reach::SameArchitecture,
         ..JobParams::default()
     };
     let text = params.encode().unwrap();
+    assert!(text.contains("\"gristmill_engine\":\"same-architecture\""), "{text}");
     assert_eq!(JobParams::parse(&text).unwrap(), params);
     assert_eq!(split_args(&params.iexec_args).unwrap(), ["--title", "it's a \"test\"", ""]);
 }
@@ -35,6 +37,7 @@ fn malformed_params_are_refused_with_a_reason() {
         (r#"{"iexec_result_storage_provider":"dropbox"}"#, "use `ipfs`"),
         (r#"{"iexec_input_files":["blake3:00?name=a&size=1"]}"#, "content id is malformed"),
         (r#"{"iexec_args":"'open"}"#, "inside a quote"),
+        (r#"{"gristmill_engine":"fast"}"#, "same-architecture"),
     ] {
         let error = JobParams::parse(text).unwrap_err().to_string();
         assert!(error.contains(expected), "{text}: {error}");

@@ -28,6 +28,7 @@ impl Senses for Fake {
 /// A board under a guard, with a job.
 struct Bench {
     board: Board,
+    seat: Seat,
     machine: Fake,
 }
 
@@ -49,7 +50,8 @@ impl Bench {
         policy.check().unwrap();
         let now = Moment { monotonic_ms: 1_000, weekday: Weekday::Wednesday, minute: 12 * 60 };
         let machine = Fake { now, sensors: Sensors::default() };
-        Self { board: Board::new(policy, slots, Command::Run), machine }
+        let board = Board::new(policy, slots, Command::Run, 1);
+        Self { seat: board.seat(0), board, machine }
     }
 
     /// With a stranger's job that is running.
@@ -61,10 +63,10 @@ impl Bench {
 
     fn take(&mut self, number: u8, requester: u8) -> Result<(), Rejection> {
         let (control, progress) = (Control::new(), Arc::new(Progress::default()));
-        self.board.add(lease(number), Job::new(TaskId([number; 32].into()), control, progress, 60_000));
-        let admitted = self.board.admit(lease(number), work(requester));
+        self.seat.add(lease(number), Job::new(TaskId([number; 32].into()), control, progress, 60_000));
+        let admitted = self.seat.admit(lease(number), work(requester));
         if admitted.is_err() {
-            self.board.remove(lease(number));
+            self.seat.remove(lease(number));
         }
         admitted
     }
@@ -82,7 +84,7 @@ impl Bench {
     }
 
     fn wish(&self, number: u8) -> Wish {
-        self.board.control(lease(number)).unwrap().wish()
+        self.seat.control(lease(number)).unwrap().wish()
     }
 
     fn reasons(&self) -> String {
@@ -164,7 +166,7 @@ fn the_owners_word_counts_at_once_and_without_a_guard_too() {
         bench.board.command(Command::Run);
         assert_eq!((bench.board.verdict(), bench.wish(1)), GOES_ON);
     }
-    let paused = Board::new(Policy::default(), 1, Command::Pause);
+    let paused = Board::new(Policy::default(), 1, Command::Pause, 1);
     assert_eq!(paused.verdict(), Verdict::Stop, "remembered from before");
 }
 
@@ -179,7 +181,7 @@ fn what_is_held_for_too_long_is_given_back_with_the_reason() {
     bench.board.command(Command::Pause);
     assert_eq!(bench.after(29_999, |_| ()), FROZEN, "59.999 s in all");
     assert_eq!(bench.after(1, |_| ()).1, Wish::Cancel);
-    let why = bench.board.remove(lease(1)).unwrap();
+    let why = bench.seat.remove(lease(1)).unwrap();
     assert!(why.contains("60 s of holding still") && why.contains("paused by the owner"), "{why}");
     assert_eq!(bench.board.jobs(), 0);
 }
@@ -222,7 +224,7 @@ fn the_owners_own_work_takes_a_strangers_place_and_gives_it_back() {
     bench.take(4, OWNER).unwrap();
     assert_eq!((bench.wish(1), bench.wish(2), bench.wish(4)), (Wish::Run, Wish::Freeze, Wish::Run));
     assert!(bench.board.view().jobs[1].held.as_ref().unwrap().contains("own work"));
-    bench.board.remove(lease(4));
+    bench.seat.remove(lease(4));
     assert_eq!((bench.wish(1), bench.wish(2)), (Wish::Run, Wish::Run));
     assert_eq!(Bench::new("{}", 2).board.slots_offered(), 2);
 }

@@ -7,9 +7,9 @@ use crate::board::Board;
 fn reporter() -> Reporter {
     Reporter {
         worker: Address::repeat_byte(7),
-        pool_url: "grist://h:1/0".to_owned(),
+        pool_urls: vec!["grist://h:1/0".to_owned()],
         since_unix_ms: 0,
-        board: Board::new(Policy::default(), 2, Command::Run),
+        board: Board::new(Policy::default(), 2, Command::Run, 1),
         counters: Arc::default(),
     }
 }

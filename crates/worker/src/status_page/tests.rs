@@ -12,9 +12,9 @@ use crate::board::{Board, Job};
 fn reporter() -> Reporter {
     Reporter {
         worker: Address::repeat_byte(7),
-        pool_url: "grist://h:1/0".to_owned(),
+        pool_urls: vec!["grist://h:1/0".to_owned()],
         since_unix_ms: 0,
-        board: Board::new(Policy::default(), 2, Command::Run),
+        board: Board::new(Policy::default(), 2, Command::Run, 1),
         counters: Arc::default(),
     }
 }
@@ -36,8 +36,8 @@ async fn the_page_shows_the_status_and_only_to_this_machine() {
     let reporter = reporter();
     let lease = gristmill_protocol::convert::LeaseId([1; 16]);
     let task = TaskId([5; 32].into());
-    reporter.board.add(lease, Job::new(task, Control::new(), Arc::default(), 60_000));
-    reporter.board.set_pool(|pool| pool.trouble = Some("<b>no & \"nobody\"</b>".to_owned()));
+    reporter.board.seat(0).add(lease, Job::new(task, Control::new(), Arc::default(), 60_000));
+    reporter.board.set_pool(0, |pool| pool.trouble = Some("<b>no & \"nobody\"</b>".to_owned()));
     reporter.board.command(Command::Pause);
     let page = serve(0, reporter.clone()).unwrap();
     assert!(page.address.ip().is_loopback());

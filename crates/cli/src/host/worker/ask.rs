@@ -33,15 +33,10 @@ fn say(folder: &Path, what: Ask, done: &str, json: bool) -> anyhow::Result<Exit>
 /// The status in words.
 pub fn text(status: &Status) -> String {
     let counters = status.counters;
-    let connection = match (&status.pool.trouble, status.pool.connected) {
-        (_, true) => "connected".to_owned(),
-        (Some(trouble), false) => format!("not connected: {trouble}"),
-        (None, false) => "not connected yet".to_owned(),
-    };
     let mut fields = vec![("does", status.summary())];
     fields.extend(status.reasons.iter().map(|reason| ("why not more", reason.clone())));
+    fields.extend(status.pools.iter().map(|pool| ("pool", format!("{} ({})", pool.url, pool.connection()))));
     fields.extend([
-        ("pool", format!("{} ({connection})", status.pool.url)),
         ("worker", status.worker.to_string()),
         ("started", output::when(status.since_unix_ms / 1_000)),
         ("slots", status.slots.to_string()),

@@ -21,12 +21,14 @@ fn flags_go_before_the_file_and_the_file_before_the_defaults() {
     std::fs::write(folder.path().join(SETTINGS_FILE), text).unwrap();
     let from_file = run_args(&[]).settings(folder.path()).unwrap();
     assert_eq!((from_file.slots, from_file.memory_mib, from_file.policy.mains_only), (Some(3), 100, true));
-    assert_eq!(from_file.pool.unwrap().to_string(), pool(1));
+    assert_eq!(from_file.pools[0].to_string(), pool(1));
     let (other, port) = (pool(2), "8642");
-    let flags = ["--pool", &other, "--slots", "5", "--memory", "200", "--status-page", port];
+    let third = pool(3);
+    let flags = ["--pool", &other, "--pool", &third, "--slots", "5", "--memory", "200", "--status-page", port];
     let both = run_args(&flags).settings(folder.path()).unwrap();
     assert_eq!((both.slots, both.memory_mib, both.status_page), (Some(5), 200, Some(8_642)));
-    assert_eq!((both.pool.unwrap().to_string(), both.policy.mains_only), (pool(2), true));
+    let pools: Vec<String> = both.pools.iter().map(ToString::to_string).collect();
+    assert_eq!((pools, both.policy.mains_only), (vec![other, third], true));
 }
 
 #[test]
