@@ -44,7 +44,7 @@ cp -R "$here/src" "$work/src"
 # sources and on the compiler alone.
 cd "$work"
 LD_LIBRARY_PATH="$toolchain/usr/lib/x86_64-linux-gnu" "$toolchain/usr/bin/rustc" \
-    --crate-name "$app" --crate-type bin --edition 2021 --target wasm32-wasi \
+    --crate-name "$(echo "$app" | tr - _)" --crate-type bin --edition 2021 --target wasm32-wasi \
     -C opt-level=3 -C codegen-units=1 -C panic=abort -C lto=fat -C embed-bitcode=yes -C strip=symbols -C debuginfo=0 \
     -C linker="$toolchain/usr/lib/llvm-14/bin/wasm-ld" \
     --sysroot "$toolchain/usr" \

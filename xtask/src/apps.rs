@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::step::command;
 
 /// Applications in `apps/`, each with a `test.sh`; `wasm.sh` builds them.
-const APPS: [&str; 2] = ["efast", "primes"];
+const APPS: [&str; 4] = ["compare-numbers", "compare-pixels", "efast", "primes"];
 
 /// Runs each application's own tests with the host build.
 pub fn test() -> Result<()> {

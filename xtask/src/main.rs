@@ -2,8 +2,10 @@
 
 mod analysis;
 mod apps;
+mod check;
 mod contracts;
 mod iexec;
+mod images;
 mod npm;
 mod step;
 mod tidy;
@@ -25,6 +27,8 @@ Usage: cargo xtask COMMAND
   contracts       compile the contracts and compare with the checked-in artifacts (--write to update them)
   analysis        what slither and halmos say of the contracts (part of test --slow)
   apps            build the applications and compare with what is checked in
+  apps images     build the container images of the applications (or of those named) into target/apps; needs root and Debian
+  apps check      run these images (or those named) as their READMEs say, and look at the results; needs `cargo build --release`
   iexec-e2e       iExec's own command lines, 8.24.0 and 9.0.1, against `gristmill up`, and a replicated task by ethers;
                   with 8, 9 or replicated only that
   tidy            layers, room names in ARCHITECTURE.md, sizes of files and functions (--write to lower the ratchet)
@@ -54,6 +58,8 @@ fn dispatch(words: &[&str]) -> Result<()> {
         ["contracts", "--write"] => contracts::write(),
         ["analysis"] => run_steps(&[("slither", &analysis::slither), ("halmos", &analysis::halmos)]),
         ["apps"] => apps::rebuild(),
+        ["apps", "images", names @ ..] => images::build(names),
+        ["apps", "check", names @ ..] => check::check(names),
         ["iexec-e2e", parts @ ..] => iexec::end_to_end(parts),
         ["tidy"] => tidy::check(),
         ["tidy", "--write"] => tidy::write_ratchet(),

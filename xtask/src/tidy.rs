@@ -12,7 +12,7 @@ use crate::step::command;
 /// The crates from the bottom up. A crate may depend on crates of lower rows, and on the listed ones of its own row.
 const LAYERS: [&[(&str, &[&str])]; 6] = [
     &[("types", &[])],
-    &[("result", &[]), ("session", &[]), ("owner", &[]), ("poco", &[]), ("scheduler", &["poco"])],
+    &[("result", &[]), ("session", &[]), ("owner", &[]), ("classad", &[]), ("poco", &[]), ("scheduler", &["poco"])],
     &[
         ("datadir", &[]),
         ("wallet", &["datadir"]),
@@ -30,10 +30,12 @@ const LAYERS: [&[(&str, &[&str])]; 6] = [
 ];
 
 /// Each heavy dependency has one home; axum has two, the crates that serve HTTP for others to use.
-const HOMES: [(&str, &[&str]); 8] = [
+const HOMES: [(&str, &[&str]); 10] = [
     ("revm", &["evm"]),
     ("alloy-evm", &["evm"]),
     ("wasmtime", &["sandbox"]),
+    ("wasmparser", &["sandbox"]),
+    ("wasm-encoder", &["sandbox"]),
     ("tonic", &["protocol"]),
     ("tonic-prost", &["protocol"]),
     ("prost", &["protocol"]),

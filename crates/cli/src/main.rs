@@ -27,7 +27,11 @@ fn main() -> ExitCode {
         _ => {}
     }
     let cli = Cli::parse();
-    logging::init();
+    let log_default = match &cli.command {
+        Command::Host(command) => command.log_default(),
+        Command::Client(_) => logging::DEFAULT,
+    };
+    logging::init(log_default);
     let json = cli.json;
     let result = match cli.command {
         Command::Host(command) => host::run(command, json),

@@ -18,11 +18,15 @@ const OWN_GROUP: &str = "gristmill-worker";
 /// Times that an empty group is tried to be removed: the kernel lets go of the dead a moment later.
 const REMOVE_ATTEMPTS: u32 = 200;
 const REMOVE_PAUSE: Duration = Duration::from_millis(2);
-/// Processors of one run, in thousandths of a period.
+/// A run has one processor: all of a period.
 const PERIOD_US: u64 = 100_000;
-
-/// Groups made by this process, all its runners together: each has a number of its own.
-static MADE: AtomicU64 = AtomicU64::new(0);
+/// What a run is worth when others want the processor too, of 1024 (version 1) and of 100 (version 2): the machine's owner goes first,
+/// as by a nice of 10, which counts between the processes of one group only.
+const SHARES: u64 = 110;
+const WEIGHT: u64 = 10;
+/// What groups are worth by themselves.
+const SHARES_DEFAULT: u64 = 1024;
+const WEIGHT_DEFAULT: u64 = 100;
 
 /// What one run may use.
 #[derive(Clone, Copy, Debug)]
@@ -41,12 +45,19 @@ pub(crate) struct Cgroups {
     unified: bool,
 }
 
+/// A number that no other group of this process has, whoever of it makes groups.
+fn next_number() -> u64 {
+    static MADE: AtomicU64 = AtomicU64::new(0);
+    MADE.fetch_add(1, Ordering::Relaxed)
+}
+
 /// A group, in one folder or several. Dropping it kills who is in it and removes it.
 #[derive(Debug)]
 pub(crate) struct Group {
     folders: Vec<PathBuf>,
     pub(crate) bounds_memory: bool,
     memory: Option<PathBuf>,
+    cpu: Option<PathBuf>,
     unified: bool,
 }
 
@@ -118,8 +129,8 @@ impl Cgroups {
             let trees = [Path::new(MOUNT).join(controller), Path::new(MOUNT).join(names)];
             let folder = trees.iter().map(|tree| tree.join(path.trim_start_matches('/'))).find(|it| it.is_dir())?;
             // A trial tells more than modes do: the tree may be mounted read-only, or another user's.
-            let trial = folder.join(format!("{PREFIX}{}-trial", std::process::id()));
-            fs::create_dir(&trial).or_else(if_exists).ok()?;
+            let trial = folder.join(format!("{PREFIX}{}-{}", std::process::id(), next_number()));
+            fs::create_dir(&trial).ok()?;
             fs::remove_dir(&trial).ok()?;
             Some(folder)
         };
@@ -128,9 +139,9 @@ impl Cgroups {
 
     /// A new group with these bounds. Without controllers it bounds nothing.
     pub(crate) fn make(&self, allowance: Allowance) -> io::Result<Group> {
-        let number = MADE.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{PREFIX}{}-{number}", std::process::id());
-        let mut group = Group { folders: Vec::new(), bounds_memory: false, memory: None, unified: self.unified };
+        let name = format!("{PREFIX}{}-{}", std::process::id(), next_number());
+        let mut group =
+            Group { folders: Vec::new(), bounds_memory: false, memory: None, cpu: None, unified: self.unified };
         for parent in self.folders() {
             let folder = parent.join(&name);
             fs::create_dir(&folder)?;
@@ -156,6 +167,7 @@ impl Cgroups {
             set(&self.cpu, "cpu.cfs_period_us", &PERIOD_US.to_string());
             set(&self.cpu, "cpu.cfs_quota_us", &PERIOD_US.to_string());
         }
+        group.cpu = self.cpu.as_ref().map(|parent| parent.join(&name));
         group.memory = self.memory.as_ref().map(|parent| parent.join(&name));
         Ok(group)
     }
@@ -165,6 +177,23 @@ impl Group {
     /// Puts a process in, and with it those that it will make.
     pub(crate) fn take_in(&self, process: u32) -> io::Result<()> {
         self.folders.iter().try_for_each(|folder| fs::write(folder.join("cgroup.procs"), process.to_string()))
+    }
+
+    /// From now on others that want the processor have it first. Making the sandbox is not slowed down by that, nor is dying.
+    pub(crate) fn be_polite(&self) {
+        self.weigh(SHARES, WEIGHT);
+    }
+
+    /// The program has ended, or is to end.
+    pub(crate) fn hurry(&self) {
+        self.weigh(SHARES_DEFAULT, WEIGHT_DEFAULT);
+    }
+
+    fn weigh(&self, shares: u64, weight: u64) {
+        let Some(folder) = &self.cpu else { return };
+        let (file, value) = if self.unified { ("cpu.weight", weight) } else { ("cpu.shares", shares) };
+        // Who cannot be made to wait is at least nice.
+        let _ = fs::write(folder.join(file), value.to_string());
     }
 
     /// Whether the kernel killed somebody in it for memory.

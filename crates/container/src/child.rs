@@ -23,12 +23,10 @@ use crate::deliver::{Bounds, Copied, deliver};
 use crate::init::{self, Status};
 use crate::payload::Program;
 use crate::rootfs::{self, Refused, Rootfs, refused};
-use crate::wire::{Delivered, REQUEST_BYTES_MAX, Reply, Request};
+use crate::wire::{Delivered, REQUEST_BYTES_MAX, Reply, Request, WORD_FREEZE, WORD_THAW};
 
 /// Exit code when the request makes no sense or the runner is gone.
 const EXIT_NO_WORK: u8 = 3;
-/// Politeness: the machine's owner goes first.
-const NICE: i32 = 10;
 
 /// The whole life of the helper. Call it first thing in `main` of the program that [`crate::RunnerConfig`] names, before any thread
 /// is started or file opened: it closes every descriptor past 2, and forks.
@@ -39,11 +37,17 @@ pub fn child_main() -> ExitCode {
     unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) };
     // What is made for others to read is made readable, whatever the worker's own mask says.
     nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
+    // Made while there is nothing else to do.
+    let filters = crate::seccomp::filters();
     let Some((request, words)) = read_request() else {
         eprintln!("this is the inside of the container: it is started by gristmill itself");
         return ExitCode::from(EXIT_NO_WORK);
     };
-    let last = run(request, &words);
+    let program = filters.and_then(|filters| Program::new(&request, filters));
+    let last = match program {
+        Ok(program) => run(request, &program, &words),
+        Err(reason) => Reply::Unable { reason },
+    };
     reply(&last);
     ExitCode::SUCCESS
 }
@@ -77,17 +81,13 @@ fn reply(reply: &Reply) {
     }
 }
 
-fn run(mut request: Request, words: &[u8]) -> Reply {
-    let program = match Program::new(&request) {
-        Ok(program) => program,
-        Err(reason) => return Reply::Unable { reason },
-    };
+fn run(mut request: Request, program: &Program, words: &[u8]) -> Reply {
     let mut missing = Vec::new();
     let (rootfs, target) = match set_up(&mut request, &mut missing) {
         Ok(made) => made,
         Err(reason) => return Reply::Unable { reason },
     };
-    match Watch::start(&request, &program, &rootfs, words) {
+    match Watch::start(&request, program, &rootfs, words) {
         Ok(watch) => watch.until_the_end(&request, &rootfs, target.as_fd(), missing),
         Err(reason) => Reply::Unable { reason },
     }
@@ -95,10 +95,6 @@ fn run(mut request: Request, words: &[u8]) -> Reply {
 
 /// Goes into the namespaces, as nobody of the host, and puts the file system together.
 fn set_up(request: &mut Request, missing: &mut Vec<String>) -> Result<(Rootfs, OwnedFd), Refused> {
-    // SAFETY: a plain system call without pointers; 0 is this process.
-    if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) } != 0 {
-        missing.push(format!("low priority: {}", Errno::last()));
-    }
     if let Some(core) = request.core
         && let Err(error) = one_core(core)
     {
@@ -180,6 +176,8 @@ struct Watch {
     words: OwnedFd,
     stderr: File,
     log: Vec<u8>,
+    /// Whether it is to hold still.
+    frozen: bool,
 }
 
 impl Watch {
@@ -187,6 +185,7 @@ impl Watch {
         let pipe = || pipe2(OFlag::O_CLOEXEC).map_err(refused("a pipe"));
         let ((status, status_in), (words_out, words), (stderr, stderr_in)) = (pipe()?, pipe()?, pipe()?);
         let _ = nix::unistd::write(&words, early);
+        let frozen = is_freeze(early).unwrap_or(false);
         // SAFETY: there is one thread in this process, so that the child may do what it likes.
         match unsafe { fork() }.map_err(refused("process 1"))? {
             ForkResult::Child => {
@@ -195,7 +194,7 @@ impl Watch {
                 init::be_process_one(request, program, rootfs, files)
             }
             ForkResult::Parent { child } => {
-                Ok(Self { init: child, status, words, stderr: File::from(stderr), log: Vec::new() })
+                Ok(Self { init: child, status, words, stderr: File::from(stderr), log: Vec::new(), frozen })
             }
         }
     }
@@ -220,6 +219,8 @@ impl Watch {
                 Heard::Closed => break,
                 Heard::LetGo => {
                     let _ = kill(self.init, Signal::SIGKILL);
+                    // When it can be reaped, all others of its namespace were.
+                    let _ = waitpid(self.init, None);
                     std::process::exit(i32::from(EXIT_NO_WORK));
                 }
             }
@@ -256,7 +257,10 @@ impl Watch {
             if words {
                 let mut buffer = [0; 64];
                 match nix::unistd::read(std::io::stdin().as_fd(), &mut buffer) {
-                    Ok(count @ 1..) => drop(nix::unistd::write(&self.words, &buffer[..count])),
+                    Ok(count @ 1..) => {
+                        self.frozen = is_freeze(&buffer[..count]).unwrap_or(self.frozen);
+                        let _ = nix::unistd::write(&self.words, &buffer[..count]);
+                    }
                     _ => return Heard::LetGo,
                 }
             }
@@ -330,7 +334,8 @@ impl Watch {
         };
         let bounds = Bounds { bytes: request.output_bytes, files: request.output_files };
         let mut notes = String::new();
-        let copied = deliver(rootfs.outputs.as_fd(), target, bounds, &mut notes);
+        let frozen = &mut self.frozen;
+        let copied = deliver(rootfs.outputs.as_fd(), target, bounds, &mut notes, &mut || stop_and_look(frozen));
         self.note(&notes);
         match copied {
             Ok(Copied::Done(delivered)) => Reply::Ended { ending, delivered, peak_bytes, log: self.log },
@@ -339,6 +344,31 @@ impl Watch {
                 Reply::Ended { ending, delivered: Delivered::default(), peak_bytes, log: self.log }
             }
             Err(error) => fault(HostFaultKind::Io, format!("the outputs cannot be copied: {error}"), self.log),
+        }
+    }
+}
+
+/// What the last word says; nothing when there is none.
+fn is_freeze(words: &[u8]) -> Option<bool> {
+    words.iter().rev().find(|word| [WORD_FREEZE, WORD_THAW].contains(word)).map(|word| *word == WORD_FREEZE)
+}
+
+/// Holds this process still for as long as it is told to, while it works on its own. Ends it when the runner is gone.
+fn stop_and_look(frozen: &mut bool) {
+    let stdin = std::io::stdin();
+    loop {
+        let mut files = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+        let timeout = if *frozen { PollTimeout::NONE } else { PollTimeout::ZERO };
+        match poll(&mut files, timeout) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(Errno::EINTR) => continue,
+            Err(_) => std::process::exit(i32::from(EXIT_NO_WORK)),
+        }
+        let mut buffer = [0; 64];
+        match nix::unistd::read(stdin.as_fd(), &mut buffer) {
+            Ok(count @ 1..) => *frozen = is_freeze(&buffer[..count]).unwrap_or(*frozen),
+            _ => std::process::exit(i32::from(EXIT_NO_WORK)),
         }
     }
 }

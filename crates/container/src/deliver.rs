@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use gristmill_result::Ending;
@@ -19,6 +19,8 @@ use crate::wire::Delivered;
 
 /// Folders in folders.
 const DEPTH_MAX: usize = 64;
+/// Bytes that are copied before it is looked whether anybody still wants them.
+const CHUNK_BYTES: u64 = 16 << 20;
 /// Things left out that the log names.
 const NAMED_MAX: usize = 20;
 /// What a program printed becomes this file, unless it made one of this name itself or printed nothing.
@@ -46,12 +48,14 @@ struct Plan {
     more_left_out: u64,
 }
 
-/// Copies what lies in `outputs` (`out`, and what was printed as `stdout`) into `target`. Tells `log` of what is left out.
+/// Copies what lies in `outputs` (`out`, and what was printed as `stdout`) into `target`. Tells `log` of what is left out, and calls
+/// `look` again and again.
 pub(crate) fn deliver(
     outputs: BorrowedFd<'_>,
     target: BorrowedFd<'_>,
     bounds: Bounds,
     log: &mut String,
+    look: &mut dyn FnMut(),
 ) -> io::Result<Copied> {
     let mut plan = Plan { entries: BTreeMap::new(), left_out: Vec::new(), more_left_out: 0 };
     let out = open_folder(outputs, "out")?;
@@ -76,10 +80,11 @@ pub(crate) fn deliver(
         return Ok(Copied::Past(Ending::OutputLimit));
     }
     for (path, bytes) in &plan.entries {
+        look();
         match bytes {
             None => mkdirat(target, path.as_str(), Mode::from_bits_truncate(0o755))?,
-            Some(_) if path == STDOUT_NAME && !has_stdout => copy(open_file(outputs, "stdout")?, target, path)?,
-            Some(_) => copy(open_file(out.as_fd(), path)?, target, path)?,
+            Some(_) if path == STDOUT_NAME && !has_stdout => copy(&open_file(outputs, "stdout")?, target, path, look)?,
+            Some(_) => copy(&open_file(out.as_fd(), path)?, target, path, look)?,
         }
     }
     Ok(Copied::Done(Delivered { bytes, files }))
@@ -155,8 +160,11 @@ fn open_file(parent: BorrowedFd<'_>, name: &str) -> io::Result<File> {
     Ok(File::from(file))
 }
 
-fn copy(mut from: File, target: BorrowedFd<'_>, path: &str) -> io::Result<()> {
+fn copy(from: &File, target: BorrowedFd<'_>, path: &str, look: &mut dyn FnMut()) -> io::Result<()> {
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mut to = File::from(openat(target, path, flags, Mode::from_bits_truncate(0o644))?);
-    io::copy(&mut from, &mut to).map(drop)
+    while io::copy(&mut from.take(CHUNK_BYTES), &mut to)? == CHUNK_BYTES {
+        look();
+    }
+    Ok(())
 }

@@ -1,10 +1,14 @@
 //! Keep a helper process: start it, hand it a run, hear what it says, and leave nothing of it behind.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::Instant;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::time::{Duration, Instant};
+
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use gristmill_sandbox::{ChildCommand, Control, Registration, Wish};
 
@@ -13,6 +17,10 @@ use crate::wire::{REPLY_BYTES_MAX, Reply, Request, WORD_FREEZE, WORD_THAW};
 
 /// Events that wait to be heard.
 const EVENTS_MAX: usize = 16;
+/// Bytes that a pipe takes whether anybody reads them or not (pipe(7): 16 pages).
+const PIPE_BYTES: usize = 32 << 10;
+/// Time in which a helper that is let go ends by itself, its process 1 reaped, before it is killed.
+const FAREWELL_MS: u16 = 1000;
 /// Bytes of the helper's own stderr that are kept to explain its death.
 const COMPLAINT_BYTES_MAX: u64 = 4096;
 
@@ -33,7 +41,7 @@ pub(crate) enum Heard {
     TimedOut,
 }
 
-/// A running helper. Dropping it kills it, and with it all that it started; then it is reaped.
+/// A running helper. Dropping it ends it, and with it all that it started; then it is reaped.
 #[derive(Debug)]
 pub(crate) struct Helper {
     child: Child,
@@ -66,23 +74,24 @@ impl Helper {
         let mut line = serde_json::to_vec(request).map_err(|error| ContainerError::Malformed(error.to_string()))?;
         line.push(b'\n');
         let (Some(leash), Some(stdout), Some(stderr)) =
-            (&mut self.leash, self.child.stdout.take(), self.child.stderr.take())
+            (self.leash.take(), self.child.stdout.take(), self.child.stderr.take())
         else {
             return Err(ContainerError::Unable("the pipes to the container process are missing".to_owned()));
         };
-        // One that has died meanwhile is noticed by its silence.
-        let _ = leash.write_all(&line).and_then(|()| leash.flush());
+        let leash = Leash::hand_over(leash, line);
         let (sender, events) = sync_channel(EVENTS_MAX);
         let wishes = sender.clone();
         // A full queue is no loss: the control is looked at after each event.
         let registration = control.listen(move || drop(wishes.try_send(Event::Wish)));
         std::thread::spawn(move || hear(stdout, &sender));
         Ok(Conversation {
+            leash,
             helper: self,
             events,
             stderr: Some(stderr),
             control: control.clone(),
             frozen: None,
+            held: Duration::ZERO,
             _registration: registration,
         })
     }
@@ -90,46 +99,106 @@ impl Helper {
 
 impl Drop for Helper {
     fn drop(&mut self) {
-        // Process 1 of its namespace dies with it, and with that all others.
-        let _ = self.child.kill();
+        // It is let go rather than killed: then it reaps process 1 itself. Who adopts orphans may be slow to do so, or nobody.
+        drop(self.leash.take());
+        if !self.ends_within(FAREWELL_MS) {
+            // Process 1 of its namespace dies with it, and with that all others.
+            let _ = self.child.kill();
+        }
         if let Err(error) = self.child.wait() {
             tracing::warn!(%error, pid = self.child.id(), "a container process could not be reaped");
         }
     }
 }
 
+impl Helper {
+    fn ends_within(&self, milliseconds: u16) -> bool {
+        // SAFETY: a plain system call without pointers. The child was not reaped yet, so the number is its own.
+        let number = unsafe { libc::syscall(libc::SYS_pidfd_open, self.child.id(), 0) };
+        let Ok(number @ 0..) = i32::try_from(number) else { return false };
+        // SAFETY: it was just opened, and nobody else has it.
+        let process = unsafe { OwnedFd::from_raw_fd(number) };
+        let mut files = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+        matches!(poll(&mut files, PollTimeout::from(milliseconds)), Ok(1..))
+    }
+}
+
+/// The pipe by which a helper is told things. It ends when this is dropped, whatever becomes of the runner.
+enum Leash {
+    Direct(ChildStdin),
+    /// By way of a thread, which waits in the runner's place while nobody reads.
+    Through(Sender<u8>),
+}
+
+impl Leash {
+    /// Writes the request. A helper that has died meanwhile is noticed by its silence.
+    fn hand_over(mut pipe: ChildStdin, request: Vec<u8>) -> Self {
+        if request.len() <= PIPE_BYTES {
+            let _ = pipe.write_all(&request);
+            return Self::Direct(pipe);
+        }
+        let (words, to_say) = channel();
+        std::thread::spawn(move || {
+            let _ = pipe.write_all(&request);
+            for word in to_say {
+                let _ = pipe.write_all(&[word]);
+            }
+        });
+        Self::Through(words)
+    }
+
+    fn say(&mut self, word: u8) {
+        let _ = match self {
+            Self::Direct(pipe) => pipe.write_all(&[word]).is_ok(),
+            Self::Through(words) => words.send(word).is_ok(),
+        };
+    }
+}
+
 /// A helper at work.
 pub(crate) struct Conversation {
+    /// Before the helper: what is dropped first tells it to end.
+    leash: Leash,
     helper: Helper,
     events: Receiver<Event>,
     stderr: Option<std::process::ChildStderr>,
     control: Control,
     /// Since when it holds still.
     frozen: Option<Instant>,
+    /// How long it was held still before.
+    held: Duration,
     _registration: Registration,
 }
 
 impl Conversation {
-    /// Waits for the next event until `deadline`, which moves on by the time that the run was held still.
-    pub(crate) fn hear(&mut self, deadline: &mut Instant) -> Heard {
+    /// For how long it was held still.
+    pub(crate) fn held(&self) -> Duration {
+        self.held + self.frozen.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// Waits for the next event until `deadline`, and for as long as the run was held still.
+    pub(crate) fn hear(&mut self, deadline: Instant) -> Heard {
         loop {
             match self.control.wish() {
                 Wish::Cancel => return Heard::Cancelled,
                 Wish::Freeze if self.frozen.is_none() => {
                     self.frozen = Some(Instant::now());
-                    self.say(WORD_FREEZE);
+                    self.leash.say(WORD_FREEZE);
                 }
                 Wish::Run => {
                     if let Some(since) = self.frozen.take() {
-                        *deadline += since.elapsed();
-                        self.say(WORD_THAW);
+                        self.held += since.elapsed();
+                        self.leash.say(WORD_THAW);
                     }
                 }
                 Wish::Freeze => {}
             }
             let event = match self.frozen {
                 Some(_) => self.events.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                None => self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())),
+                None => {
+                    let left = (deadline + self.held).saturating_duration_since(Instant::now());
+                    self.events.recv_timeout(left)
+                }
             };
             return match event {
                 Ok(Event::Reply(reply)) => Heard::Reply(reply),
@@ -137,12 +206,6 @@ impl Conversation {
                 Ok(Event::Closed) | Err(RecvTimeoutError::Disconnected) => Heard::Died(self.autopsy()),
                 Err(RecvTimeoutError::Timeout) => Heard::TimedOut,
             };
-        }
-    }
-
-    fn say(&mut self, word: u8) {
-        if let Some(leash) = &mut self.helper.leash {
-            let _ = leash.write_all(&[word]).and_then(|()| leash.flush());
         }
     }
 

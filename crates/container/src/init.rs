@@ -3,8 +3,8 @@
 
 use std::fs;
 use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -21,18 +21,28 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, pipe2, pivot_root};
 use serde::{Deserialize, Serialize};
 
-use crate::payload::{Program, drop_capabilities};
-use crate::rootfs::{Refused, Rootfs, bind, bind_read_only, refused};
+use crate::SCRATCH_BYTES;
+use crate::payload::{Program, close_all_but, drop_capabilities};
+use crate::rootfs::{Refused, Rootfs, bind, bind_read_only, page_bytes, refused};
 use crate::wire::{Request, WORD_FREEZE, WORD_THAW};
 
 /// Bytes of a status.
 const STATUS_BYTES_MAX: usize = 4096;
 /// How often memory is looked at, where no cgroup bounds it.
 const LOOK_MS: u16 = 50;
+/// Memory that the host's own shared memory may grow by meanwhile, beyond all that the run may have.
+const SHARED_MARGIN_BYTES: u64 = 64 << 20;
+/// The part of the host's memory that must stay available: one in so many.
+const HOST_FLOOR: u64 = 20;
+/// The dead that are buried before it is looked around again: somebody may make them faster than that.
+const REAP_MAX: usize = 64;
 /// What of `/proc` stays as the kernel has it, besides the processes'.
-const PROC_KEPT: [&str; 7] = ["self", "thread-self", "mounts", "net", "filesystems", "sys", "cgroups"];
+const PROC_KEPT: [&str; 4] = ["self", "thread-self", "mounts", "net"];
 /// What is shown in place of the host's own.
-const PROC_REPLACED: [&str; 6] = ["cpuinfo", "meminfo", "stat", "uptime", "loadavg", "version"];
+const PROC_REPLACED: [&str; 7] = ["cpuinfo", "meminfo", "stat", "uptime", "loadavg", "version", "filesystems"];
+/// Queues of messages, each of 16 KiB, and arrays of semaphores that a run may have: they lie in the kernel's memory.
+const QUEUES_MAX: u64 = 64;
+const SEMAPHORES: &str = "250\t32000\t32\t128";
 
 /// What process 1 has to say.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,7 +93,8 @@ pub(crate) struct Files {
 pub(crate) fn be_process_one(request: &Request, program: &Program, rootfs: &Rootfs, files: Files) -> ! {
     let status = match attempt(request, program, rootfs, &files) {
         Ok(status) => status,
-        Err(what) => Status::Refused { what },
+        // Of a character may become six in JSON.
+        Err(what) => Status::Refused { what: what.chars().take(STATUS_BYTES_MAX / 8).collect() },
     };
     kill_all();
     tell(&files, &status);
@@ -93,7 +104,6 @@ pub(crate) fn be_process_one(request: &Request, program: &Program, rootfs: &Root
 
 fn tell(files: &Files, status: &Status) {
     if let Ok(mut line) = serde_json::to_vec(status) {
-        line.truncate(STATUS_BYTES_MAX - 1);
         line.push(b'\n');
         let _ = nix::unistd::write(&files.status, &line);
     }
@@ -104,11 +114,16 @@ fn attempt(request: &Request, program: &Program, rootfs: &Rootfs, files: &Files)
     let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).map_err(refused("/dev/null"))?;
     for number in 0..3 {
         // SAFETY: the helper's own files on these numbers are never used in this process.
-        Errno::result(unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&null), number) })
-            .map_err(refused("its own files"))?;
+        Errno::result(unsafe { libc::dup2(null.as_raw_fd(), number) }).map_err(refused("its own files"))?;
     }
+    let memory = (!request.memory_is_bounded).then(|| MemoryWatch::begin(request));
+    let mut keep = vec![null.as_raw_fd(), rootfs.stdout.as_raw_fd()];
+    keep.extend([&files.status, &files.words, &files.stderr].map(|file| file.as_raw_fd()));
+    keep.extend(memory.iter().flat_map(|watch| &watch.host).map(|file| file.as_raw_fd()));
+    // The helper's folders of the host are not for this process, in which somebody might try to find them.
+    close_all_but(&keep).map_err(refused("its own files"))?;
     nix::unistd::sethostname("gristmill").map_err(refused("a host name"))?;
-    mount_proc(rootfs)?;
+    mount_proc(request, rootfs)?;
     change_root(&rootfs.root)?;
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGCHLD);
@@ -141,7 +156,6 @@ fn attempt(request: &Request, program: &Program, rootfs: &Rootfs, files: &Files)
     if let Some(status) = start_failure(failure) {
         return status;
     }
-    let memory = (!request.memory_is_bounded).then_some(request.memory_bytes);
     Ok(Reaper { main, signals, words: files.words.as_fd(), memory }.reap())
 }
 
@@ -157,10 +171,22 @@ fn start_failure(pipe: OwnedFd) -> Option<Result<Status, Refused>> {
     Some(Err(format!("{}: {}", String::from_utf8_lossy(what), Errno::from_raw(errno).desc())))
 }
 
-fn mount_proc(rootfs: &Rootfs) -> Result<(), Refused> {
+/// Bounds what lies in the kernel's memory and is no process's. Older kernels let only the host's root do that (before 6.9); there
+/// the sum of memory is bounded by a cgroup or watched.
+fn limit_queues(proc: &Path, request: &Request) {
+    let kernel = proc.join("sys/kernel");
+    let pages = (request.memory_bytes / page_bytes()).to_string();
+    let (bytes, queues) = (request.memory_bytes.to_string(), QUEUES_MAX.to_string());
+    for (name, value) in [("shmall", pages.as_str()), ("shmmax", &bytes), ("msgmni", &queues), ("sem", SEMAPHORES)] {
+        let _ = fs::write(kernel.join(name), value);
+    }
+}
+
+fn mount_proc(request: &Request, rootfs: &Rootfs) -> Result<(), Refused> {
     let proc = rootfs.root.join("proc");
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("proc"), &proc, Some("proc"), flags, None::<&str>).map_err(refused("/proc"))?;
+    limit_queues(&proc, request);
     let masks = &rootfs.masks;
     for entry in fs::read_dir(&proc).map_err(refused("/proc"))? {
         let entry = entry.map_err(refused("/proc"))?;
@@ -174,6 +200,10 @@ fn mount_proc(rootfs: &Rootfs) -> Result<(), Refused> {
             bind(&masks.join(name), &at)?;
             continue;
         }
+        if name == "sys" {
+            bind_read_only(&masks.join(name), &at)?;
+            continue;
+        }
         let Ok(metadata) = fs::symlink_metadata(&at) else { continue };
         if metadata.is_dir() {
             bind_read_only(&masks.join("folder"), &at)?;
@@ -182,8 +212,7 @@ fn mount_proc(rootfs: &Rootfs) -> Result<(), Refused> {
             bind(&masks.join("nothing"), &at)?;
         }
     }
-    bind_read_only(&proc.join("sys"), &proc.join("sys"))?;
-    bind(&masks.join("boot_id"), &proc.join("sys/kernel/random/boot_id"))
+    Ok(())
 }
 
 fn change_root(root: &Path) -> Result<(), Refused> {
@@ -204,7 +233,7 @@ struct Reaper<'a> {
     signals: SignalFd,
     words: BorrowedFd<'a>,
     /// The bound that is watched here.
-    memory: Option<u64>,
+    memory: Option<MemoryWatch>,
 }
 
 impl Reaper<'_> {
@@ -212,15 +241,24 @@ impl Reaper<'_> {
     fn reap(self) -> Status {
         loop {
             let _ = self.signals.read_signal();
-            match self.reap_those_that_ended() {
-                Some(WaitStatus::Exited(_, code)) => return Status::Exited { code, peak_bytes: peak_bytes() },
-                Some(WaitStatus::Signaled(_, signal, _)) => return Status::Signalled { signal: signal as i32 },
-                _ => {}
-            }
-            if self.memory.is_some_and(|bound| memory_in_use() > bound) {
+            let more = match self.reap_those_that_ended() {
+                Reaped::Main(WaitStatus::Exited(_, code)) => {
+                    return Status::Exited { code, peak_bytes: peak_bytes() };
+                }
+                Reaped::Main(WaitStatus::Signaled(_, signal, _)) => {
+                    return Status::Signalled { signal: signal as i32 };
+                }
+                Reaped::Main(_) | Reaped::All => false,
+                Reaped::Some => true,
+            };
+            if self.memory.as_ref().is_some_and(MemoryWatch::is_too_much) {
                 return Status::OutOfMemory;
             }
-            let timeout = if self.memory.is_some() { PollTimeout::from(LOOK_MS) } else { PollTimeout::NONE };
+            let timeout = match &self.memory {
+                _ if more => PollTimeout::ZERO,
+                Some(_) => PollTimeout::from(LOOK_MS),
+                None => PollTimeout::NONE,
+            };
             let mut files =
                 [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN), PollFd::new(self.words, PollFlags::POLLIN)];
             let _ = poll(&mut files, timeout);
@@ -230,16 +268,17 @@ impl Reaper<'_> {
         }
     }
 
-    fn reap_those_that_ended(&self) -> Option<WaitStatus> {
-        loop {
+    fn reap_those_that_ended(&self) -> Reaped {
+        for _ in 0..REAP_MAX {
             match waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)) {
                 Ok(status @ (WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..))) if pid == self.main => {
-                    return Some(status);
+                    return Reaped::Main(status);
                 }
-                Ok(WaitStatus::StillAlive) | Err(_) => return None,
+                Ok(WaitStatus::StillAlive) | Err(_) => return Reaped::All,
                 Ok(_) => {}
             }
         }
+        Reaped::Some
     }
 
     /// Freezes and thaws. Signals of process 1 to all are seen by all at once, those included that are just being made.
@@ -263,6 +302,78 @@ impl Reaper<'_> {
     }
 }
 
+enum Reaped {
+    /// The program's first process ended, and how.
+    Main(WaitStatus),
+    /// Nobody is dead any more.
+    All,
+    /// There may be more.
+    Some,
+}
+
+/// Sees to it that a run stays in its bounds of memory where no cgroup does.
+struct MemoryWatch {
+    /// For the processes' own memory.
+    bound: u64,
+    /// For what the host's shared memory grows by: some of it belongs to no process that could be asked (a memfd that is under way in
+    /// a socket, pages that nobody maps any more).
+    shared_bound: u64,
+    shared_before: u64,
+    /// The host's `/proc/meminfo`.
+    host: Option<fs::File>,
+}
+
+impl MemoryWatch {
+    /// Before the host's /proc is out of sight.
+    fn begin(request: &Request) -> Self {
+        let files = request.output_files.saturating_mul(page_bytes());
+        let granted = [request.memory_bytes, request.output_bytes, files, SCRATCH_BYTES, SHARED_MARGIN_BYTES];
+        let host = fs::File::open("/proc/meminfo").ok();
+        let shared_before = host.as_ref().and_then(HostMemory::read).map_or(0, |now| now.shared);
+        Self {
+            bound: request.memory_bytes,
+            shared_bound: granted.into_iter().fold(0, u64::saturating_add),
+            shared_before,
+            host,
+        }
+    }
+
+    fn is_too_much(&self) -> bool {
+        if memory_in_use() > self.bound {
+            return true;
+        }
+        let Some(now) = self.host.as_ref().and_then(HostMemory::read) else { return false };
+        // Or the host is about to choose whom it kills: the machine's owner goes first.
+        now.shared.saturating_sub(self.shared_before) > self.shared_bound || now.available < now.total / HOST_FLOOR
+    }
+}
+
+/// What the host says of its memory, in bytes.
+#[derive(Debug, PartialEq, Eq)]
+struct HostMemory {
+    total: u64,
+    available: u64,
+    shared: u64,
+}
+
+impl HostMemory {
+    fn read(file: &fs::File) -> Option<Self> {
+        /// The lines that are looked for are among the first.
+        const BYTES: usize = 2048;
+        let mut buffer = [0; BYTES];
+        let count = file.read_at(&mut buffer, 0).ok()?;
+        Self::parse(&String::from_utf8_lossy(&buffer[..count]))
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let field = |name: &str| {
+            let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
+            rest.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
+        };
+        Some(Self { total: field("MemTotal:")?, available: field("MemAvailable:")?, shared: field("Shmem:")? })
+    }
+}
+
 /// Of those that ended, the largest one's.
 fn peak_bytes() -> u64 {
     getrusage(UsageWho::RUSAGE_CHILDREN).map_or(0, |usage| usage.max_rss().unsigned_abs().saturating_mul(1024))
@@ -270,8 +381,6 @@ fn peak_bytes() -> u64 {
 
 /// Memory that is theirs alone, of all processes of the namespace.
 fn memory_in_use() -> u64 {
-    // SAFETY: a plain call without pointers.
-    let page = u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
     let mut pages = 0u64;
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Ok(text) = fs::read_to_string(entry.path().join("statm")) else { continue };
@@ -279,5 +388,21 @@ fn memory_in_use() -> u64 {
         let (resident, shared) = (fields.next().unwrap_or(0), fields.next().unwrap_or(0));
         pages = pages.saturating_add(resident.saturating_sub(shared));
     }
-    pages.saturating_mul(page)
+    pages.saturating_mul(page_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hosts_memory_is_read_as_the_kernel_writes_it() {
+        let text =
+            "MemTotal:       24684364 kB\nMemFree:  1 kB\nMemAvailable:   24079484 kB\nShmem:              8728 kB\n";
+        let expected = HostMemory { total: 24_684_364 << 10, available: 24_079_484 << 10, shared: 8728 << 10 };
+        assert_eq!(HostMemory::parse(text), Some(expected));
+        assert_eq!(HostMemory::parse("MemTotal: 1 kB\n"), None);
+        let here = HostMemory::read(&fs::File::open("/proc/meminfo").unwrap()).unwrap();
+        assert!(here.total >= here.available && here.available > 0);
+    }
 }

@@ -2,8 +2,10 @@
 
 use std::ffi::CString;
 use std::fs;
-use std::os::fd::{AsRawFd, BorrowedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::io::Read;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use landlock::{
@@ -27,6 +29,18 @@ const DESCRIPTORS_MAX: u64 = 4096;
 const STACK_BYTES: u64 = 8 << 20;
 /// Memory that may be locked.
 const LOCKED_BYTES: u64 = 8 << 20;
+/// Bytes of POSIX message queues: the kernel's own default.
+const QUEUE_BYTES: u64 = 819_200;
+/// Signals that wait.
+const SIGNALS_MAX: u64 = 4096;
+/// Politeness: the machine's owner goes first, and process 1 before what it watches.
+const NICE: i32 = 10;
+/// Where memory runs out on the host, the program is ended before anybody else.
+const OOM_SCORE: &str = "1000";
+/// Scripts whose interpreters are scripts: what the kernel follows (fs/exec.c).
+const SCRIPTS_MAX: usize = 6;
+/// Bytes of a script's first line (BINPRM_BUF_SIZE).
+const SCRIPT_LINE_BYTES: u64 = 256;
 /// Where a program is searched when the image does not say.
 const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// No capability comes back by being user 0, and nothing of that can be changed (capabilities(7), securebits: `NOROOT`,
@@ -46,10 +60,12 @@ pub(crate) struct Program {
     filters: Vec<BpfProgram>,
     memory_bytes: u64,
     cpu_s: u64,
+    /// The file of this program, by device and number: no container is to become it.
+    ourselves: Option<(u64, u64)>,
 }
 
 impl Program {
-    pub(crate) fn new(request: &Request) -> Result<Self, String> {
+    pub(crate) fn new(request: &Request, filters: Vec<BpfProgram>) -> Result<Self, String> {
         let text = |text: &str| CString::new(text).map_err(|_| format!("{text:?} has a zero byte"));
         let env: Vec<String> = request.env.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let path = request.env.iter().rev().find(|(key, _)| key == "PATH").map_or(PATH_DEFAULT, |(_, value)| value);
@@ -68,9 +84,10 @@ impl Program {
                 "" => "/".to_owned(),
                 folder => folder.to_owned(),
             },
-            filters: crate::seccomp::filters()?,
+            filters,
             memory_bytes: request.memory_bytes,
             cpu_s: request.cpu_s,
+            ourselves: identity(Path::new("/proc/self/exe")),
         })
     }
 
@@ -78,29 +95,45 @@ impl Program {
     pub(crate) fn become_it(&self, stdio: [BorrowedFd<'_>; 3], keep: BorrowedFd<'_>) -> Failure {
         match self.prepare(stdio, keep) {
             Ok(()) => self.execute(),
-            Err((what, error)) => Failure { what, error },
+            Err(failure) => failure,
         }
     }
 
-    fn prepare(&self, stdio: [BorrowedFd<'_>; 3], keep: BorrowedFd<'_>) -> Result<(), (&'static str, Errno)> {
-        let step = |what: &'static str| move |error: Errno| (what, error);
+    fn prepare(&self, stdio: [BorrowedFd<'_>; 3], keep: BorrowedFd<'_>) -> Result<(), Failure> {
+        let step = |what: &'static str| move |error: Errno| Failure { what, error };
         nix::unistd::setsid().map_err(step("a session of its own"))?;
         redirect(stdio, keep).map_err(step("its standard files"))?;
         default_signals().map_err(step("its signals"))?;
         self.limit().map_err(step("its limits"))?;
-        let _ =
-            fs::create_dir_all("/tmp").and_then(|()| fs::set_permissions("/tmp", fs::Permissions::from_mode(0o1777)));
-        let _ = fs::create_dir_all(&self.working_dir);
-        nix::unistd::chdir(Path::new(&self.working_dir)).map_err(step("its working folder"))?;
-        // SAFETY: plain system calls without pointers.
+        let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+        // SAFETY: plain system calls without pointers; 0 is this process. Being less important is nobody's to refuse.
+        unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
+        // SAFETY: as above.
         unsafe { libc::personality(ADDR_NO_RANDOMIZE) };
         prctl::set_no_new_privs().map_err(step("no new privileges"))?;
         drop_capabilities().map_err(step("no capabilities"))?;
+        // Only now, when it cannot look into process 1 any more: what the image calls /tmp, or the task its working folder, may be
+        // a link to something that process 1 has open.
+        self.go_to_work()?;
         landlock();
         for filter in &self.filters {
-            seccompiler::apply_filter(filter).map_err(|_| ("the list of system calls", Errno::last()))?;
+            seccompiler::apply_filter(filter)
+                .map_err(|_| Failure { what: "the list of system calls", error: Errno::last() })?;
         }
         Ok(())
+    }
+
+    /// Makes /tmp, and goes to the working folder. That there can be none is the task's or the image's fault, on each host.
+    fn go_to_work(&self) -> Result<(), Failure> {
+        let _ =
+            fs::create_dir_all("/tmp").and_then(|()| fs::set_permissions("/tmp", fs::Permissions::from_mode(0o1777)));
+        let _ = fs::create_dir_all(&self.working_dir);
+        let entered = nix::unistd::chdir(Path::new(&self.working_dir)).and_then(|()| nix::unistd::getcwd());
+        match entered {
+            Ok(folder) if folder.as_os_str().as_bytes().starts_with(b"/") => Ok(()),
+            // Out of the root, the kernel names folders otherwise (getcwd(2)).
+            _ => Err(Failure { what: "", error: Errno::EACCES }),
+        }
     }
 
     fn limit(&self) -> nix::Result<()> {
@@ -112,6 +145,10 @@ impl Program {
             (Resource::RLIMIT_STACK, STACK_BYTES),
             (Resource::RLIMIT_MEMLOCK, LOCKED_BYTES),
             (Resource::RLIMIT_CORE, 0),
+            (Resource::RLIMIT_MSGQUEUE, QUEUE_BYTES),
+            (Resource::RLIMIT_SIGPENDING, SIGNALS_MAX),
+            (Resource::RLIMIT_NICE, 0),
+            (Resource::RLIMIT_RTPRIO, 0),
         ] {
             let (_, hard) = getrlimit(resource)?;
             // The same on every host, unless that has less.
@@ -124,6 +161,9 @@ impl Program {
     fn execute(&self) -> Failure {
         let mut last = Errno::ENOENT;
         for path in &self.candidates {
+            if self.ourselves.is_some_and(|ourselves| leads_to(path, ourselves)) {
+                return Failure { what: "", error: Errno::EACCES };
+            }
             let Err(error) = nix::unistd::execve(path, &self.argv, &self.env);
             // As a shell searches: what is not there, or no file, is looked for further on.
             match error {
@@ -143,20 +183,60 @@ pub(crate) struct Failure {
     pub(crate) error: Errno,
 }
 
+/// What tells a file from all others.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+/// Whether a program, or the interpreter of a script, is the file that this process runs. A container that ran it would have it
+/// open, and it is the host's: a worker that is an ordinary user owns it, and so may the container (CVE-2019-5736).
+fn leads_to(path: &CString, ourselves: (u64, u64)) -> bool {
+    let mut path = path.as_bytes().to_vec();
+    for _ in 0..SCRIPTS_MAX {
+        let at = Path::new(std::ffi::OsStr::from_bytes(&path));
+        let Some(file) = identity(at) else { return false };
+        if file == ourselves {
+            return true;
+        }
+        let is_file = fs::metadata(at).is_ok_and(|metadata| metadata.is_file());
+        let mut line = Vec::new();
+        if !is_file || fs::File::open(at).and_then(|file| file.take(SCRIPT_LINE_BYTES).read_to_end(&mut line)).is_err()
+        {
+            return false;
+        }
+        let Some(rest) = line.strip_prefix(b"#!") else { return false };
+        let words = rest.split(|byte| matches!(byte, b' ' | b'\t' | b'\n' | 0));
+        // An empty first line ends it; a line break is as good as a blank for the rest.
+        match words.into_iter().find(|word| !word.is_empty()) {
+            Some(interpreter) => path = interpreter.to_vec(),
+            None => return false,
+        }
+    }
+    false
+}
+
+/// Closes every descriptor past 2 but these.
+pub(crate) fn close_all_but(keep: &[RawFd]) -> nix::Result<()> {
+    let mut keep: Vec<u32> = keep.iter().map(|number| number.cast_unsigned()).collect();
+    keep.sort_unstable();
+    let mut first = 3;
+    for number in keep.into_iter().map(u64::from).chain([u64::from(u32::MAX) + 1]) {
+        if first < number {
+            // SAFETY: what owns them is never used in this process again: it becomes another program, or ends.
+            Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, number - 1, 0u32) })?;
+        }
+        first = first.max(number + 1);
+    }
+    Ok(())
+}
+
 /// Leaves the three standard files and `keep`, which goes away when the program begins.
 fn redirect(stdio: [BorrowedFd<'_>; 3], keep: BorrowedFd<'_>) -> nix::Result<()> {
     for (number, file) in stdio.iter().enumerate() {
         // SAFETY: all four descriptors lie past 2, so that none is overwritten before it was copied.
         Errno::result(unsafe { libc::dup2(file.as_raw_fd(), number as i32) })?;
     }
-    let keep = keep.as_raw_fd().cast_unsigned();
-    for (first, last) in [(3, keep.saturating_sub(1)), (keep + 1, u32::MAX)] {
-        if first <= last {
-            // SAFETY: what owns them is never used in this process again: it becomes another program, or ends.
-            Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0u32) })?;
-        }
-    }
-    Ok(())
+    close_all_but(&[keep.as_raw_fd()])
 }
 
 /// What this program ignores or holds back, the other is to have as ever.

@@ -1,7 +1,8 @@
 //! Build the file system that a program sees: layers stacked, inputs and a place for outputs bound in, a few devices.
 //!
-//! Everything below the new root that the helper touches by path was made by the helper itself, in the overlay's upper folder,
-//! before anything of the image could be run: a link that an image has there is hidden, not followed.
+//! Of the new root the helper touches five folders by path, which it made itself in the overlay's upper folder: a link that an
+//! image has of that name is hidden, not followed. A folder of that name would be merged, links in it and all; so each of them is
+//! mounted on before anything is made or mounted below it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -28,6 +29,31 @@ const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 const OUTPUT_MARGIN_BYTES: u64 = 1 << 20;
 /// Files past the limit, for the same reason: two, and the folders that hold them.
 const OUTPUT_MARGIN_FILES: u64 = 8;
+
+/// What stands in for `/proc/sys`: what libraries look at, with the values of a common kernel.
+const SETTINGS: [(&str, &str); 21] = [
+    ("fs/file-max", "4096"),
+    ("fs/nr_open", "4096"),
+    ("fs/pipe-max-size", "1048576"),
+    ("kernel/cap_last_cap", "40"),
+    ("kernel/domainname", "(none)"),
+    ("kernel/hostname", "gristmill"),
+    ("kernel/ngroups_max", "65536"),
+    ("kernel/osrelease", "6.1.0"),
+    ("kernel/ostype", "Linux"),
+    ("kernel/overflowgid", "65534"),
+    ("kernel/overflowuid", "65534"),
+    ("kernel/pid_max", "32768"),
+    ("kernel/random/boot_id", "00000000-0000-4000-8000-000000000000"),
+    ("kernel/random/entropy_avail", "256"),
+    ("kernel/random/poolsize", "256"),
+    ("kernel/random/uuid", "00000000-0000-4000-8000-000000000000"),
+    ("kernel/threads-max", "512"),
+    ("kernel/version", "#1"),
+    ("net/core/somaxconn", "4096"),
+    ("vm/max_map_count", "65530"),
+    ("vm/overcommit_memory", "0"),
+];
 
 /// Something that this host did not let us do.
 pub(crate) type Refused = String;
@@ -109,24 +135,21 @@ impl Rootfs {
     pub(crate) fn build(request: &Request, base: &Path) -> Result<Self, Refused> {
         let scratch = format!("mode=755,size={SCRATCH_BYTES},nr_inodes={SCRATCH_FILES}");
         mount_tmpfs(base, &scratch)?;
-        let [layers, upper, work, root, out, masks] =
-            ["l", "up", "work", "root", "out", "masks"].map(|name| base.join(name));
-        for folder in [&layers, &upper, &work, &root, &out, &masks] {
+        let [layers, upper, work, root, out, masks, nothing] =
+            ["l", "up", "work", "root", "out", "masks", "nothing"].map(|name| base.join(name));
+        for folder in [&layers, &upper, &work, &root, &out, &masks, &nothing] {
             make_folder(folder)?;
         }
-        let outputs = format!(
-            "mode=755,size={},nr_inodes={}",
-            request.output_bytes.saturating_add(OUTPUT_MARGIN_BYTES),
-            request.output_files.saturating_add(OUTPUT_MARGIN_FILES)
-        );
-        mount_tmpfs(&out, &outputs)?;
+        mount_tmpfs(&out, &outputs_size(request.output_bytes, request.output_files))?;
         make_folder(&out.join("out"))?;
         let stdout = File::create(out.join("stdout")).map_err(refused("a file for what is printed"))?;
+        // Places to mount on. What the image has there is hidden if it is no folder, and by the mount if it is one.
         for name in ["proc", "dev", "sys", "iexec_in", "iexec_out"] {
             make_folder(&upper.join(name))?;
         }
         stack(request, base, &layers)?;
-        bind_devices(&root)?;
+        bind_devices(base, &root)?;
+        bind_read_only(&nothing, &root.join("sys"))?;
         bind_inputs(&request.inputs, base, &root)?;
         bind(&out.join("out"), &root.join("iexec_out"))?;
         restrict(&root.join("iexec_out"), libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV)?;
@@ -152,8 +175,22 @@ fn stack(request: &Request, base: &Path, layers: &Path) -> Result<(), Refused> {
     mount(Some("overlay"), "root", Some("overlay"), flags, Some(options.as_str())).map_err(refused("overlayfs"))
 }
 
-fn bind_devices(root: &Path) -> Result<(), Refused> {
+/// Options of the outputs' memory: room for all that is granted, each file in pages of its own, and a little more.
+fn outputs_size(bytes: u64, files: u64) -> String {
+    let files = files.saturating_add(OUTPUT_MARGIN_FILES);
+    let pages = files.saturating_mul(page_bytes());
+    format!("mode=755,size={},nr_inodes={files}", bytes.saturating_add(pages).saturating_add(OUTPUT_MARGIN_BYTES))
+}
+
+pub(crate) fn page_bytes() -> u64 {
+    // SAFETY: a plain call without pointers.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}
+
+fn bind_devices(base: &Path, root: &Path) -> Result<(), Refused> {
     let folder = root.join("dev");
+    make_folder(&base.join("dev"))?;
+    bind(&base.join("dev"), &folder)?;
     for name in DEVICES {
         let at = folder.join(name);
         placeholder(&at, false)?;
@@ -176,26 +213,26 @@ fn bind_inputs(inputs: &[Input], base: &Path, root: &Path) -> Result<(), Refused
     let by_name: BTreeMap<String, &Path> =
         inputs.iter().map(|input| (plain_name(&input.at), input.host.as_path())).collect();
     let folder = root.join("iexec_in");
-    let places = match by_name.get("") {
-        None => folder.clone(),
-        Some(whole) if by_name.len() == 1 => return bind_read_only(whole, &folder),
-        // A folder below which others are put: it is not ours to make room in, so the room is laid over it.
-        Some(whole) => {
-            let room = base.join("in");
-            make_folder(&room)?;
-            symlink(whole, base.join("l/in")).map_err(refused("a name for the inputs"))?;
-            room
-        }
-    };
+    let whole = by_name.get("");
+    if let (Some(whole), 1) = (whole, by_name.len()) {
+        return bind_read_only(whole, &folder);
+    }
+    let room = base.join("in");
+    make_folder(&room)?;
     for (name, host) in by_name.iter().filter(|(name, _)| !name.is_empty()) {
-        let at = places.join(name);
-        fs::create_dir_all(at.parent().unwrap_or(&places)).map_err(refused("folders of an input"))?;
+        let at = room.join(name);
+        fs::create_dir_all(at.parent().unwrap_or(&room)).map_err(refused("folders of an input"))?;
         placeholder(&at, host.is_dir())?;
     }
-    if places != folder {
-        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_RDONLY;
-        mount(Some("overlay"), &folder, Some("overlay"), flags, Some("lowerdir=in:l/in,userxattr"))
-            .map_err(refused("overlayfs of the inputs"))?;
+    match whole {
+        None => bind_read_only(&room, &folder)?,
+        // A folder below which others are put: it is not ours to make room in, so the room is laid over it.
+        Some(whole) => {
+            symlink(whole, base.join("l/in")).map_err(refused("a name for the inputs"))?;
+            let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_RDONLY;
+            mount(Some("overlay"), &folder, Some("overlay"), flags, Some("lowerdir=in:l/in,userxattr"))
+                .map_err(refused("overlayfs of the inputs"))?;
+        }
     }
     for (name, host) in by_name.iter().filter(|(name, _)| !name.is_empty()) {
         bind_read_only(host, &folder.join(name))?;
@@ -204,7 +241,7 @@ fn bind_inputs(inputs: &[Input], base: &Path, root: &Path) -> Result<(), Refused
 }
 
 /// `a//b/` as `a/b`.
-fn plain_name(at: &str) -> String {
+pub(crate) fn plain_name(at: &str) -> String {
     at.split('/').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/")
 }
 
@@ -226,11 +263,16 @@ fn write_masks(masks: &Path, request: &Request) -> io::Result<()> {
         ("uptime", "0.00 0.00\n".to_owned()),
         ("loadavg", "0.00 0.00 0.00 1/1 1\n".to_owned()),
         ("version", "Linux version 6.1.0 (gristmill)\n".to_owned()),
-        ("boot_id", "00000000-0000-4000-8000-000000000000\n".to_owned()),
+        ("filesystems", "nodev\tproc\nnodev\ttmpfs\nnodev\toverlay\n".to_owned()),
     ] {
-        let path = masks.join(name);
-        fs::write(&path, text)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o444))?;
+        fs::write(masks.join(name), text)?;
+    }
+    for (name, text) in SETTINGS {
+        let path = masks.join("sys").join(name);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        fs::write(path, format!("{text}\n"))?;
     }
     Ok(())
 }

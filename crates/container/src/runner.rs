@@ -1,7 +1,7 @@
 //! Run containers, from the worker's side.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,18 +10,26 @@ use gristmill_sandbox::{
     ChildCommand, Control, Finished, HostFault, HostFaultKind, Input, ItemRun, LOG_BYTES_MAX, Outcome, RunReport,
 };
 
-use crate::cgroup::{Allowance, Cgroups};
+use crate::cgroup::{Allowance, Cgroups, Group};
 use crate::container::Container;
 use crate::cores::Cores;
 use crate::error::ContainerError;
 use crate::helper::{Heard, Helper};
+use crate::rootfs::{page_bytes, plain_name};
 use crate::wire::{Reply, Request};
 use crate::{PROCESSES_MAX, SCRATCH_BYTES};
 
 /// Time that making the sandbox may take, before the run's own time begins.
 const START_TIME_MAX: Duration = Duration::from_secs(30);
+/// How often the group is asked whether somebody in it was killed for memory.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// CPU time beyond the wall clock, so that the runner's watch is the one that ends a run.
 const CPU_MARGIN_S: u64 = 10;
+/// Bytes of the name of a file or folder (Linux, NAME_MAX), and of a path below the input folder.
+const NAME_BYTES_MAX: usize = 255;
+const PATH_BYTES_MAX: usize = 2048;
+/// Names that are tried for the folder of a trial.
+const TRIAL_NAMES_MAX: u32 = 100;
 /// Bytes of all arguments, or of all variables of one run.
 const TEXT_BYTES_MAX: usize = 1 << 20;
 /// Memory of the helper and of process 1.
@@ -107,11 +115,11 @@ impl ContainerRunner {
     /// # Errors
     /// [`ContainerError::Unable`], saying what is missing.
     pub fn probe(&self) -> Result<Vec<String>, ContainerError> {
-        let folder = std::env::temp_dir().join(format!("gristmill-probe-{}", std::process::id()));
+        let folder = trial_folder()?;
         let output =
             |error: std::io::Error| ContainerError::Output { path: folder.clone(), problem: error.to_string() };
         let (layer, outputs) = (folder.join("layer"), folder.join("out"));
-        std::fs::create_dir_all(&layer).and_then(|()| std::fs::create_dir_all(&outputs)).map_err(output)?;
+        std::fs::create_dir(&layer).and_then(|()| std::fs::create_dir(&outputs)).map_err(output)?;
         let request = Request {
             layers: vec![layer],
             argv: vec![],
@@ -128,10 +136,9 @@ impl ContainerRunner {
             memory_is_bounded: true,
             number: 0,
         };
-        let mut deadline = Instant::now() + START_TIME_MAX;
         let heard = Helper::start(&self.config.child)
             .and_then(|helper| helper.begin(&request, &Control::new()))
-            .map(|mut conversation| conversation.hear(&mut deadline));
+            .map(|mut conversation| conversation.hear(Instant::now() + START_TIME_MAX));
         let _ = std::fs::remove_dir_all(&folder);
         match heard? {
             Heard::Reply(reply) => match *reply {
@@ -224,8 +231,8 @@ impl ContainerRunner {
         deadline: &mut Instant,
         missing: &mut Vec<String>,
     ) -> Result<Ran, ContainerError> {
-        let memory =
-            request.memory_bytes.saturating_add(request.output_bytes).saturating_add(SCRATCH_BYTES + OWN_BYTES);
+        let outputs = request.output_bytes.saturating_add(request.output_files.saturating_mul(page_bytes()));
+        let memory = request.memory_bytes.saturating_add(outputs).saturating_add(SCRATCH_BYTES + OWN_BYTES);
         let allowance = Allowance { memory_bytes: memory, processes: PROCESSES_MAX + OWN_PROCESSES };
         let group =
             self.cgroups.make(allowance).map_err(|error| ContainerError::Unable(format!("a cgroup: {error}")))?;
@@ -238,22 +245,42 @@ impl ContainerRunner {
         // While this one works, the next can start.
         self.keep_ready();
         let mut until = Instant::now() + START_TIME_MAX;
+        let mut is_ready = false;
         let heard = loop {
-            match conversation.hear(&mut until) {
+            let now = Instant::now();
+            let look = now.checked_sub(conversation.held()).unwrap_or(now) + LOOK_EVERY;
+            match conversation.hear(until.min(look)) {
+                // The kernel kills one process after the other, and a program whose others wait for it would never end.
+                Heard::TimedOut if group.was_killed_for_memory() => {
+                    break Err(Heard::Died("one of its processes was killed".to_owned()));
+                }
+                Heard::TimedOut if look < until => {}
                 Heard::Reply(reply) => match *reply {
-                    Reply::Ready { missing: found } => {
+                    Reply::Ready { missing: found } if !is_ready => {
                         *missing = found.into_iter().chain(self.cgroups.missing()).collect();
-                        until = *deadline;
+                        (until, is_ready) = (*deadline, true);
+                        group.be_polite();
                     }
                     reply => break Ok(reply),
                 },
                 other => break Err(other),
             }
         };
+        group.hurry();
         // Time that it was held still does not count for the runs that follow either.
-        *deadline = until.max(*deadline);
+        *deadline += conversation.held();
+        self.judge(heard, &group, is_ready)
+    }
+
+    /// What the helper's last word, or its silence, says of the run.
+    fn judge(&self, heard: Result<Reply, Heard>, group: &Group, is_ready: bool) -> Result<Ran, ContainerError> {
         let fault = |kind, reason: String| Ok(Ran::Fault(HostFault { kind, reason }));
         match heard {
+            // Version 1 of cgroups kills one process, not all: what the others made of that is no result.
+            Ok(Reply::Ended { log, .. }) if group.was_killed_for_memory() => {
+                let reason = "a process of the program was killed: they used more memory than was granted".to_owned();
+                fault(HostFaultKind::Killed, with_log(reason, &log))
+            }
             Ok(Reply::Ended { ending, delivered, peak_bytes, log }) => {
                 let report = RunReport {
                     index: 0,
@@ -279,6 +306,11 @@ impl ContainerRunner {
                 fault(HostFaultKind::Killed, format!("the program used more memory than it was granted ({how})"))
             }
             Err(Heard::Died(how)) => fault(HostFaultKind::Killed, how),
+            Err(Heard::TimedOut) if !is_ready => Err(ContainerError::Unable(format!(
+                "the container process was not ready within {} s; is {} the right program?",
+                START_TIME_MAX.as_secs(),
+                self.config.child.program.display()
+            ))),
             Err(Heard::TimedOut | Heard::Reply(_)) => {
                 fault(HostFaultKind::WallClock, "not finished within its time of wall clock; killed".to_owned())
             }
@@ -352,8 +384,10 @@ fn check(container: &Container) -> Result<(), ContainerError> {
             return malformed("a variable's name is empty or contains `=`");
         }
     }
-    for input in container.inputs.iter().chain(container.runs.iter().flat_map(|run| &run.inputs)) {
-        check_input(input)?;
+    container.inputs.iter().try_for_each(check_input)?;
+    for run in &container.runs {
+        run.inputs.iter().try_for_each(check_input)?;
+        check_names(container.inputs.iter().chain(&run.inputs))?;
     }
     let mut folders = BTreeSet::new();
     for run in &container.runs {
@@ -380,6 +414,20 @@ fn check_texts<'a>(texts: impl Iterator<Item = &'a String>) -> Result<(), Contai
     Ok(())
 }
 
+/// That no input of a run lies inside another.
+fn check_names<'a>(inputs: impl Iterator<Item = &'a Input> + Clone) -> Result<(), ContainerError> {
+    let names: BTreeSet<String> = inputs.clone().map(|input| plain_name(&input.at)).collect();
+    for input in inputs {
+        let name = plain_name(&input.at);
+        let outer = name.match_indices('/').map(|(at, _)| &name[..at]).find(|outer| names.contains(*outer));
+        if let Some(outer) = outer {
+            let problem = format!("its name in the input folder, `{name}`, lies inside another input, `{outer}`");
+            return Err(ContainerError::Input { path: input.host.clone(), problem });
+        }
+    }
+    Ok(())
+}
+
 fn check_input(input: &Input) -> Result<(), ContainerError> {
     let refuse = |problem: String| Err(ContainerError::Input { path: input.host.clone(), problem });
     let metadata = match std::fs::symlink_metadata(&input.host) {
@@ -395,7 +443,27 @@ fn check_input(input: &Input) -> Result<(), ContainerError> {
     if input.at.contains('\0') || input.at.split('/').any(|name| name == "." || name == "..") {
         return refuse(format!("its name in the input folder, `{}`, leads elsewhere", input.at.escape_default()));
     }
+    if input.at.len() > PATH_BYTES_MAX || input.at.split('/').any(|name| name.len() > NAME_BYTES_MAX) {
+        let length = input.at.len();
+        return refuse(format!(
+            "its name in the input folder is too long: {length} bytes; {NAME_BYTES_MAX} a part, {PATH_BYTES_MAX} in all are allowed"
+        ));
+    }
     Ok(())
+}
+
+/// A new folder for a trial: one that is there already may be somebody else's trap, where everybody may make folders.
+fn trial_folder() -> Result<PathBuf, ContainerError> {
+    let name = |number| std::env::temp_dir().join(format!("gristmill-probe-{}-{number}", std::process::id()));
+    let mut number = 0;
+    loop {
+        let path = name(number);
+        match std::fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && number < TRIAL_NAMES_MAX => number += 1,
+            Err(error) => return Err(ContainerError::Output { path, problem: error.to_string() }),
+        }
+    }
 }
 
 fn prepare_output(path: &Path) -> Result<(), ContainerError> {

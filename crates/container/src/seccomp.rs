@@ -3,7 +3,8 @@
 //! The list is of what programs of images need; all others fail with `ENOSYS`, as on a kernel that does not know them, so that
 //! libraries fall back to older ones (`clone3` to `clone`, whose flags can be looked at). Left out are those that reach beyond the
 //! process (ptrace, process_vm_*, kcmp, pidfd_getfd), that change the system (mount, module, clock, swap, reboot), namespaces, keys,
-//! bpf, io_uring, userfaultfd, perf events, file handles and NUMA policies.
+//! bpf, io_uring, userfaultfd, perf events, file handles and NUMA policies; and those that give a socket a name or call one by its
+//! name, for the only sockets there are come in pairs.
 
 use std::collections::BTreeMap;
 
@@ -13,9 +14,6 @@ use seccompiler::{
 };
 
 const ALLOWED: &[i64] = &[
-    libc::SYS_accept,
-    libc::SYS_accept4,
-    libc::SYS_bind,
     libc::SYS_brk,
     libc::SYS_capget,
     libc::SYS_capset,
@@ -26,7 +24,6 @@ const ALLOWED: &[i64] = &[
     libc::SYS_clone,
     libc::SYS_close,
     libc::SYS_close_range,
-    libc::SYS_connect,
     libc::SYS_copy_file_range,
     libc::SYS_dup,
     libc::SYS_dup3,
@@ -99,7 +96,6 @@ const ALLOWED: &[i64] = &[
     libc::SYS_landlock_restrict_self,
     libc::SYS_lgetxattr,
     libc::SYS_linkat,
-    libc::SYS_listen,
     libc::SYS_listxattr,
     libc::SYS_llistxattr,
     libc::SYS_lremovexattr,

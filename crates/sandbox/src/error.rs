@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use gristmill_types::ContentId;
 
+use crate::profile::ProfileError;
+
 /// The sandbox could not begin. None of these is a result; an app that no host could run is one
 /// ([`gristmill_result::Ending::NotRunnable`]).
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +53,9 @@ pub enum SandboxError {
         /// Why.
         source: std::io::Error,
     },
+    /// This host cannot run guests under the profile.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
     /// The request itself is malformed.
     #[error("the execution is malformed: {0}")]
     Malformed(String),

@@ -9,6 +9,8 @@ use gristmill_result::{Ending, Witness};
 use gristmill_types::{ContentId, ResourceLimits};
 use serde::{Deserialize, Serialize};
 
+use crate::profile::EngineProfile;
+
 /// One task's work for the sandbox: an app, and one run of it an item.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Execution {
@@ -43,6 +45,34 @@ pub struct ItemRun {
     pub inputs: Vec<Input>,
     /// Where the outputs are put. Made when missing; must be empty; no two runs may share one.
     pub output_dir: PathBuf,
+}
+
+/// How an [`Execution`] is run, apart from what it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RunOptions {
+    /// The engine profile; the default one of this host unless the deal says otherwise.
+    pub profile: EngineProfile,
+    /// Who the work is for: a process that has worked for one is used again for the same one, app, profile and limits alike,
+    /// and for nobody else. None: the process is used once.
+    pub reuse: Option<[u8; 32]>,
+}
+
+impl RunOptions {
+    /// The default profile, in a process that is used once.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Under this profile.
+    pub fn profile(self, profile: EngineProfile) -> Self {
+        Self { profile, ..self }
+    }
+
+    /// In a process that has worked for the same `deal`, if one is idle, and that may do so again.
+    pub fn reuse(self, deal: [u8; 32]) -> Self {
+        Self { reuse: Some(deal), ..self }
+    }
 }
 
 /// A file or folder of the host that the guest sees below `/iexec_in`.

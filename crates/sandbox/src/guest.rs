@@ -3,27 +3,34 @@
 use std::rc::Rc;
 
 use gristmill_result::Ending;
-use wasmtime::{Engine, InstancePre, Module, Store, Trap};
+use wasmtime::{Engine, InstancePre, Store, Trap, Val};
 
-use crate::execution::{Execution, HostFault, HostFaultKind, ItemRun, RunReport};
-use crate::preview1::{Host, Limiter, World};
-use crate::stop::{HostProblem, Stop};
+use crate::execution::{HostFault, HostFaultKind, RunReport};
+use crate::meter::{FUEL_EXPORT, START_EXPORT};
+use crate::preview1::{FUEL_MAX, Host, Limiter, World};
+use crate::stop::Stop;
 use crate::vfs::Vfs;
 use crate::vfs::input::InputTree;
 use crate::vfs::output::{OutputTree, Quota};
+use crate::vfs::storage::Storage;
+use crate::wire::{Item, Task};
 use crate::witness::WitnessHasher;
-use crate::{IEXEC_IN, IEXEC_OUT, LOG_BYTES_MAX, module};
+use crate::{IEXEC_IN, IEXEC_OUT, LOG_BYTES_MAX};
 
+/// Bytes of WebAssembly's unit of memory.
+const WASM_PAGE_BYTES: u64 = 65536;
 /// Bytes of log that a run may leave even when there are very many.
 const LOG_BYTES_MIN: usize = 1024;
 
-/// Runs the items of an execution, one after the other.
+/// Runs the items of a task, one after the other.
 pub(crate) struct Guests<'a> {
-    execution: &'a Execution,
+    task: &'a Task,
     engine: Engine,
     start: InstancePre<Host>,
+    storage: Rc<dyn Storage>,
     /// Inputs that all runs share.
     shared: Rc<InputTree>,
+    args: Vec<String>,
     quota: Quota,
     witness: WitnessHasher,
 }
@@ -37,13 +44,17 @@ enum End {
 
 impl<'a> Guests<'a> {
     /// Makes ready what all runs share.
-    pub(crate) fn new(execution: &'a Execution, engine: Engine, module: &Module) -> Result<Self, HostFault> {
-        let engine_fault = |error: wasmtime::Error| io_fault(format!("the engine cannot begin: {error:#}"));
-        let start = module::linker(&engine).and_then(|linker| linker.instantiate_pre(module)).map_err(engine_fault)?;
-        let shared = InputTree::empty().with(&execution.inputs).map_err(stop_fault)?;
-        let limits = &execution.limits;
-        let quota = Quota { bytes_left: limits.output_bytes, files_left: limits.output_files };
-        Ok(Self { execution, engine, start, shared: Rc::new(shared), quota, witness: WitnessHasher::new() })
+    pub(crate) fn new(
+        task: &'a Task,
+        engine: Engine,
+        start: InstancePre<Host>,
+        storage: Rc<dyn Storage>,
+    ) -> Result<Self, HostFault> {
+        let shared = InputTree::empty(Rc::clone(&storage)).with(&task.inputs).map_err(stop_fault)?;
+        let quota = Quota { bytes_left: task.limits.output_bytes, files_left: task.limits.output_files };
+        let args = std::iter::once("app".to_owned()).chain(task.args.iter().cloned()).collect();
+        let (shared, witness) = (Rc::new(shared), WitnessHasher::new());
+        Ok(Self { task, engine, start, storage, shared, args, quota, witness })
     }
 
     /// The witness of the runs so far.
@@ -52,16 +63,15 @@ impl<'a> Guests<'a> {
     }
 
     /// Makes one run; says how it ended and what it logged.
-    pub(crate) fn run(&mut self, run: &ItemRun) -> Result<(RunReport, Vec<u8>), HostFault> {
+    pub(crate) fn run(&mut self, run: &Item) -> Result<(RunReport, Vec<u8>), HostFault> {
         let mut store = self.store(run)?;
         let end = self.execute(&mut store)?;
-        store.data().fs.check_inputs().map_err(stop_fault)?;
         let (ending, reason) = match end {
             End::Result(ending) => (ending, None),
             End::Failed(ending, reason) => (ending, Some(reason)),
         };
-        let left = if ending == Ending::OutOfFuel { 0 } else { store.get_fuel().unwrap_or(0) };
-        let fuel = self.execution.limits.fuel.saturating_sub(left);
+        let left = if ending == Ending::OutOfFuel { 0 } else { Host::fuel_left(&mut store) };
+        let fuel = self.task.limits.fuel.min(FUEL_MAX).saturating_sub(left);
         let memory = store.data().memory;
         let memory = memory.map_or(&[][..], |memory| memory.data(&store));
         self.witness.add(run.index, fuel, memory);
@@ -80,48 +90,56 @@ impl<'a> Guests<'a> {
         Ok((report, log))
     }
 
-    fn store(&self, run: &ItemRun) -> Result<Store<Host>, HostFault> {
+    fn store(&self, run: &Item) -> Result<Store<Host>, HostFault> {
         let input = match run.inputs.is_empty() {
             true => Rc::clone(&self.shared),
             false => Rc::new(self.shared.with(&run.inputs).map_err(stop_fault)?),
         };
-        let mut args = vec!["app".to_owned()];
-        args.extend(self.execution.args.iter().cloned());
         let mut env = std::collections::BTreeMap::new();
-        env.insert("IEXEC_IN".to_owned(), IEXEC_IN.to_owned());
-        env.insert("IEXEC_OUT".to_owned(), IEXEC_OUT.to_owned());
-        env.extend(self.execution.env.iter().chain(&run.env).cloned());
-        let env: Vec<(String, String)> = env.into_iter().collect();
+        env.extend([("IEXEC_IN", IEXEC_IN), ("IEXEC_OUT", IEXEC_OUT)]);
+        env.extend(self.task.env.iter().chain(&run.env).map(|(key, value)| (key.as_str(), value.as_str())));
         let host = Host {
-            fs: Vfs::new(input, OutputTree::new(run.output_dir.clone(), self.quota)),
-            world: World::new(&args, &env, &self.execution.seed, run.index),
-            limiter: Limiter::new(self.execution.limits.memory_bytes),
+            fs: Vfs::new(input, OutputTree::new(Rc::clone(&self.storage), self.quota)),
+            world: World::new(&self.args, env, &self.task.seed, run.index),
+            limiter: Limiter::new(self.task.limits.memory_bytes),
             memory: None,
-            fuel: 0,
+            fuel: self.task.limits.fuel.min(FUEL_MAX),
+            meter: None,
         };
         let mut store = Store::new(&self.engine, host);
         store.limiter(|host| &mut host.limiter);
-        store.set_fuel(self.execution.limits.fuel).map_err(|error| io_fault(format!("{error:#}")))?;
         Ok(store)
     }
 
     fn execute(&self, store: &mut Store<Host>) -> Result<End, HostFault> {
+        // The engine would ask the operating system for all of it before it asks the limiter.
+        let pages = self.start.module().resources_required().max_initial_memory_size.unwrap_or(0);
+        if pages.saturating_mul(WASM_PAGE_BYTES) > self.task.limits.memory_bytes {
+            return Ok(End::Failed(Ending::OutOfMemory, Stop::OutOfMemory.to_string()));
+        }
         let outcome = self.start.instantiate(&mut *store).and_then(|instance| {
-            if store.data().memory.is_none() {
-                let memory = instance.get_memory(&mut *store, "memory");
-                store.data_mut().memory = memory;
+            let memory = instance.get_memory(&mut *store, "memory");
+            let meter = instance.get_global(&mut *store, FUEL_EXPORT);
+            let fuel = store.data().fuel;
+            if let Some(meter) = meter {
+                meter.set(&mut *store, Val::I64(fuel.cast_signed()))?;
+            }
+            let host = store.data_mut();
+            (host.memory, host.meter) = (memory, meter);
+            if instance.get_func(&mut *store, START_EXPORT).is_some() {
+                instance.get_typed_func::<(), ()>(&mut *store, START_EXPORT)?.call(&mut *store, ())?;
             }
             instance.get_typed_func::<(), ()>(&mut *store, "_start")?.call(&mut *store, ())
         });
         match outcome {
             Ok(()) => Ok(End::Result(Ending::Exited(0))),
-            Err(error) => classify(&error),
+            Err(error) => classify(&error, Host::fuel_spent(store)),
         }
     }
 
     /// The end of what a run wrote to stderr, with the reason when it failed, marked with its index among several.
-    fn log(&self, run: &ItemRun, stderr: Vec<u8>, reason: Option<String>) -> Vec<u8> {
-        let runs = self.execution.runs.len();
+    fn log(&self, run: &Item, stderr: Vec<u8>, reason: Option<String>) -> Vec<u8> {
+        let runs = self.task.items;
         let limit = (LOG_BYTES_MAX / runs.max(1)).max(LOG_BYTES_MIN);
         if stderr.is_empty() && reason.is_none() {
             return Vec::new();
@@ -142,7 +160,7 @@ impl<'a> Guests<'a> {
 }
 
 /// Tells results from faults of this host.
-fn classify(error: &wasmtime::Error) -> Result<End, HostFault> {
+fn classify(error: &wasmtime::Error, fuel_spent: bool) -> Result<End, HostFault> {
     if let Some(stop) = error.downcast_ref::<Stop>() {
         let ending = match stop {
             Stop::Exit(code) => return Ok(End::Result(Ending::Exited(*code))),
@@ -155,7 +173,10 @@ fn classify(error: &wasmtime::Error) -> Result<End, HostFault> {
         return Ok(End::Failed(ending, stop.to_string()));
     }
     match error.downcast_ref::<Trap>() {
-        Some(Trap::OutOfFuel) => Ok(End::Failed(Ending::OutOfFuel, Stop::OutOfFuel.to_string())),
+        // A charge that cannot be paid leaves less than nothing.
+        Some(Trap::UnreachableCodeReached) if fuel_spent => {
+            Ok(End::Failed(Ending::OutOfFuel, Stop::OutOfFuel.to_string()))
+        }
         Some(Trap::StackOverflow) => Err(HostFault {
             kind: HostFaultKind::StackOverflow,
             reason: "the program's calls went deeper than the stack of this host".to_owned(),
@@ -171,11 +192,10 @@ fn io_fault(reason: String) -> HostFault {
 
 /// A stop that is no result, as a fault.
 pub(crate) fn stop_fault(stop: Stop) -> HostFault {
-    let kind = match &stop {
-        Stop::Host(HostProblem::InputChanged(_)) => HostFaultKind::InputChanged,
-        _ => HostFaultKind::Io,
-    };
-    HostFault { kind, reason: stop.to_string() }
+    match stop {
+        Stop::Host(problem) => problem.into(),
+        other => io_fault(other.to_string()),
+    }
 }
 
 #[cfg(test)]

@@ -1,17 +1,17 @@
 //! Run strangers' programs so that the host stays safe and replicas agree bit for bit.
 //!
-//! An app is a WASI preview1 command. A [`Runner`] runs it, once an item, in a child process that has given up what
-//! it does not need; the guest sees a virtual world of our own making (clock, randomness, files: see
-//! [the engine profile](engine_profile)), so that the same app on the same inputs leaves the same bytes, burns the
-//! same fuel and has the same memory on every host of one profile. How it ended is an
-//! [`Ending`](gristmill_result::Ending), a result like any other; what only this host saw (its clock, its disk, its
-//! stack) is a [`HostFault`] and never a result.
+//! An app is a WASI preview1 command. A [`Runner`] runs it, once an item, in a child process that has given up all that
+//! it does not need, the opening of files included; the guest sees a virtual world of our own making (clock, randomness,
+//! files), so that the same app on the same inputs leaves the same bytes, burns the same fuel and has the same memory on
+//! every host of one [`EngineProfile`]. How it ended is an [`Ending`](gristmill_result::Ending), a result like any other;
+//! what only this host saw (its clock, its disk, its stack) is a [`HostFault`] and never a result.
 //!
-//! Key types: [`Execution`] in, [`Outcome`] out, [`Runner`] between, [`Control`] to stop or freeze it; [`child_main`] is
-//! the child's whole life.
+//! Key types: [`Execution`] in, [`Outcome`] out, [`Runner`] between, [`Control`] to stop or freeze it; [`RunOptions`] say
+//! under which profile, and for which deal, so that its process may be used again; [`child_main`] is the child's whole life.
 //!
-//! Layers, outermost first: `runner` and `process` (parent) | `wire` | `child`, `lockdown` (child) | `module`,
-//! `engine`, `guest`, `witness` (wasmtime) | `preview1` (the calls a guest makes) | `vfs` (its files).
+//! Layers, outermost first: `runner`, `task`, `pool`, `process`, `shelf`, `code` (parent) | `channel`, `wire` | `child`,
+//! `lockdown` (child) | `module`, `meter`, `engine`, `guest`, `witness` (wasmtime) | `preview1` (the calls a guest makes) |
+//! `vfs` (its files).
 //!
 //! ```no_run
 //! use gristmill_sandbox::{Control, ChildCommand, Execution, Outcome, Runner, RunnerConfig};
@@ -26,28 +26,41 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod channel;
 mod child;
+mod code;
 mod control;
 mod engine;
 mod error;
 mod execution;
 mod guest;
 mod lockdown;
+#[doc(hidden)]
+pub mod measure;
+mod meter;
 mod module;
+mod pool;
 mod preview1;
 mod process;
+mod profile;
 mod runner;
+mod shelf;
 mod stop;
+mod task;
 mod vfs;
 mod wire;
 mod witness;
 
 pub use child::child_main;
 pub use control::{Control, Registration, Wish};
-pub use engine::{HOST_VERSION, WASMTIME_VERSION, describe_trap, engine_profile};
+pub use engine::describe_trap;
 pub use error::SandboxError;
-pub use execution::{ChildCommand, Execution, Finished, HostFault, HostFaultKind, Input, ItemRun, Outcome, RunReport};
+pub use execution::{
+    ChildCommand, Execution, Finished, HostFault, HostFaultKind, Input, ItemRun, Outcome, RunOptions, RunReport,
+};
 pub use module::MODULE_BYTES_MAX;
+pub use pool::PoolConfig;
+pub use profile::{CpuFeatures, EngineProfile, HOST_VERSION, ProfileError, Reach, WASMTIME_VERSION, engine_profile};
 pub use runner::{Runner, RunnerConfig};
 
 /// Where a guest finds its inputs.

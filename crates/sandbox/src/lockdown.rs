@@ -8,7 +8,7 @@ use landlock::{
 };
 use nix::libc;
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 use nix::sys::signal::Signal;
 
 /// The newest Landlock rules that are asked for; an older kernel gives what it has.
@@ -20,15 +20,23 @@ const DESCRIPTORS_MAX: u64 = 1024;
 
 /// What a child may use.
 pub(crate) struct Allowance {
+    /// Bytes of address space.
+    pub(crate) address_bytes: u64,
+    /// When there is one task, and it is known; otherwise [`limit_task`] follows.
+    pub(crate) task: Option<TaskLimits>,
+    /// Files and folders it may open. A child that runs guests opens none: it is handed open descriptors.
+    pub(crate) read: Vec<PathBuf>,
+    pub(crate) write: Vec<PathBuf>,
+}
+
+/// What one task may use.
+pub(crate) struct TaskLimits {
+    /// Seconds of CPU time, on top of what the process has used.
     pub(crate) cpu_s: u64,
     /// Bytes of one file.
     pub(crate) file_bytes: u64,
     /// Bytes of private memory that can be written to.
     pub(crate) data_bytes: u64,
-    /// Bytes of address space.
-    pub(crate) address_bytes: u64,
-    pub(crate) read: Vec<PathBuf>,
-    pub(crate) write: Vec<PathBuf>,
 }
 
 /// Closes every descriptor but stdin, stdout and stderr. Call it before anything is opened.
@@ -64,17 +72,29 @@ pub(crate) fn lock_down(allowance: &Allowance) -> Vec<String> {
     let nice = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
     need("low priority", if nice == 0 { Ok(()) } else { Err(std::io::Error::last_os_error().to_string()) });
     for (what, resource, limit) in [
-        ("limit of CPU time", Resource::RLIMIT_CPU, allowance.cpu_s),
-        ("limit of file size", Resource::RLIMIT_FSIZE, allowance.file_bytes),
         ("limit of descriptors", Resource::RLIMIT_NOFILE, DESCRIPTORS_MAX),
         ("no core dumps", Resource::RLIMIT_CORE, 0),
-        ("limit of memory", Resource::RLIMIT_DATA, allowance.data_bytes),
         ("limit of address space", Resource::RLIMIT_AS, allowance.address_bytes),
     ] {
         need(what, lower(resource, limit).map_err(|error| error.to_string()));
     }
+    if let Some(task) = &allowance.task {
+        need("limits of the task", limit_task(task));
+    }
     need("file and network rules (Landlock)", restrict(allowance));
     missing
+}
+
+/// Limits the process to what its next task may use. File size and memory can only be lowered: another task's must be the same.
+/// CPU time adds up over tasks, so only its soft limit is moved; the parent's watch is the one that ends a run.
+pub(crate) fn limit_task(task: &TaskLimits) -> Result<(), String> {
+    let text = |error: nix::Error| error.to_string();
+    lower(Resource::RLIMIT_FSIZE, task.file_bytes).map_err(text)?;
+    lower(Resource::RLIMIT_DATA, task.data_bytes).map_err(text)?;
+    let used = getrusage(UsageWho::RUSAGE_SELF).map_err(text)?;
+    let used_s = (used.user_time() + used.system_time()).tv_sec().cast_unsigned() + 1;
+    let (_, hard) = getrlimit(Resource::RLIMIT_CPU).map_err(text)?;
+    setrlimit(Resource::RLIMIT_CPU, used_s.saturating_add(task.cpu_s).min(hard), hard).map_err(text)
 }
 
 /// Lowers a limit for good; one that is lower already stays.
@@ -148,10 +168,8 @@ mod tests {
         let folder = folder();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let allowance = Allowance {
-            cpu_s: 60,
-            file_bytes: 1 << 20,
-            data_bytes: 4 << 30,
             address_bytes: 8 << 30,
+            task: Some(TaskLimits { cpu_s: 60, file_bytes: 1 << 20, data_bytes: 4 << 30 }),
             read: vec![folder.join("read")],
             write: vec![folder.join("write"), folder.join("not there")],
         };

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use gristmill_types::ContentId;
 use wasmtime::{Engine, ExternType, Linker, Module};
 
-use crate::engine::engine_profile;
+use crate::meter;
 use crate::preview1::{self, Host};
+use crate::profile::{EngineProfile, Reach};
 
 /// Bytes of a module. Larger ones run nowhere, so that every replica says the same.
 pub const MODULE_BYTES_MAX: u64 = 256 << 20;
@@ -22,15 +23,18 @@ const CHECKSUM_BYTES: usize = 32;
 /// Imports that an error names before it only counts.
 const NAMED_IMPORTS_MAX: usize = 12;
 
-/// Where the compiled form of an app lies, for the engine profile of this host.
-pub(crate) fn cache_file(cache_dir: &Path, app: ContentId) -> PathBuf {
-    cache_dir.join(engine_profile().replace('/', "_")).join(format!("{app}.cwasm"))
+/// Where the compiled form of an app lies, for an engine profile.
+pub(crate) fn cache_file(cache_dir: &Path, profile: EngineProfile, app: ContentId) -> PathBuf {
+    cache_dir.join(profile.to_string().replace('/', "_")).join(format!("{app}.cwasm"))
 }
 
 /// Compiles `bytes`, or says why no host can run them. The error is the same on each host of an engine profile.
-pub(crate) fn compile(engine: &Engine, bytes: &[u8]) -> Result<Vec<u8>, String> {
+pub(crate) fn compile(engine: &Engine, reach: Reach, bytes: &[u8]) -> Result<Vec<u8>, String> {
     check_kind(bytes)?;
-    let compiled = engine.precompile_module(bytes).map_err(|error| format!("not a valid module: {error:#}"))?;
+    let invalid = |error: wasmtime::Error| format!("not a valid module: {error:#}");
+    Module::validate(engine, bytes).map_err(invalid)?;
+    let bytes = meter::instrument(bytes, reach)?;
+    let compiled = engine.precompile_module(&bytes).map_err(invalid)?;
     // SAFETY: the bytes were made by this engine a line ago.
     let module = unsafe { Module::deserialize(engine, &compiled) }
         .map_err(|error| format!("the compiled module cannot be loaded: {error:#}"))?;
@@ -132,12 +136,12 @@ pub(crate) fn read_bounded(path: &Path, limit: u64) -> std::io::Result<Vec<u8>> 
 }
 
 /// Puts a compiled module into the cache; a reader sees all of it or nothing.
-pub(crate) fn store(path: &Path, compiled: &[u8]) -> std::io::Result<()> {
+pub(crate) fn store(path: &Path, profile: EngineProfile, compiled: &[u8]) -> std::io::Result<()> {
     let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
     let mut file = File::create(&temporary)?;
     let written = file
         .write_all(compiled)
-        .and_then(|()| file.write_all(&checksum(path, compiled)))
+        .and_then(|()| file.write_all(&checksum(path, profile, compiled)))
         .and_then(|()| file.sync_all())
         .and_then(|()| std::fs::rename(&temporary, path));
     if written.is_err() {
@@ -147,23 +151,29 @@ pub(crate) fn store(path: &Path, compiled: &[u8]) -> std::io::Result<()> {
     written
 }
 
-/// Loads a compiled module from the cache; none when it is missing or damaged.
-pub(crate) fn load(engine: &Engine, path: &Path) -> Option<Module> {
-    let bytes = std::fs::read(path).ok()?;
-    let compiled = bytes.get(..bytes.len().checked_sub(CHECKSUM_BYTES)?)?;
-    if bytes[compiled.len()..] != checksum(path, compiled) {
+/// The bytes of a compiled module in the cache; none when it is missing or damaged.
+pub(crate) fn fetch(path: &Path, profile: EngineProfile) -> Option<Vec<u8>> {
+    let mut bytes = std::fs::read(path).ok()?;
+    let (compiled, sum) = bytes.split_last_chunk::<CHECKSUM_BYTES>()?;
+    if *sum != checksum(path, profile, compiled) {
         return None;
     }
-    // SAFETY: the check sum says that these are the bytes that `store` wrote, and `store` is handed only what the
-    // engine made. Whoever can write into the cache folder (mode 0700, and no child that runs a guest can) could
-    // as well replace this program.
-    unsafe { Module::deserialize(engine, compiled) }.ok()
+    bytes.truncate(bytes.len() - CHECKSUM_BYTES);
+    Some(bytes)
 }
 
-/// Binds the bytes to their place: the app's id and the engine profile are the file's name and folder.
-fn checksum(path: &Path, compiled: &[u8]) -> [u8; CHECKSUM_BYTES] {
+/// Loads what [`fetch`] found from a sealed file, by mapping it. None when it is not for this engine.
+pub(crate) fn load(engine: &Engine, code: File) -> Option<Module> {
+    // SAFETY: the parent hands over only what `fetch` found intact, whose check sum says that `store` wrote it, and `store` is
+    // handed only what the engine made; and the file's seals say that nobody can change it while it is mapped. Whoever can write
+    // into the cache folder (mode 0700, and no child that runs a guest can) could as well replace this program.
+    unsafe { Module::deserialize_open_file(engine, code) }.ok()
+}
+
+/// Binds the bytes to their place: the app's id and the engine profile.
+fn checksum(path: &Path, profile: EngineProfile, compiled: &[u8]) -> [u8; CHECKSUM_BYTES] {
     let mut hasher = blake3::Hasher::new_derive_key(CACHE_CONTEXT);
-    hasher.update(engine_profile().as_bytes());
+    hasher.update(profile.to_string().as_bytes());
     hasher.update(path.file_name().unwrap_or_default().as_encoded_bytes());
     hasher.update(compiled);
     *hasher.finalize().as_bytes()

@@ -1,27 +1,33 @@
 //! Run executions in child processes, from the worker's side.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::HashSet;
+use std::fmt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use gristmill_result::{Ending, Witness};
 
 use crate::LOG_BYTES_MAX;
+use crate::code::Codes;
 use crate::control::Control;
 use crate::error::SandboxError;
-use crate::execution::{ChildCommand, Execution, Finished, HostFault, HostFaultKind, Input, Outcome, RunReport};
+use crate::execution::{
+    ChildCommand, Execution, Finished, HostFault, HostFaultKind, Input, Outcome, RunOptions, RunReport,
+};
 use crate::module;
-use crate::process::{Heard, Process};
-use crate::wire::{Compile, Reply, Request, Run, Work};
+use crate::pool::{Key, Pool, PoolConfig};
+use crate::process::Heard;
+use crate::profile::EngineProfile;
+use crate::task::{Last, Lead, after, unexpected};
+use crate::wire::{Compile, Reply, Work};
 use crate::witness::WitnessHasher;
 
 /// Time that compiling a module may take. Past it the module is this host's fault: a faster one may manage.
 const COMPILE_TIME_MAX: Duration = Duration::from_secs(300);
 /// Times a module is compiled anew because its cached form was damaged.
 const COMPILE_ATTEMPTS_MAX: u32 = 2;
-/// Time the child has to start and lock down, before its own time begins.
-const START_TIME_MAX: Duration = Duration::from_secs(30);
 /// Bytes of all arguments, or of all variables of one run.
 const TEXT_BYTES_MAX: usize = 1 << 20;
 
@@ -34,31 +40,40 @@ pub struct RunnerConfig {
     pub cache_dir: PathBuf,
 }
 
-/// Runs executions, each in a child process of its own. Shared freely between threads.
-#[derive(Clone, Debug)]
+/// Runs executions in child processes. Shared freely between threads; clones share the processes. When the last one goes, none is
+/// left.
+#[derive(Clone)]
 pub struct Runner {
-    config: RunnerConfig,
+    shared: Arc<Shared>,
 }
 
-/// A child has said its last.
-enum Last {
-    Reply(Reply),
-    Outcome(Outcome),
+struct Shared {
+    config: RunnerConfig,
+    pool: Pool,
+    codes: Codes,
 }
 
 impl Runner {
-    /// A runner. Starts nothing.
+    /// A runner with the default [`PoolConfig`]. Starts nothing.
     ///
     /// # Errors
     /// When the cache folder cannot be made.
     pub fn new(config: RunnerConfig) -> Result<Self, SandboxError> {
-        let runner = Self { config };
-        runner.make_cache_dir(&runner.config.cache_dir)?;
-        Ok(runner)
+        Self::with_pool(config, PoolConfig::default())
     }
 
-    /// Runs an execution to its end. Blocks: call it from a thread that may, and that lives until it returns (the
-    /// child dies with the thread that started it).
+    /// A runner that keeps so many processes. Starts only those that are to be ready.
+    ///
+    /// # Errors
+    /// As [`Runner::new`].
+    pub fn with_pool(config: RunnerConfig, pool: PoolConfig) -> Result<Self, SandboxError> {
+        make_cache_dir(&config.cache_dir)?;
+        let pool = Pool::new(config.child.clone(), pool);
+        Ok(Self { shared: Arc::new(Shared { config, pool, codes: Codes::default() }) })
+    }
+
+    /// Runs an execution to its end, under the default profile and in a process that is not used again. Blocks: call it from a
+    /// thread that may.
     ///
     /// # Errors
     /// When the execution cannot begin on this host. What replicas agree on and what this host failed at are
@@ -77,65 +92,88 @@ impl Runner {
         control: &Control,
         on_run: &mut dyn FnMut(&RunReport),
     ) -> Result<Outcome, SandboxError> {
+        self.run_as(execution, &RunOptions::default(), control, on_run)
+    }
+
+    /// As [`Runner::run_with`], under these options.
+    ///
+    /// # Errors
+    /// As [`Runner::run`]; and when this host does not support the profile, which is better asked before a task is taken.
+    pub fn run_as(
+        &self,
+        execution: &Execution,
+        options: &RunOptions,
+        control: &Control,
+        on_run: &mut dyn FnMut(&RunReport),
+    ) -> Result<Outcome, SandboxError> {
+        options.profile.supported()?;
         check(execution)?;
-        let cache_file = module::cache_file(&self.config.cache_dir, execution.app_id);
+        let cache_file = module::cache_file(&self.shared.config.cache_dir, options.profile, execution.app_id);
         if let Some(folder) = cache_file.parent() {
-            self.make_cache_dir(folder)?;
+            make_cache_dir(folder)?;
         }
         for _ in 0..COMPILE_ATTEMPTS_MAX {
             if !cache_file.exists()
-                && let Some(outcome) = self.compile(execution, &cache_file, control)?
+                && let Some(outcome) = self.compile(execution, options.profile, &cache_file, control)?
             {
                 return Ok(outcome);
             }
-            if let Some(outcome) = self.run_compiled(execution, &cache_file, control, on_run)? {
+            if let Some(outcome) = self.run_compiled(execution, options, &cache_file, control, on_run)? {
                 return Ok(outcome);
             }
             tracing::warn!(file = %cache_file.display(), "a compiled module was damaged; compiling it anew");
             // Should it not go away, the next attempt finds it damaged again and the loop ends.
             let _ = std::fs::remove_file(&cache_file);
+            self.shared.codes.forget(&cache_file);
         }
         let reason = format!("the compiled module {} does not stay intact", cache_file.display());
         Ok(Outcome::HostFault(HostFault { kind: HostFaultKind::Io, reason }))
-    }
-
-    fn make_cache_dir(&self, path: &Path) -> Result<(), SandboxError> {
-        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-        made.map_err(|source| SandboxError::Cache { path: path.to_path_buf(), source })
     }
 
     /// Compiles the app into the cache; an outcome when that is the end of it.
     fn compile(
         &self,
         execution: &Execution,
+        profile: EngineProfile,
         cache_file: &Path,
         control: &Control,
     ) -> Result<Option<Outcome>, SandboxError> {
         let app =
             absolute(&execution.app).map_err(|source| SandboxError::App { path: execution.app.clone(), source })?;
-        let request = Compile { app, app_id: execution.app_id, cache_file: cache_file.to_path_buf() };
+        let cache_file =
+            absolute(cache_file).map_err(|source| SandboxError::Cache { path: cache_file.to_path_buf(), source })?;
+        let request = Compile { profile, app, app_id: execution.app_id, cache_file };
+        let mut process = self.shared.pool.start(Work::Compile(request))?;
+        let _listening = process.listen(control);
+        let mut deadline = after(COMPILE_TIME_MAX);
         let mut missing = Vec::new();
-        let last = self.converse(Work::Compile(request), COMPILE_TIME_MAX, control, &mut |reply| match reply {
-            Reply::Locked { missing: found } => {
-                missing = found;
-                None
-            }
-            reply => Some(reply),
-        })?;
-        match last {
-            Last::Outcome(outcome) => Ok(Some(outcome)),
-            Last::Reply(Reply::Compiled) => Ok(None),
-            Last::Reply(Reply::NotRunnable { reason }) => {
-                Ok(Some(Outcome::Finished(not_runnable(execution, &reason, missing))))
-            }
-            Last::Reply(Reply::AppUnreadable { code }) => {
-                Err(SandboxError::App { path: execution.app.clone(), source: std::io::Error::from_raw_os_error(code) })
-            }
-            Last::Reply(Reply::AppMismatch { got }) => {
-                Err(SandboxError::AppMismatch { path: execution.app.clone(), expected: execution.app_id, got })
-            }
-            Last::Reply(Reply::Fault(fault)) => Ok(Some(Outcome::HostFault(fault))),
-            Last::Reply(reply) => Ok(Some(unexpected(&reply))),
+        let fault = |kind, reason| Ok(Some(Outcome::HostFault(HostFault { kind, reason })));
+        loop {
+            return match process.hear(control, &mut deadline) {
+                Heard::Reply(Reply::Locked { missing: found }) => {
+                    missing = found;
+                    continue;
+                }
+                Heard::Reply(Reply::Compiled) => Ok(None),
+                Heard::Reply(Reply::NotRunnable { reason }) => {
+                    Ok(Some(Outcome::Finished(not_runnable(execution, &reason, missing))))
+                }
+                Heard::Reply(Reply::AppUnreadable { code }) => {
+                    let source = std::io::Error::from_raw_os_error(code);
+                    Err(SandboxError::App { path: execution.app.clone(), source })
+                }
+                Heard::Reply(Reply::AppMismatch { got }) => {
+                    Err(SandboxError::AppMismatch { path: execution.app.clone(), expected: execution.app_id, got })
+                }
+                Heard::Reply(Reply::Fault(fault)) => Ok(Some(Outcome::HostFault(fault))),
+                Heard::Reply(reply) => Ok(Some(Outcome::HostFault(unexpected(&reply)))),
+                Heard::Cancelled => Ok(Some(Outcome::Cancelled)),
+                Heard::Died(reason) => fault(HostFaultKind::Killed, reason),
+                Heard::TimedOut => {
+                    let time = COMPILE_TIME_MAX.as_secs();
+                    fault(HostFaultKind::WallClock, format!("not compiled after {time} s of wall clock; killed"))
+                }
+            };
         }
     }
 
@@ -143,84 +181,49 @@ impl Runner {
     fn run_compiled(
         &self,
         execution: &Execution,
+        options: &RunOptions,
         cache_file: &Path,
         control: &Control,
         on_run: &mut dyn FnMut(&RunReport),
     ) -> Result<Option<Outcome>, SandboxError> {
-        let work = Work::Run(Box::new(Run { execution: resolved(execution)?, cache_file: cache_file.to_path_buf() }));
-        let mut runs = Vec::new();
-        let mut log = VecDeque::new();
-        let mut missing = Vec::new();
-        let last = self.converse(work, execution.wall_clock, control, &mut |reply| match reply {
-            Reply::Locked { missing: found } => {
-                missing = found;
-                None
-            }
-            // A child that tells of other runs than it was given is not believed.
-            Reply::Ran { report, .. } if execution.runs.get(runs.len()).map(|run| run.index) != Some(report.index) => {
-                Some(Reply::Ran { report, log: vec![] })
-            }
-            Reply::Ran { report, log: piece } => {
-                on_run(&report);
-                runs.push(report);
-                log.extend(piece);
-                let over = log.len().saturating_sub(LOG_BYTES_MAX);
-                log.drain(..over);
-                None
-            }
-            reply => Some(reply),
-        })?;
-        Ok(Some(match last {
-            Last::Outcome(outcome) => outcome,
-            Last::Reply(Reply::CacheInvalid) => return Ok(None),
-            Last::Reply(Reply::Fault(fault)) => Outcome::HostFault(fault),
-            Last::Reply(Reply::Finished { witness }) if runs.len() == execution.runs.len() => {
-                let (witness, log) = (Witness(witness.into()), log.into());
-                Outcome::Finished(Finished { runs, witness, log, missing_guarantees: missing })
-            }
-            Last::Reply(reply) => unexpected(&reply),
-        }))
-    }
-
-    /// Starts a child and hears it out, until `sort` calls a reply the last. The child is gone when this returns.
-    /// Its time begins when it is locked down.
-    fn converse(
-        &self,
-        work: Work,
-        time: Duration,
-        control: &Control,
-        sort: &mut dyn FnMut(Reply) -> Option<Reply>,
-    ) -> Result<Last, SandboxError> {
-        let request = Request { parent: std::process::id(), work };
-        let mut deadline = after(START_TIME_MAX);
-        let mut process = Process::start(&self.config.child, &request, control)?;
+        let (profile, pool) = (options.profile, &self.shared.pool);
+        let key = options.reuse.map(|deal| Key { deal, app: execution.app_id, profile, limits: execution.limits });
+        let mut hired = pool.hire(profile, key.as_ref())?;
         loop {
-            let fault = match process.hear(&mut deadline) {
-                Heard::Reply(reply) => {
-                    if matches!(reply, Reply::Locked { .. }) {
-                        deadline = after(time);
-                    }
-                    match sort(reply) {
-                        Some(last) => return Ok(Last::Reply(last)),
-                        None => continue,
-                    }
-                }
-                Heard::Cancelled => return Ok(Last::Outcome(Outcome::Cancelled)),
-                Heard::TimedOut => HostFault {
-                    kind: HostFaultKind::WallClock,
-                    reason: format!("not finished after {} s of wall clock; killed", time.as_secs_f64()),
+            let code = match hired.tasks {
+                0 => match self.shared.codes.get(cache_file, profile) {
+                    Ok(Some(code)) => Some(code),
+                    Ok(None) => return Ok(None),
+                    Err(source) => return Err(SandboxError::Cache { path: cache_file.to_path_buf(), source }),
                 },
-                Heard::Died(reason) => HostFault { kind: HostFaultKind::Killed, reason },
+                _ => None,
             };
-            return Ok(Last::Outcome(Outcome::HostFault(fault)));
+            match Lead::new(execution, control, on_run, &mut hired).run(code) {
+                Last::CodeInvalid => return Ok(None),
+                // At most once: a new child has not waited.
+                Last::Gone => hired = pool.hire_new(profile)?,
+                Last::Outcome(outcome) => {
+                    if let (Some(key), Outcome::Finished(finished)) = (key, &outcome)
+                        && finished.runs.iter().all(|run| matches!(run.ending, Ending::Exited(_)))
+                    {
+                        pool.keep(key, hired);
+                    }
+                    return Ok(Some(outcome));
+                }
+            }
         }
     }
 }
 
-/// The moment so long from now; a wait without end is cut at a century.
-fn after(time: Duration) -> Instant {
-    const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
-    Instant::now() + time.min(CENTURY)
+impl fmt::Debug for Runner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runner").field("config", &self.shared.config).finish_non_exhaustive()
+    }
+}
+
+fn make_cache_dir(path: &Path) -> Result<(), SandboxError> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|source| SandboxError::Cache { path: path.to_path_buf(), source })
 }
 
 /// What every host reports of an app that none can run.
@@ -235,11 +238,6 @@ fn not_runnable(execution: &Execution, reason: &str, missing_guarantees: Vec<Str
     let mut log = format!("[sandbox] the app cannot be run: {reason}\n").into_bytes();
     log.truncate(LOG_BYTES_MAX);
     Finished { runs, witness: Witness(witness.finish().into()), log, missing_guarantees }
-}
-
-fn unexpected(reply: &Reply) -> Outcome {
-    let reason = format!("the sandbox process said something out of turn: {reply:?}");
-    Outcome::HostFault(HostFault { kind: HostFaultKind::Killed, reason })
 }
 
 /// Checks what can be checked before a child is started, and makes the output folders.
@@ -259,9 +257,9 @@ fn check(execution: &Execution) -> Result<(), SandboxError> {
     for input in execution.inputs.iter().chain(inputs) {
         check_input(input)?;
     }
-    let mut folders = BTreeSet::new();
+    let mut folders = HashSet::new();
     for run in &execution.runs {
-        if !folders.insert(&run.output_dir) {
+        if !folders.insert(run.output_dir.as_path()) {
             return malformed("two runs share an output folder");
         }
         prepare_output(&run.output_dir)?;
@@ -308,30 +306,16 @@ fn check_input(input: &Input) -> Result<(), SandboxError> {
 
 fn prepare_output(path: &Path) -> Result<(), SandboxError> {
     let refuse = |problem: String| SandboxError::Output { path: path.to_path_buf(), problem };
+    // A folder that was just made is empty.
+    if std::fs::create_dir(path).is_ok() {
+        return Ok(());
+    }
     std::fs::create_dir_all(path).map_err(|error| refuse(error.to_string()))?;
     let mut entries = std::fs::read_dir(path).map_err(|error| refuse(error.to_string()))?;
     match entries.next() {
         None => Ok(()),
         Some(_) => Err(refuse("it is not empty".to_owned())),
     }
-}
-
-/// The execution with paths that hold in the child's working directory too.
-fn resolved(execution: &Execution) -> Result<Execution, SandboxError> {
-    let mut resolved = execution.clone();
-    let input_error = |path: &Path, error: std::io::Error| SandboxError::Input {
-        path: path.to_path_buf(),
-        problem: error.to_string(),
-    };
-    let items = resolved.runs.iter_mut().flat_map(|run| &mut run.inputs);
-    for input in resolved.inputs.iter_mut().chain(items) {
-        input.host = absolute(&input.host).map_err(|error| input_error(&input.host, error))?;
-    }
-    for run in &mut resolved.runs {
-        run.output_dir = absolute(&run.output_dir)
-            .map_err(|error| SandboxError::Output { path: run.output_dir.clone(), problem: error.to_string() })?;
-    }
-    Ok(resolved)
 }
 
 fn absolute(path: &Path) -> std::io::Result<PathBuf> {

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
+use crate::execution::{HostFault, HostFaultKind};
 use crate::preview1::errno::Errno;
 
 /// A reason to end the run inside a call of the guest to the host.
@@ -22,7 +25,7 @@ pub(crate) enum Stop {
 }
 
 /// What went wrong on the host.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum HostProblem {
     /// Reading or writing failed, or memory was refused.
     Io(String),
@@ -45,13 +48,31 @@ impl fmt::Display for Stop {
             Self::OutOfMemory => f.write_str("the memory limit was reached"),
             Self::OutputLimit => f.write_str("the output size limit was reached"),
             Self::FileLimit => f.write_str("the limit of output files was reached"),
-            Self::Host(HostProblem::Io(reason)) => f.write_str(reason),
-            Self::Host(HostProblem::InputChanged(name)) => write!(f, "the input {name} changed while it was read"),
+            Self::Host(problem) => problem.fmt(f),
         }
     }
 }
 
 impl std::error::Error for Stop {}
+
+impl fmt::Display for HostProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(reason) => f.write_str(reason),
+            Self::InputChanged(name) => write!(f, "the input {name} changed while it was read"),
+        }
+    }
+}
+
+impl From<HostProblem> for HostFault {
+    fn from(problem: HostProblem) -> Self {
+        let kind = match problem {
+            HostProblem::Io(_) => HostFaultKind::Io,
+            HostProblem::InputChanged(_) => HostFaultKind::InputChanged,
+        };
+        Self { kind, reason: problem.to_string() }
+    }
+}
 
 /// How a call of the guest fails: with a number the guest sees, or for good.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use std::fs::{self, File};
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use alloy_primitives::Address;
@@ -14,6 +14,7 @@ use gristmill_sandbox::{Control, Execution, Finished, HostFault, Input, ItemRun,
 use gristmill_types::{ContentId, Program};
 
 use crate::fetch::{FetchError, Fetcher};
+use crate::gate::{thawed, wait_thawed};
 use crate::plan::{Plan, ResultInput};
 use crate::produce::{ProduceError, Produced, Run, produce};
 use crate::runners::{RunError, Runners};
@@ -33,6 +34,8 @@ pub struct Progress {
     pub done: AtomicU64,
     /// Items in all; 1 without items, 0 before it is known.
     pub total: AtomicU64,
+    /// What the sandbox could not promise on this host; known once the app has run.
+    pub missing_guarantees: OnceLock<Vec<String>>,
 }
 
 /// What an attempt works with.
@@ -112,6 +115,7 @@ pub async fn run(
     let Means { fetcher, runners, cancel, progress } = means;
     progress.total.store(plan.items.as_ref().map_or(1, |items| items.count), Ordering::Relaxed);
     let _cleanup = RemoveOnDrop(folder.clone());
+    thawed(&cancel).await;
     let layout = lay_out(&plan, fetcher, &folder).await?;
     let blocking = move || execute(&plan, worker, &layout, &runners, (&cancel, &progress), &results);
     match tokio::task::spawn_blocking(blocking).await {
@@ -210,6 +214,7 @@ fn execute(
     (control, progress): (&Control, &Progress),
     results: &Path,
 ) -> Result<Produced, AttemptError> {
+    wait_thawed(control);
     let execution = execution_of(plan, layout);
     let mut count = |_: &RunReport| {
         progress.done.fetch_add(1, Ordering::Relaxed);
@@ -220,7 +225,8 @@ fn execute(
             runners.run_image(&layout.app, &execution, control, &mut count)?
         }
     };
-    let Finished { runs: reports, witness, mut log, .. } = finished(outcome)?;
+    let Finished { runs: reports, witness, mut log, missing_guarantees } = finished(outcome)?;
+    let _ = progress.missing_guarantees.set(missing_guarantees);
     let mut runs: Vec<Run> = reports
         .iter()
         .zip(&execution.runs)
@@ -244,7 +250,7 @@ fn execute(
             }
         }
     }
-    Ok(produce(plan.task, worker, &runs, witness, log, results)?)
+    Ok(produce(plan.task, worker, &runs, witness, log, results, control)?)
 }
 
 fn finished(outcome: Outcome) -> Result<Finished, AttemptError> {

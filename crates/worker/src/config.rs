@@ -3,16 +3,22 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use gristmill_owner::Policy;
 use gristmill_protocol::tls::PoolUrl;
 use gristmill_sandbox::ChildCommand;
 use gristmill_wallet::Wallet;
 
 use crate::conduct::Conduct;
+use crate::guard::Senses;
 use crate::runners::CONTAINER_CHILD;
 
 /// Slots of a worker that is not told otherwise: one a core, so many at most.
 pub const SLOTS_DEFAULT_MAX: u32 = 64;
-/// Bytes of fetched apps and inputs that a worker keeps between tasks.
+/// Slots of a worker, whatever it is told.
+pub const SLOTS_MAX: u32 = 1_024;
+/// Memory that a worker lends to a task unless told otherwise, in bytes.
+pub const MEMORY_BYTES_DEFAULT: u64 = 4 << 30;
+/// Bytes of fetched files and waiting results of a worker that is not told otherwise.
 pub const CACHE_BYTES_MAX: u64 = 8 << 30;
 /// Bytes of one fetched file.
 pub const INPUT_BYTES_MAX: u64 = 4 << 30;
@@ -30,6 +36,9 @@ pub struct WorkerConfig {
     pub slots: u32,
     /// Memory it lends to a task, in bytes. A task whose category grants more is declined.
     pub memory_bytes: u64,
+    /// Disk it lends, in bytes: fetched files and results that wait. The oldest files go when no task runs; while the results alone
+    /// take more, leases are declined.
+    pub disk_bytes: u64,
     /// How its sandbox child is started: this program again.
     pub child: ChildCommand,
     /// How a container's helper is started: this program again.
@@ -40,10 +49,19 @@ pub struct WorkerConfig {
     pub watch_interval: Duration,
     /// What it does with the tasks it is given: see [`Conduct`].
     pub conduct: Conduct,
+    /// What the machine's owner allows.
+    pub policy: Policy,
+    /// What the policy is held against. `None`: nobody looks, and the policy's times and sensors do not count; which tasks are
+    /// wanted, and the owner's word, still do.
+    pub senses: Option<Box<dyn Senses>>,
+    /// Whether it can be asked and told through a socket in its folder: see [`crate::control`].
+    pub control_socket: bool,
+    /// Port of its status page on 127.0.0.1, if it has one.
+    pub status_page: Option<u16>,
 }
 
 impl WorkerConfig {
-    /// A worker with the defaults: a slot for each core, 4 GiB of memory.
+    /// A worker with the defaults: a slot for each core, 4 GiB of memory, no owner's policy.
     pub fn new(data_dir: PathBuf, wallet: Wallet, pool: PoolUrl, child: ChildCommand) -> Self {
         let container_child = ChildCommand { program: child.program.clone(), args: vec![CONTAINER_CHILD.into()] };
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
@@ -52,12 +70,17 @@ impl WorkerConfig {
             wallet,
             pool,
             slots: cores.clamp(1, SLOTS_DEFAULT_MAX),
-            memory_bytes: 4 << 30,
+            memory_bytes: MEMORY_BYTES_DEFAULT,
+            disk_bytes: CACHE_BYTES_MAX,
             child,
             container_child,
             modules_dir: None,
             watch_interval: Duration::from_millis(500),
             conduct: Conduct::Honest,
+            policy: Policy::default(),
+            senses: None,
+            control_socket: false,
+            status_page: None,
         }
     }
 }

@@ -1,5 +1,9 @@
 //! What ends a worker.
 
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
 use gristmill_datadir::{DataDirError, DbError, FileError};
 use gristmill_hub::{HubError, OutboxError};
 use gristmill_protocol::link::LinkError;
@@ -30,6 +34,27 @@ pub enum WorkerError {
     /// Its transactions.
     #[error(transparent)]
     Outbox(#[from] OutboxError),
+    /// Its control socket.
+    #[error("cannot listen on the control socket {}", path.display())]
+    Control {
+        /// The socket.
+        path: PathBuf,
+        /// What the operating system answered.
+        #[source]
+        source: io::Error,
+    },
+    /// Its status page.
+    #[error("cannot show the status page at {address}: choose another port with --status-page")]
+    StatusPage {
+        /// Where.
+        address: SocketAddr,
+        /// What the operating system answered.
+        #[source]
+        source: io::Error,
+    },
+    /// The thread that looks after the machine.
+    #[error("cannot start the thread that looks after the machine")]
+    Guard(#[source] io::Error),
     /// The pool's welcome makes no sense.
     #[error("the pool's welcome is refused: {0}")]
     Welcome(String),

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use gristmill_store::{Client, ClientError};
 use gristmill_types::ContentId;
 
-use crate::config::{CACHE_BYTES_MAX, INPUT_BYTES_MAX};
+use crate::config::INPUT_BYTES_MAX;
 
 /// A file that cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -74,9 +74,9 @@ impl Fetcher {
         Ok(path)
     }
 
-    /// Removes the oldest files until the folder holds [`CACHE_BYTES_MAX`] at most. Only while no task runs.
-    pub fn evict(&self) -> io::Result<()> {
-        evict(&self.folder, CACHE_BYTES_MAX)
+    /// Removes the oldest files until the folder holds so many bytes at most. Only while no task runs.
+    pub fn evict(&self, bytes_max: u64) -> io::Result<()> {
+        evict(&self.folder, bytes_max)
     }
 }
 

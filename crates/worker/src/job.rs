@@ -17,7 +17,7 @@ use crate::conduct::{Conduct, SLOW_START};
 use crate::fetch::{FetchError, Fetcher};
 use crate::journal::{Phase, Record};
 use crate::ledger_side::LedgerSide;
-use crate::plan::{self, Plan, PlanError};
+use crate::plan::{self, Admit, Plan, PlanError, Rejection};
 use crate::produce::{ProduceError, Produced, seal_pack};
 use crate::runners::Runners;
 
@@ -63,18 +63,26 @@ pub struct Refused {
     pub text: String,
 }
 
-/// Works at a task.
+/// Works at a task, if `admit` agrees.
 pub async fn run(
     spec: JobSpec,
     ledger: &LedgerSide,
     fetcher: &Fetcher,
     runners: Runners,
     cancel: Control,
+    admit: Admit<'_>,
 ) -> Result<Result<JobOutcome, AttemptError>, Refused> {
-    let plan = match plan::read(&ledger.hub, fetcher, spec.task, spec.deal, spec.index).await {
+    let plan = match plan::read(&ledger.hub, fetcher, spec.task, spec.deal, spec.index, admit).await {
         Ok(plan) => plan,
         Err(PlanError::Fetch(error)) => return Ok(Err(AttemptError::Input(error))),
         Err(error @ PlanError::Hub(_)) => return Err(Refused { reason: DeclineReason::Busy, text: chain(&error) }),
+        Err(PlanError::Rejected(rejection)) => {
+            let reason = match rejection {
+                Rejection::Unwanted(_) => DeclineReason::Policy,
+                Rejection::Reserved => DeclineReason::Busy,
+            };
+            return Err(Refused { reason, text: rejection.to_string() });
+        }
         Err(error) => return Err(Refused { reason: DeclineReason::Invalid, text: chain(&error) }),
     };
     Ok(work(&spec, plan, ledger, fetcher, runners, cancel).await)
@@ -144,7 +152,7 @@ fn make_up(spec: &JobSpec) -> Result<Produced, ProduceError> {
     let manifest = Manifest::new(vec![Part { item: None, ending: Ending::Exited(0), files: vec![file] }])?;
     let header = Header::new(manifest, Witness::default(), vec![], vec![]);
     let open = |_: &str| -> io::Result<_> { Ok(Cursor::new(text.clone())) };
-    seal_pack(spec.task, spec.worker, &header, open, &spec.results)
+    seal_pack(spec.task, spec.worker, &header, open, &spec.results, &Control::new())
 }
 
 /// The hash that somebody else has committed to, once there is one.

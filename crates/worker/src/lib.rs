@@ -6,22 +6,39 @@
 //! ledger reports consensus on its hash it reveals ([`ledger_side`]). If the pool falls silent the worker finalises or
 //! claims itself.
 //!
+//! The machine stays its owner's: a guard ([`guard`]) reads the machine ([`sensors`]) four times a second, holds it against the
+//! owner's policy ([`settings`]) and freezes what runs when the machine is needed. [`control`] asks and tells a running worker,
+//! [`status`] is what it answers, [`earnings`] what it has earned.
+//!
 //! [`start`] runs all this ([`service`]); [`WorkerConfig`] says for whom.
 
 pub mod attempt;
+mod board;
 pub mod conduct;
 pub mod config;
+pub mod control;
+pub mod earnings;
 pub mod error;
 pub mod fetch;
+mod gate;
+pub mod guard;
 pub mod job;
 pub mod journal;
 pub mod ledger_side;
 pub mod plan;
 pub mod produce;
 pub mod runners;
+pub mod sensors;
 pub mod service;
+pub mod settings;
+pub mod status;
+mod status_page;
 
 pub use conduct::Conduct;
 pub use config::WorkerConfig;
 pub use error::WorkerError;
+pub use guard::Senses;
+pub use sensors::{Machine, Roots};
 pub use service::{WorkerHandle, start};
+pub use settings::Settings;
+pub use status::Status;

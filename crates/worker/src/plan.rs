@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use alloy_primitives::Address;
 use gristmill_hub::{Deal, HubClient, HubError};
+use gristmill_owner::Refusal;
 use gristmill_result::Digest;
 use gristmill_result::items::{ItemsError, ItemsIndex, TaskItems};
 use gristmill_types::params::{ParamsError, is_plain_file_name, split_args};
@@ -63,6 +64,21 @@ pub struct ResultInput {
     pub pack: ContentId,
 }
 
+/// Why the machine's owner does not take a task.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// Such a task is not wanted here.
+    #[error(transparent)]
+    Unwanted(#[from] Refusal),
+    /// The only slot that is left is kept for the owner's own work.
+    #[error("the slot that is left is for the owner's own work")]
+    Reserved,
+}
+
+/// Asks whether the machine's owner takes a task of this deal.
+pub type Admit<'a> = &'a (dyn Fn(&Deal) -> Result<(), Rejection> + Send + Sync);
+
 /// A task that cannot be planned.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -79,24 +95,29 @@ pub enum PlanError {
     /// The items are malformed: every replica sees the same.
     #[error(transparent)]
     Items(#[from] ItemsError),
+    /// The machine's owner does not take it.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
     /// The lease contradicts the ledger.
     #[error("{0}")]
     Contradiction(String),
 }
 
-/// Reads a task's plan.
+/// Reads a task's plan. Nothing is fetched before `admit` has agreed.
 pub async fn read(
     hub: &HubClient,
     fetcher: &Fetcher,
     task: TaskId,
     deal: DealId,
     index: u64,
+    admit: Admit<'_>,
 ) -> Result<Plan, PlanError> {
     let refuse = |text: String| PlanError::Contradiction(text);
     if deal.task(index) != task {
         return Err(refuse(format!("task {task} is not number {index} of deal {deal}")));
     }
     let deal = hub.view_deal(deal).await?.ok_or_else(|| refuse(format!("the hub knows no deal {deal}")))?;
+    admit(&deal)?;
     let app = hub.view_app(deal.app.address).await?;
     let app = app.ok_or_else(|| refuse(format!("the hub knows no app {}", deal.app.address)))?;
     let code = app.code().map_err(|error| refuse(format!("app {}: {error}", deal.app.address)))?;

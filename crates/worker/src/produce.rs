@@ -12,7 +12,10 @@ use gristmill_result::seal::{SealError, seal};
 use gristmill_result::{
     Commitment, Computed, Digest, Ending, FileEntry, Manifest, Part, Witness, result_hash, result_seal,
 };
+use gristmill_sandbox::Control;
 use gristmill_types::{ContentId, TaskId};
+
+use crate::gate::Gated;
 
 /// One run of the app and where its files lie.
 #[derive(Clone, Debug)]
@@ -71,7 +74,8 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> ProduceError {
     move |source| ProduceError::Io { path, source }
 }
 
-/// Lists the outputs of `runs`, packs and seals them below `folder` (two files, named after the task).
+/// Lists the outputs of `runs`, packs and seals them below `folder` (two files, named after the task). Holds still while `control`
+/// wants it.
 pub fn produce(
     task: TaskId,
     worker: Address,
@@ -79,11 +83,12 @@ pub fn produce(
     witness: Witness,
     log: Vec<u8>,
     folder: &Path,
+    control: &Control,
 ) -> Result<Produced, ProduceError> {
     let mut parts = Vec::with_capacity(runs.len());
     let mut answer = Vec::new();
     for run in runs {
-        let (part, run_answer) = list_part(run)?;
+        let (part, run_answer) = list_part(run, control)?;
         // An answer goes to a contract; it belongs to the task as a whole, so only a task of one run has one.
         if runs.len() == 1 {
             answer = run_answer;
@@ -91,8 +96,8 @@ pub fn produce(
         parts.push(part);
     }
     let header = Header::new(Manifest::new(parts)?, witness, answer, log);
-    let open = |path: &str| open_output(runs, path);
-    seal_pack(task, worker, &header, open, folder)
+    let open = |path: &str| Ok(Gated::new(open_output(runs, path)?, control));
+    seal_pack(task, worker, &header, open, folder, control)
 }
 
 /// Writes the pack of `header`, then its sealed form; the open pack is removed again.
@@ -102,6 +107,7 @@ pub(crate) fn seal_pack<R: Read>(
     header: &Header,
     open: impl FnMut(&str) -> io::Result<R>,
     folder: &Path,
+    control: &Control,
 ) -> Result<Produced, ProduceError> {
     let pack_file = folder.join(format!("{:x}.pack", task.0));
     let sealed_file = folder.join(format!("{:x}.sealed", task.0));
@@ -114,7 +120,7 @@ pub(crate) fn seal_pack<R: Read>(
     let pack = ContentId(*sink.hasher.finalize().as_bytes());
     drop(sink);
     let digest = header.commitment.digest();
-    let mut plain = BufReader::new(File::open(&pack_file).map_err(at(&pack_file))?);
+    let mut plain = BufReader::new(Gated::new(File::open(&pack_file).map_err(at(&pack_file))?, control));
     let mut sealed = BufWriter::new(File::create(&sealed_file).map_err(at(&sealed_file))?);
     seal(digest, task, worker, &mut plain, &mut sealed)?;
     let sealed = sealed.into_inner().map_err(|error| at(&sealed_file)(error.into_error()))?;
@@ -155,11 +161,11 @@ fn open_output(runs: &[Run], path: &str) -> io::Result<File> {
     File::open(run.output_dir.join(below))
 }
 
-fn list_part(run: &Run) -> Result<(Part, Vec<u8>), ProduceError> {
+fn list_part(run: &Run, control: &Control) -> Result<(Part, Vec<u8>), ProduceError> {
     let computed = read_computed(&run.output_dir)?;
     let mut files = Vec::new();
     if run.output_dir.is_dir() {
-        list_files(&run.output_dir, "", &mut files)?;
+        list_files(&run.output_dir, "", &mut files, control)?;
     }
     if let Some(counted) = &computed.deterministic_output_path {
         let inside = |path: &str| {
@@ -185,17 +191,18 @@ fn read_computed(output_dir: &Path) -> Result<Computed, ProduceError> {
     }
 }
 
-fn list_files(folder: &Path, prefix: &str, files: &mut Vec<FileEntry>) -> Result<(), ProduceError> {
+fn list_files(folder: &Path, prefix: &str, files: &mut Vec<FileEntry>, control: &Control) -> Result<(), ProduceError> {
     for entry in fs::read_dir(folder).map_err(at(folder))? {
         let entry = entry.map_err(at(folder))?;
         let path = entry.path();
         let name = entry.file_name().into_string().map_err(|_| ManifestError::Path(path.display().to_string()))?;
         let kind = entry.file_type().map_err(at(&path))?;
         if kind.is_dir() {
-            list_files(&path, &format!("{prefix}{name}/"), files)?;
+            list_files(&path, &format!("{prefix}{name}/"), files, control)?;
         } else if kind.is_file() {
             let mut hasher = blake3::Hasher::new();
-            hasher.update_reader(File::open(&path).map_err(at(&path))?).map_err(at(&path))?;
+            let file = File::open(&path).map_err(at(&path))?;
+            hasher.update_reader(Gated::new(file, control)).map_err(at(&path))?;
             let length = hasher.count();
             let content = ContentId(*hasher.finalize().as_bytes());
             files.push(FileEntry { path: format!("{prefix}{name}"), length, content });

@@ -1,15 +1,16 @@
 //! Be a worker: one link to a pool, a few tasks at a time, and an eye on the ledger.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use alloy_primitives::{Address, Bytes};
 use gristmill_datadir::DataDir;
-use gristmill_hub::{OutboxError, Outcome};
+use gristmill_hub::{Deal, OutboxError, Outcome};
+use gristmill_owner::{Command, Verdict as Allowed, Work};
 use gristmill_protocol::convert::{LeaseId, address, fixed};
 use gristmill_protocol::link::{self, LinkError, Profile, WorkerEvent, WorkerEvents, WorkerLink};
 use gristmill_protocol::wire::{self, pool_frame, worker_frame};
@@ -18,16 +19,24 @@ use gristmill_store::Client;
 use gristmill_types::{DealId, ResourceLimits, TaskId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::attempt::{AttemptError, Progress};
+use crate::board::{self, Board, held_ms_max, unix_ms};
 use crate::conduct::Conduct;
 use crate::config::WorkerConfig;
+use crate::control::{self, COMMAND_FILE};
+use crate::earnings::{self, LedgerPlace};
 use crate::error::WorkerError;
 use crate::fetch::Fetcher;
+use crate::guard::Guard;
 use crate::job::{self, JobOutcome, JobSpec};
 use crate::journal::{Journal, Phase, Record};
 use crate::ledger_side::{LedgerSide, Verdict};
+use crate::plan::Rejection;
 use crate::runners::Runners;
+use crate::status::{Reporter, Status};
+use crate::status_page;
 
 /// Kind and version of a worker's data folder.
 pub const DATA_KIND: &str = "worker";
@@ -35,12 +44,18 @@ pub const DATA_KIND: &str = "worker";
 pub const DATA_VERSION: u32 = 1;
 /// Messages of a worker's own tasks that wait for it.
 const NEWS_MAX: usize = 1_024;
+/// A worker that has not been allowed to work for so long tells its pool, which then plans without it.
+const RETIRE_AFTER: Duration = Duration::from_secs(10);
+/// How long the last words to a pool are waited for.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Counters of a worker since it started.
 #[derive(Debug, Default)]
 pub struct WorkerCounters {
     /// Leases taken.
     pub leases: AtomicU64,
+    /// Leases declined.
+    pub declined: AtomicU64,
     /// Results sealed.
     pub results: AtomicU64,
     /// Contributions on the ledger.
@@ -53,6 +68,7 @@ pub struct WorkerCounters {
 pub struct WorkerHandle {
     address: Address,
     counters: Arc<WorkerCounters>,
+    reporter: Reporter,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<Result<(), WorkerError>>,
 }
@@ -74,6 +90,17 @@ impl WorkerHandle {
         &self.counters
     }
 
+    /// What it does, and why not more.
+    pub fn status(&self) -> Status {
+        self.reporter.status()
+    }
+
+    /// The owner says something by hand. It holds until something else is said, or the worker ends; what is said through
+    /// [`crate::control`] is remembered beyond that.
+    pub fn command(&self, command: Command) {
+        self.reporter.board.command(command);
+    }
+
     /// Stops it: running tasks are killed and given back to the pool, what is on the disk stays there.
     ///
     /// # Errors
@@ -85,7 +112,7 @@ impl WorkerHandle {
         self.join().await
     }
 
-    /// Waits until it ends by itself: when its pool turns it away for good, or its disk fails.
+    /// Waits until it ends by itself: when it is drained, its pool turns it away for good, or its disk fails.
     ///
     /// # Errors
     /// What ended it.
@@ -103,7 +130,7 @@ impl WorkerHandle {
 /// # Errors
 /// [`WorkerError`] when its folder or sandbox cannot be used. A pool that does not answer is no error: it is dialled
 /// until it does.
-pub fn start(config: WorkerConfig) -> Result<WorkerHandle, WorkerError> {
+pub fn start(mut config: WorkerConfig) -> Result<WorkerHandle, WorkerError> {
     let dir = DataDir::open(&config.data_dir, DATA_KIND, DATA_VERSION)?;
     let folders = Folders {
         jobs: dir.subdir("jobs")?,
@@ -119,25 +146,35 @@ pub fn start(config: WorkerConfig) -> Result<WorkerHandle, WorkerError> {
     let runner = Runner::new(RunnerConfig { child: config.child.clone(), cache_dir })?;
     let runners = Runners::new(runner, &config.container_child, &config.data_dir.join("layers"));
     let journal = Journal::open(&dir.database("journal.redb")?)?;
-    let profile = Profile {
-        address: config.wallet.address(),
-        engine_profile: engine_profile(),
-        slots: config.slots.max(1),
-        memory_bytes: config.memory_bytes,
-        software_version: env!("CARGO_PKG_VERSION").to_owned(),
+    let command_file = dir.path().join(COMMAND_FILE);
+    let board = Board::new(config.policy.clone(), config.slots.max(1), control::remembered(&command_file));
+    let guard = match config.senses.take() {
+        Some(senses) => Some(Guard::start(senses, board.clone()).map_err(WorkerError::Guard)?),
+        None => None,
     };
-    let signer = config.wallet.clone();
-    let mut link_config = link::WorkerConfig::new(config.pool.clone(), profile);
-    // A pool that restarts is back within a second or two; a long pause would idle its workers.
-    link_config.backoff.max = Duration::from_secs(5);
-    let (link, events) = link::start(link_config, move |text: &[u8]| signer.sign_message(text));
+    let address = config.wallet.address();
+    let counters = Arc::new(WorkerCounters::default());
+    let reporter = Reporter {
+        worker: address,
+        pool_url: config.pool.to_string(),
+        since_unix_ms: unix_ms(),
+        board: board.clone(),
+        counters: Arc::clone(&counters),
+    };
+    let control = match config.control_socket {
+        true => Some(control::listen(dir.path(), reporter.clone())?),
+        false => None,
+    };
+    let page = config.status_page.map(|port| status_page::serve(port, reporter.clone())).transpose()?;
+    let (link, events) = dial(&config, &board);
     let (news_sender, news) = mpsc::channel(NEWS_MAX);
     let (stop, stopped) = oneshot::channel();
-    let counters = Arc::new(WorkerCounters::default());
-    let address = config.wallet.address();
     let service = Service {
         config,
-        _dir: dir,
+        dir,
+        _watchers: (guard, control, page),
+        board,
+        command_file,
         folders,
         runners,
         journal,
@@ -145,12 +182,29 @@ pub fn start(config: WorkerConfig) -> Result<WorkerHandle, WorkerError> {
         news_sender,
         counters: Arc::clone(&counters),
         pool: None,
-        jobs: BTreeMap::new(),
         asked: BTreeSet::new(),
         watching: false,
+        idle_since: None,
+        retired: false,
+        stopping: false,
     };
     let task = tokio::spawn(service.run(events, news, stopped));
-    Ok(WorkerHandle { address, counters, stop: Some(stop), task })
+    Ok(WorkerHandle { address, counters, reporter, stop: Some(stop), task })
+}
+
+fn dial(config: &WorkerConfig, board: &Board) -> (WorkerLink, WorkerEvents) {
+    let profile = Profile {
+        address: config.wallet.address(),
+        engine_profile: engine_profile(),
+        slots: board.slots_offered(),
+        memory_bytes: config.memory_bytes,
+        software_version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let signer = config.wallet.clone();
+    let mut link_config = link::WorkerConfig::new(config.pool.clone(), profile);
+    // A pool that restarts is back within a second or two; a long pause would idle its workers.
+    link_config.backoff.max = Duration::from_secs(5);
+    link::start(link_config, move |text: &[u8]| signer.sign_message(text))
 }
 
 /// Removes what tasks of an earlier process left.
@@ -176,11 +230,6 @@ struct PoolSide {
     heartbeat: Duration,
 }
 
-struct Job {
-    cancel: Control,
-    progress: Arc<Progress>,
-}
-
 /// What the worker's own tasks report.
 enum News {
     Job { lease: LeaseId, outcome: Box<Result<JobOutcome, AttemptError>> },
@@ -194,7 +243,11 @@ enum News {
 struct Service {
     config: WorkerConfig,
     /// Holds the folder's lock.
-    _dir: DataDir,
+    dir: DataDir,
+    /// They end with the service.
+    _watchers: (Option<Guard>, Option<control::Listening>, Option<status_page::Page>),
+    board: Board,
+    command_file: PathBuf,
     folders: Folders,
     runners: Runners,
     journal: Journal,
@@ -202,11 +255,16 @@ struct Service {
     news_sender: mpsc::Sender<News>,
     counters: Arc<WorkerCounters>,
     pool: Option<PoolSide>,
-    jobs: BTreeMap<LeaseId, Job>,
     /// Tasks of the journal that the pool wants revealed; it asks again after a restart of either.
     asked: BTreeSet<TaskId>,
     /// A look at the ledger is under way.
     watching: bool,
+    /// Since when it may not take tasks.
+    idle_since: Option<Instant>,
+    /// The pool was told to plan without this worker.
+    retired: bool,
+    /// It ends: what is cancelled now is given back because of that.
+    stopping: bool,
 }
 
 impl Service {
@@ -218,7 +276,8 @@ impl Service {
     ) -> Result<(), WorkerError> {
         let mut watch = tokio::time::interval(self.config.watch_interval);
         watch.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut next_heartbeat = tokio::time::Instant::now();
+        let mut next_heartbeat = Instant::now();
+        let board = self.board.clone();
         let result = loop {
             tokio::select! {
                 _ = &mut stopped => break Ok(()),
@@ -228,28 +287,98 @@ impl Service {
                 },
                 Some(news) = news.recv() => if let Err(error) = self.on_news(news).await { break Err(error) },
                 _ = watch.tick() => self.watch(),
+                () = board.changed() => {}
                 () = tokio::time::sleep_until(next_heartbeat) => {
                     self.heartbeat();
                     let pause = self.pool.as_ref().map_or(Duration::from_secs(1), |pool| pool.heartbeat);
-                    next_heartbeat = tokio::time::Instant::now() + pause;
+                    next_heartbeat = Instant::now() + pause;
                 }
             }
-        };
-        for job in self.jobs.values() {
-            job.cancel.cancel();
-        }
-        // The folders of killed tasks are removed by the tasks themselves, once their processes are gone.
-        while !self.jobs.is_empty() {
-            match tokio::time::timeout(Duration::from_secs(5), news.recv()).await {
-                Ok(Some(News::Job { lease, .. } | News::JobRefused { lease, .. })) => drop(self.jobs.remove(&lease)),
-                Ok(Some(_)) => {}
-                Ok(None) | Err(_) => break,
+            board.set_results_waiting(self.journal.len());
+            self.log();
+            if self.is_drained() {
+                break Ok(());
             }
+            if self.obey() {
+                events = self.redial(events).await;
+            }
+        };
+        self.wind_up(news).await;
+        result
+    }
+
+    fn log(&self) {
+        for line in self.board.take_said() {
+            tracing::info!("{line}");
+        }
+    }
+
+    /// Gives back what runs, and waits until nothing of it is left.
+    async fn wind_up(&mut self, mut news: mpsc::Receiver<News>) {
+        self.stopping = true;
+        self.board.cancel_all();
+        // The folders of killed tasks are removed by the tasks themselves, once their processes are gone.
+        while self.board.jobs() > 0 {
+            let done = match tokio::time::timeout(Duration::from_secs(5), news.recv()).await {
+                Ok(Some(News::Job { lease, outcome })) => self.on_job(lease, *outcome),
+                Ok(Some(News::JobRefused { lease, reason, text })) => {
+                    self.board.remove(lease);
+                    self.decline(lease, reason, text);
+                    Ok(())
+                }
+                Ok(Some(_)) => Ok(()),
+                Ok(None) | Err(_) => break,
+            };
+            if let Err(error) = done {
+                tracing::warn!(%error, "a result that came while the worker ended is lost");
+            }
+        }
+        if self.link.is_connected() {
+            // A pool that does not take them in time notices by the silence.
+            let _ = tokio::time::timeout(LAST_WORDS, self.link.flush()).await;
         }
         if let Some(pool) = &self.pool {
             pool.ledger.outbox.shutdown().await;
         }
-        result
+    }
+
+    /// Whether the owner drained it and all is done. The drain is then over: the next start works again.
+    fn is_drained(&self) -> bool {
+        if !self.board.is_draining() || self.board.jobs() > 0 || !self.journal.is_empty() {
+            return false;
+        }
+        tracing::info!("drained: nothing is left to do");
+        if let Err(error) = control::remember(&self.command_file, Command::Run) {
+            tracing::warn!(%error, "that it was drained cannot be noted: the next start will drain too");
+        }
+        true
+    }
+
+    /// Does towards the pool what the owner's will asks for. A worker that may not work for a while, or drains, says so, and the
+    /// pool plans without it. True when it may work again: a pool takes the word back with a new connection.
+    fn obey(&mut self) -> bool {
+        if self.board.verdict() == Allowed::Work {
+            self.idle_since = None;
+            return std::mem::take(&mut self.retired);
+        }
+        let since = *self.idle_since.get_or_insert_with(Instant::now);
+        let is_time = self.board.is_draining() || since.elapsed() >= RETIRE_AFTER;
+        if is_time && !self.retired && self.link.is_connected() {
+            self.retired = true;
+            self.send(worker_frame::Body::Draining(wire::Draining {}));
+        }
+        false
+    }
+
+    async fn redial(&mut self, events: WorkerEvents) -> WorkerEvents {
+        // The old link's last words first; one that is cut has none.
+        if self.link.is_connected() {
+            let _ = tokio::time::timeout(LAST_WORDS, self.link.flush()).await;
+        }
+        drop(events);
+        let (link, events) = dial(&self.config, &self.board);
+        self.link = link;
+        events
     }
 
     async fn on_event(&mut self, event: WorkerEvent) -> Result<(), WorkerError> {
@@ -267,6 +396,8 @@ impl Service {
 
     fn report_disconnect(&self, error: &LinkError, pause: Duration) {
         tracing::warn!(pool = %self.config.pool, %error, retry_in_ms = pause.as_millis() as u64, "no connection to the pool");
+        let trouble = job::chain(error);
+        self.board.set_pool(|pool| (pool.connected, pool.trouble) = (false, Some(trouble)));
     }
 
     async fn on_welcome(&mut self, welcome: &wire::Welcome, new_session: bool) -> Result<(), WorkerError> {
@@ -279,8 +410,17 @@ impl Service {
             let fetcher = Fetcher::new(client, self.folders.cache.clone());
             let heartbeat = Duration::from_millis(u64::from(welcome.heartbeat_ms.clamp(100, 60_000)));
             self.pool = Some(PoolSide { ledger, fetcher, heartbeat });
+            let place = LedgerPlace { rpc: welcome.rpc_url.clone(), hub };
+            if let Err(error) = earnings::remember(self.dir.path(), &place) {
+                tracing::warn!(%error, "where the ledger is cannot be noted: `gristmill worker earnings` will not find it");
+            }
         }
         tracing::info!(pool = %self.config.pool, new_session, "connected to the pool");
+        let address = address("welcome.pool_address", &welcome.pool_address).ok();
+        self.board.set_pool(|pool| (pool.connected, pool.trouble, pool.address) = (true, None, address));
+        // To the pool a worker that connects is ready; and what it still has must be heard of before the pool gives it up.
+        self.retired = false;
+        self.heartbeat();
         if new_session {
             let offered: Vec<Record> =
                 self.journal.iter().filter(|record| record.phase == Phase::Offered).cloned().collect();
@@ -306,9 +446,10 @@ impl Service {
             }
             pool_frame::Body::Cancel(cancel) => {
                 if let Ok(id) = fixed("cancel.lease_id", &cancel.lease_id)
-                    && let Some(job) = self.jobs.get(&LeaseId(id))
+                    && let Some(control) = self.board.control(LeaseId(id))
                 {
-                    job.cancel.cancel();
+                    tracing::info!(lease = %LeaseId(id), text = cancel.text, "the pool takes a lease back");
+                    control.cancel();
                 }
             }
             pool_frame::Body::Forget(forget) => {
@@ -348,11 +489,11 @@ impl Service {
             return;
         }
         let Some(pool) = &self.pool else { return };
-        self.send(worker_frame::Body::LeaseAccepted(wire::LeaseAccepted { lease_id: id.to_vec() }));
-        self.counters.leases.fetch_add(1, Ordering::Relaxed);
         let cancel = Control::new();
         let progress = Arc::new(Progress::default());
-        self.jobs.insert(id, Job { cancel: cancel.clone(), progress: Arc::clone(&progress) });
+        let rest_s = lease.contribution_deadline.saturating_sub(unix_ms() / 1_000);
+        let held_ms_max = held_ms_max(lease.work_clock_s, rest_s);
+        self.board.add(id, board::Job::new(task, cancel.clone(), Arc::clone(&progress), held_ms_max));
         let spec = JobSpec {
             task,
             deal,
@@ -366,8 +507,9 @@ impl Service {
         };
         let (ledger, fetcher, runners) = (pool.ledger.clone(), pool.fetcher.clone(), self.runners.clone());
         let news = self.news_sender.clone();
+        let admit = self.admission(id, task);
         tokio::spawn(async move {
-            let message = match job::run(spec, &ledger, &fetcher, runners, cancel).await {
+            let message = match job::run(spec, &ledger, &fetcher, runners, cancel, &admit).await {
                 Ok(outcome) => News::Job { lease: id, outcome: Box::new(outcome) },
                 Err(refused) => News::JobRefused { lease: id, reason: refused.reason, text: refused.text },
             };
@@ -375,11 +517,39 @@ impl Service {
         });
     }
 
+    /// Asks the owner's policy of a lease whose deal was read, and tells the pool when it is taken.
+    fn admission(
+        &self,
+        lease: LeaseId,
+        task: TaskId,
+    ) -> impl Fn(&Deal) -> Result<(), Rejection> + Send + Sync + 'static {
+        let (board, link, counters) = (self.board.clone(), self.link.clone(), Arc::clone(&self.counters));
+        move |deal| {
+            let (app, publisher) = (deal.app.address, deal.app.owner);
+            let work = Work { pool: deal.workerpool.address, app, publisher, requester: deal.requester };
+            board.admit(lease, work)?;
+            counters.leases.fetch_add(1, Ordering::Relaxed);
+            tracing::info!("task {task} is taken: app {app}, for {}", deal.requester);
+            let accepted = wire::LeaseAccepted { lease_id: lease.to_vec() };
+            send(&link, worker_frame::Body::LeaseAccepted(accepted));
+            Ok(())
+        }
+    }
+
     /// Why this lease is not taken, if so.
     fn objection(&self, lease: &wire::Lease) -> Option<(wire::DeclineReason, String)> {
         use wire::DeclineReason as Reason;
-        if self.jobs.len() >= self.config.slots as usize {
-            return Some((Reason::Busy, format!("all {} slots are taken", self.config.slots)));
+        if self.board.verdict() != Allowed::Work {
+            return Some((Reason::Busy, format!("the machine's owner: {}", self.board.reasons())));
+        }
+        let slots = self.board.slots_offered();
+        if self.board.jobs() >= slots as usize {
+            return Some((Reason::Busy, format!("all {slots} slots are taken")));
+        }
+        if self.results_bytes() >= self.config.disk_bytes {
+            let text =
+                format!("results that wait fill the {} bytes of disk that this worker lends", self.config.disk_bytes);
+            return Some((Reason::Busy, text));
         }
         match (lease.app_type.as_str(), &self.runners.containers) {
             ("wasm", _) | ("oci", Ok(_)) => {}
@@ -395,6 +565,20 @@ impl Service {
             return Some((Reason::Limits, text));
         }
         self.pool.is_none().then(|| (Reason::Busy, "the ledger is not connected yet".to_owned()))
+    }
+
+    /// Of the sealed results that wait.
+    fn results_bytes(&self) -> u64 {
+        self.journal.iter().map(|record| record.sealed_size).sum()
+    }
+
+    /// Keeps the fetched files within the disk that is lent. Only while no task runs: they use them.
+    fn tidy(&self) {
+        if let (0, Some(pool)) = (self.board.jobs(), &self.pool)
+            && let Err(error) = pool.fetcher.evict(self.config.disk_bytes.saturating_sub(self.results_bytes()))
+        {
+            tracing::warn!(%error, "old fetched files could not be removed");
+        }
     }
 
     fn on_authorise(&mut self, authorise: &wire::Authorise) -> Result<(), WorkerError> {
@@ -427,12 +611,13 @@ impl Service {
         match news {
             News::Job { lease, outcome } => self.on_job(lease, *outcome)?,
             News::JobRefused { lease, reason, text } => {
-                self.jobs.remove(&lease);
+                self.board.remove(lease);
                 self.decline(lease, reason, text);
             }
             News::Contributed { task, result } => self.on_contributed(task, result)?,
             News::Revealed { task, result } => match result {
                 Ok(outcome) => {
+                    tracing::info!("task {task}: the result is revealed");
                     self.journal.set_phase(task, Phase::Revealed)?;
                     let tx_hash = outcome.tx_hash.to_vec();
                     self.send(worker_frame::Body::Revealed(wire::Revealed {
@@ -454,9 +639,11 @@ impl Service {
     }
 
     fn on_job(&mut self, lease: LeaseId, outcome: Result<JobOutcome, AttemptError>) -> Result<(), WorkerError> {
-        self.jobs.remove(&lease);
+        self.note_guarantees(lease);
+        let given_back = self.board.remove(lease);
         match outcome {
             Ok(outcome) => {
+                tracing::info!("task {}: the result is sealed", outcome.record.task);
                 // Synced before the pool hears of it, and long before anybody commits.
                 self.journal.put(outcome.record.clone())?;
                 self.counters.results.fetch_add(1, Ordering::Relaxed);
@@ -464,7 +651,14 @@ impl Service {
             }
             Err(error) => {
                 self.counters.failures.fetch_add(1, Ordering::Relaxed);
-                let text = gristmill_protocol::check::shorten(job::chain(&error));
+                let text = match (&error, given_back) {
+                    (AttemptError::Cancelled, Some(why)) => why,
+                    (AttemptError::Cancelled, None) if self.stopping => {
+                        "the worker was stopped by its owner".to_owned()
+                    }
+                    _ => job::chain(&error),
+                };
+                let text = gristmill_protocol::check::shorten(text);
                 tracing::warn!(%lease, error = %text, "a task brought no result");
                 let reason = job::fail_reason(&error).into();
                 self.send(worker_frame::Body::LeaseFailed(wire::LeaseFailed {
@@ -474,13 +668,22 @@ impl Service {
                 }));
             }
         }
+        self.tidy();
         Ok(())
+    }
+
+    fn note_guarantees(&self, lease: LeaseId) {
+        let progress = self.board.progress().into_iter().find(|(id, _)| *id == lease);
+        if let Some(missing) = progress.and_then(|(_, progress)| progress.missing_guarantees.get().cloned()) {
+            self.board.set_missing_guarantees(missing);
+        }
     }
 
     fn on_contributed(&mut self, task: TaskId, result: Result<Outcome, OutboxError>) -> Result<(), WorkerError> {
         match result {
             Ok(outcome) => {
                 self.counters.contributions.fetch_add(1, Ordering::Relaxed);
+                tracing::info!("task {task}: contributed");
                 self.journal.set_phase(task, Phase::Contributed)?;
                 let (task_id, tx_hash) = (task.as_bytes().to_vec(), outcome.tx_hash.to_vec());
                 self.send(worker_frame::Body::Contributed(wire::Contributed { task_id, tx_hash }));
@@ -521,7 +724,10 @@ impl Service {
         let (Some(record), Some(pool)) = (self.journal.get(task).cloned(), &self.pool) else { return Ok(()) };
         let (ledger, news) = (pool.ledger.clone(), self.news_sender.clone());
         match verdict {
-            Verdict::Over | Verdict::TooLate => self.journal.remove(task)?,
+            Verdict::Over | Verdict::TooLate => {
+                tracing::info!("task {task} is over");
+                self.journal.remove(task)?;
+            }
             Verdict::Contributed => self.journal.set_phase(task, Phase::Contributed)?,
             Verdict::Revealed => self.journal.set_phase(task, Phase::Revealed)?,
             Verdict::Reveal if matches!(self.config.conduct, Conduct::Silent | Conduct::Copier) => {}
@@ -563,34 +769,44 @@ impl Service {
 
     fn decline(&self, lease: LeaseId, reason: wire::DeclineReason, text: String) {
         let text = gristmill_protocol::check::shorten(text);
-        tracing::info!(%lease, %text, "a lease is declined");
+        self.counters.declined.fetch_add(1, Ordering::Relaxed);
+        match self.board.verdict() {
+            Allowed::Work => tracing::info!(%lease, "a lease is declined: {text}"),
+            // It was said why nothing is taken; a pool asks again and again.
+            _ => tracing::debug!(%lease, "a lease is declined: {text}"),
+        }
         let declined = wire::LeaseDeclined { lease_id: lease.to_vec(), reason: reason.into(), text };
         self.send(worker_frame::Body::LeaseDeclined(declined));
     }
 
     fn heartbeat(&self) {
         let leases = self
-            .jobs
+            .board
+            .progress()
             .iter()
-            .map(|(id, job)| wire::LeaseProgress {
+            .map(|(id, progress)| wire::LeaseProgress {
                 lease_id: id.to_vec(),
-                items_done: job.progress.done.load(Ordering::Relaxed),
-                items_total: job.progress.total.load(Ordering::Relaxed).max(1),
+                items_done: progress.done.load(Ordering::Relaxed),
+                items_total: progress.total.load(Ordering::Relaxed).max(1),
             })
             .collect();
-        let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64);
         // Without a connection a heartbeat is dropped, which is right.
-        let _ = self.link.try_send(worker_frame::Body::Heartbeat(wire::Heartbeat { leases, unix_ms }));
+        let heartbeat = wire::Heartbeat { leases, unix_ms: unix_ms() };
+        let _ = self.link.try_send(worker_frame::Body::Heartbeat(heartbeat));
     }
 
-    /// Sends in the background: the window may be full, and the worker's loop must not wait for it.
     fn send(&self, body: worker_frame::Body) {
-        if let Err(error) = self.link.try_send(body.clone()) {
-            tracing::debug!(%error, "a message to the pool waits");
-            let link = self.link.clone();
-            tokio::spawn(async move {
-                let _ = link.send(body).await;
-            });
-        }
+        send(&self.link, body);
+    }
+}
+
+/// Sends in the background: the window may be full, and the worker's loop must not wait for it.
+fn send(link: &WorkerLink, body: worker_frame::Body) {
+    if let Err(error) = link.try_send(body.clone()) {
+        tracing::debug!(%error, "a message to the pool waits");
+        let link = link.clone();
+        tokio::spawn(async move {
+            let _ = link.send(body).await;
+        });
     }
 }

@@ -32,6 +32,16 @@ pub enum HostCommand {
     ContainerChild,
 }
 
+impl HostCommand {
+    /// What is logged unless the environment says otherwise.
+    pub fn log_default(&self) -> &'static str {
+        match self {
+            Self::Worker(args) if args.runs() => worker::LOG_DEFAULT,
+            _ => crate::logging::DEFAULT,
+        }
+    }
+}
+
 /// Runs a host command to its end.
 pub fn run(command: HostCommand, json: bool) -> anyhow::Result<Exit> {
     let future: std::pin::Pin<Box<dyn Future<Output = anyhow::Result<Exit>>>> = match command {

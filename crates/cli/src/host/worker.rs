@@ -1,79 +1,183 @@
-//! `gristmill worker`.
+//! `gristmill worker` and what its machine's owner asks and tells it.
 
-use std::path::PathBuf;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+mod ask;
+mod config;
+mod earnings;
+
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, Subcommand};
 use gristmill_protocol::client::{Timeouts, connect};
 use gristmill_protocol::tls::PoolUrl;
 use gristmill_wallet::Wallet;
-use gristmill_worker::{WorkerConfig, WorkerHandle};
+use gristmill_worker::settings::SETTINGS_FILE;
+use gristmill_worker::{Machine, Settings, WorkerConfig};
 
 use super::{Stop, child};
 use crate::exit::Exit;
 use crate::output;
 
-/// How often the counters are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// What the worker does is told on standard error unless the environment says otherwise.
+pub const LOG_DEFAULT: &str = "warn,gristmill_worker=info";
+const MIB: u64 = 1 << 20;
 
 /// Lend this machine to a pool
 ///
 /// It needs no open port and no configuration. Apps run in a sandbox that sees nothing of this machine. It makes a key of
-/// its own on first use; Ctrl-C stops it, and what it has committed to is finished when it starts again.
+/// its own on first use; Ctrl-C stops it, and what it has committed to is finished when it starts again. When it may work, and for
+/// whom, its owner writes into `worker.toml` in the data folder: `gristmill worker config --init` makes one.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct WorkerArgs {
-    /// The pool, as `grist://HOST:PORT/KEYHASH`; its key is checked
-    #[arg(long, value_name = "URL")]
-    pool: PoolUrl,
+    #[command(subcommand)]
+    command: Option<WorkerCommand>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+/// Where a worker's files are.
+#[derive(Debug, Args)]
+struct FolderArgs {
     /// Data folder [default: $XDG_DATA_HOME/gristmill-worker, else ~/.local/share/gristmill-worker]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// The pool, as `grist://HOST:PORT/KEYHASH`; its key is checked [default: as the file says]
+    #[arg(long, value_name = "URL")]
+    pool: Option<PoolUrl>,
+    #[command(flatten)]
+    folder: FolderArgs,
+    /// Settings [default: `worker.toml` in the data folder, if it is there]; flags go before it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Tasks at a time [default: one a core]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(gristmill_worker::config::SLOTS_MAX)))]
     slots: Option<u32>,
-    /// Memory it lends to a task, in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 4096)]
-    memory: u64,
+    /// Memory it lends to a task, in MiB [default: 4096]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..))]
+    memory: Option<u64>,
+    /// Show what it does at http://127.0.0.1:PORT/, which only this machine can see
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    status_page: Option<u16>,
     /// Wait for a pool that is not there yet, instead of saying so and stopping
     #[arg(long)]
     wait: bool,
 }
 
-/// Runs until Ctrl-C, a terminate signal, or until the pool turns the worker away for good.
+#[derive(Debug, Subcommand)]
+enum WorkerCommand {
+    /// Say what the worker of this machine does, and why not more
+    Status(FolderArgs),
+    /// Have the machine back at once: what runs is frozen, nothing new is taken, until `resume`; also after a restart
+    ///
+    /// A task that stays frozen for longer than its lease can bear is given back to the pool.
+    Pause(FolderArgs),
+    /// Let the worker go on, as its policy says; takes `pause` and `drain` back
+    Resume(FolderArgs),
+    /// Let the worker finish what it has, take nothing new, and end with exit code 0
+    Drain(FolderArgs),
+    /// Add up what this worker has earned and lost, from the ledger; also while it does not run
+    Earnings(FolderArgs),
+    Config(config::ConfigArgs),
+}
+
+impl WorkerArgs {
+    /// Whether this is the worker itself, not a question to one.
+    pub fn runs(&self) -> bool {
+        self.command.is_none()
+    }
+}
+
+impl FolderArgs {
+    fn root(&self) -> anyhow::Result<PathBuf> {
+        match &self.data_dir {
+            Some(path) => Ok(path.clone()),
+            None => Ok(gristmill_requester::default_data_dir()?.with_file_name("gristmill-worker")),
+        }
+    }
+
+    /// The folder of the worker itself, below the one that also has its key and its settings.
+    fn worker(&self) -> anyhow::Result<PathBuf> {
+        Ok(service_dir(&self.root()?))
+    }
+}
+
+fn service_dir(root: &Path) -> PathBuf {
+    root.join("worker")
+}
+
+/// Carries out a command.
 pub async fn run(args: WorkerArgs, json: bool) -> anyhow::Result<Exit> {
-    let root = match args.data_dir {
-        Some(path) => path,
-        None => gristmill_requester::default_data_dir()?.with_file_name("gristmill-worker"),
-    };
+    match args.command {
+        None => work(args.run, json).await,
+        Some(WorkerCommand::Status(folder)) => ask::status(&folder.worker()?, json),
+        Some(WorkerCommand::Pause(folder)) => ask::pause(&folder.worker()?, json),
+        Some(WorkerCommand::Resume(folder)) => ask::resume(&folder.worker()?, json),
+        Some(WorkerCommand::Drain(folder)) => ask::drain(&folder.worker()?, json),
+        Some(WorkerCommand::Earnings(folder)) => earnings::run(&folder.root()?, json).await,
+        Some(WorkerCommand::Config(args)) => config::run(&args, json),
+    }
+}
+
+/// The settings of the named file, or of the one in the data folder if it is there.
+fn settings(named: Option<&Path>, root: &Path) -> anyhow::Result<Settings> {
+    Ok(match named {
+        Some(path) => Settings::read(path)?,
+        None => Settings::read_if_there(&root.join(SETTINGS_FILE))?,
+    })
+}
+
+impl RunArgs {
+    fn settings(&self, root: &Path) -> anyhow::Result<Settings> {
+        let mut settings = settings(self.config.as_deref(), root)?;
+        settings.pool = self.pool.clone().or(settings.pool);
+        settings.slots = self.slots.or(settings.slots);
+        settings.memory_mib = self.memory.unwrap_or(settings.memory_mib);
+        settings.status_page = self.status_page.or(settings.status_page);
+        Ok(settings)
+    }
+}
+
+/// Runs until Ctrl-C, a terminate signal, until it is drained, or until the pool turns the worker away for good.
+async fn work(args: RunArgs, json: bool) -> anyhow::Result<Exit> {
+    let root = args.folder.root()?;
     std::fs::create_dir_all(&root).with_context(|| format!("cannot make the data folder {}", root.display()))?;
+    let settings = args.settings(&root)?;
+    let Some(pool) = settings.pool.clone() else {
+        let file = root.join(SETTINGS_FILE);
+        anyhow::bail!(
+            "no pool to work for: name one with `--pool grist://HOST:PORT/KEYHASH`, or as `pool = \"...\"` in {}",
+            file.display()
+        );
+    };
     let wallet = Wallet::load_or_generate(root.join("wallet.json"))?;
     let mut stop = Stop::listen()?;
     if !args.wait {
         let timeouts = Timeouts::default();
         tokio::select! {
-            connected = connect(&args.pool, &timeouts) => drop(connected?),
+            connected = connect(&pool, &timeouts) => drop(connected?),
             () = stop.requested() => return Ok(Exit::Interrupted),
         }
     }
-    let mut config = WorkerConfig::new(root.join("worker"), wallet, args.pool.clone(), child()?);
-    config.slots = args.slots.unwrap_or(config.slots);
-    config.memory_bytes = args.memory.saturating_mul(1 << 20);
+    let config = worker_config(&root, wallet, pool.clone(), settings)?;
     let slots = config.slots;
     let mut worker = gristmill_worker::start(config)?;
     if json {
-        let started = serde_json::json!({ "worker": worker.address(), "pool": args.pool.to_string(), "slots": slots });
+        let started = serde_json::json!({ "worker": worker.address(), "pool": pool.to_string(), "slots": slots });
         output::json(&started)?;
     } else {
-        output::note(&format!("worker {} for {} with {slots} slots; Ctrl-C stops it", worker.address(), args.pool));
+        output::note(&format!("worker {} for {pool} with {slots} slots; Ctrl-C stops it", worker.address()));
     }
     let ended = tokio::select! {
-        ended = watch(&mut worker, json) => Some(ended),
+        ended = worker.join() => Some(ended),
         () = stop.requested() => None,
     };
     match ended {
-        Some(result) => result.map(|()| Exit::Ok),
+        Some(result) => Ok(result.map(|()| Exit::Ok)?),
         None => match stop.or_now(worker.shutdown()).await {
             Some(stopped) => stopped.map(|()| Exit::Ok).map_err(Into::into),
             None => Ok(Exit::Interrupted),
@@ -81,23 +185,17 @@ pub async fn run(args: WorkerArgs, json: bool) -> anyhow::Result<Exit> {
     }
 }
 
-/// Prints what the worker does now and then, until it ends by itself.
-async fn watch(worker: &mut WorkerHandle, json: bool) -> anyhow::Result<()> {
-    let mut shown = (0, 0, 0);
-    loop {
-        let counters = worker.counters();
-        let now = (
-            counters.results.load(Ordering::Relaxed),
-            counters.contributions.load(Ordering::Relaxed),
-            counters.failures.load(Ordering::Relaxed),
-        );
-        if now != shown && !json {
-            output::note(&format!("{} results, {} contributions, {} without a result", now.0, now.1, now.2));
-            shown = now;
-        }
-        match tokio::time::timeout(LOOK_EVERY, worker.join()).await {
-            Ok(ended) => return Ok(ended?),
-            Err(_) => continue,
-        }
-    }
+fn worker_config(root: &Path, wallet: Wallet, pool: PoolUrl, settings: Settings) -> anyhow::Result<WorkerConfig> {
+    let mut config = WorkerConfig::new(service_dir(root), wallet, pool, child()?);
+    config.slots = settings.slots.unwrap_or(config.slots);
+    config.memory_bytes = settings.memory_mib.saturating_mul(MIB);
+    config.disk_bytes = settings.disk_mib.saturating_mul(MIB);
+    config.policy = settings.policy;
+    config.senses = Some(Box::new(Machine::new(settings.sensors)));
+    config.control_socket = true;
+    config.status_page = settings.status_page;
+    Ok(config)
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,4 +7,5 @@ mod dapp;
 mod foreign;
 mod harness;
 mod misconduct;
+mod owner;
 mod story;

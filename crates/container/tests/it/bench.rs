@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use gristmill_container::{Container, ContainerRunner, RunAs, RunnerConfig};
@@ -12,9 +13,22 @@ use gristmill_result::Ending;
 use gristmill_sandbox::{ChildCommand, Control, Finished, HostFault, Input, ItemRun, Outcome};
 use gristmill_types::ResourceLimits;
 
+use crate::host::Snapshot;
+
 pub const MIB: u64 = 1 << 20;
-/// Whom an ordinary user's helper runs as in these tests.
-const ORDINARY: u32 = 61_234;
+/// The users of these tests begin here: past all that systems give out by themselves.
+const USERS_FROM: u32 = 1_000_000;
+/// Benches that one process may make, and processes until numbers come again.
+const BENCHES_MAX: u32 = 1000;
+const PROCESSES_MAX: u32 = 1000;
+
+/// A user of the host who is nobody else's: what a bench leaves behind is told from all else by it.
+fn next_user() -> u32 {
+    static MADE: AtomicU32 = AtomicU32::new(0);
+    let made = MADE.fetch_add(1, Ordering::Relaxed);
+    assert!(made < BENCHES_MAX);
+    USERS_FROM + std::process::id() % PROCESSES_MAX * BENCHES_MAX + made
+}
 
 /// How containers are run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,15 +54,20 @@ pub struct Bench {
     pub dir: tempfile::TempDir,
     pub runner: ContainerRunner,
     pub kind: Kind,
+    user: u32,
 }
 
 impl Bench {
     pub fn new(kind: Kind) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        Self::at(kind, dir, next_user())
+    }
+
+    pub fn at(kind: Kind, dir: tempfile::TempDir, user: u32) -> Self {
         // An ordinary user's worker owns its folders; the others' are closed to whom the program runs as.
         let root = nix::unistd::geteuid().is_root();
         let owner = match (kind, root) {
-            (Kind::Ordinary, true) => Some(ORDINARY),
+            (Kind::Ordinary, true) => Some(user),
             _ => None,
         };
         chown(dir.path(), owner, owner).unwrap();
@@ -56,26 +75,28 @@ impl Bench {
         let program = env!("CARGO_BIN_EXE_gristmill-container-child").into();
         let mut config = RunnerConfig::new(ChildCommand { program, args: vec![] });
         match kind {
-            Kind::Root => {}
-            Kind::RootWithoutCgroups => config.cgroups = false,
+            Kind::Root | Kind::RootWithoutCgroups => {
+                config.run_as = RunAs::Spare { uid: user, gid: user };
+                config.cgroups = kind == Kind::Root;
+            }
             Kind::Ordinary => {
                 config.run_as = RunAs::Ourselves;
                 config.cgroups = false;
                 if root {
-                    config.child.args = vec!["as".into(), ORDINARY.to_string().into()];
+                    config.child.args = vec!["as".into(), user.to_string().into()];
                 }
             }
         }
-        Self { runner: ContainerRunner::new(config), dir, kind }
+        for folder in ["outputs", "given"] {
+            std::fs::create_dir(dir.path().join(folder)).unwrap();
+            chown(dir.path().join(folder), owner, owner).unwrap();
+        }
+        Self { runner: ContainerRunner::new(config), dir, kind, user }
     }
 
-    /// The user that owns what an image or a task has.
+    /// The user that owns what an image or a task has; nobody special where this process may be nobody else.
     pub fn user(&self) -> Option<u32> {
-        match self.runner.run_as().spare() {
-            Some((uid, _)) => Some(uid),
-            None if nix::unistd::geteuid().is_root() => Some(ORDINARY),
-            None => None,
-        }
+        nix::unistd::geteuid().is_root().then_some(self.user)
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -102,10 +123,20 @@ impl Bench {
 
     /// One run of the probe with these words.
     pub fn probe(&self, words: &[&str]) -> Container {
-        let layer = self.layer("layer", &[("bin/probe", &std::fs::read(probe()).unwrap())]);
         let mut argv = vec!["/bin/probe".to_owned()];
         argv.extend(words.iter().map(|&word| word.to_owned()));
-        self.container(vec![layer], argv)
+        self.container(vec![self.probe_layer()], argv)
+    }
+
+    /// The layer with the probe, and nothing else.
+    pub fn probe_layer(&self) -> PathBuf {
+        let folder = self.path("layer");
+        if folder.exists() { folder } else { self.layer("layer", &[("bin/probe", &std::fs::read(probe()).unwrap())]) }
+    }
+
+    /// What the probe prints when it is given these words, as lines.
+    pub fn lines(&self, words: &[&str]) -> Vec<String> {
+        self.printed(&self.probe(words)).lines().map(str::to_owned).collect()
     }
 
     pub fn container(&self, layers: Vec<PathBuf>, argv: Vec<String>) -> Container {
@@ -117,13 +148,14 @@ impl Bench {
             inputs: vec![],
             runs: vec![self.item(0)],
             limits: ResourceLimits { fuel: 0, memory_bytes: 64 * MIB, output_bytes: 4 * MIB, output_files: 100 },
-            wall_clock: Duration::from_secs(20),
+            // Programs are polite: beside a busy machine they may take long.
+            wall_clock: Duration::from_secs(120),
         }
     }
 
     /// An item with a new output folder.
     pub fn item(&self, index: u64) -> ItemRun {
-        let folder = tempfile::tempdir_in(self.dir.path()).unwrap().keep();
+        let folder = tempfile::tempdir_in(self.path("outputs")).unwrap().keep();
         give(&folder, self.user().filter(|_| self.kind == Kind::Ordinary));
         ItemRun { index, env: vec![], inputs: vec![], output_dir: folder }
     }
@@ -138,8 +170,20 @@ impl Bench {
         Input { at: at.to_owned(), host }
     }
 
+    /// Runs it, and looks whether the host is as it was.
     pub fn run(&self, container: &Container) -> Outcome {
-        self.runner.run(container, &Control::new()).unwrap()
+        self.run_under(container, &Control::new())
+    }
+
+    /// As [`Bench::run`], to be stopped or held still.
+    pub fn run_under(&self, container: &Container, control: &Control) -> Outcome {
+        let before = Snapshot::take(self);
+        let t0 = std::time::Instant::now();
+        let outcome = self.runner.run(container, control).unwrap_or_else(|error| panic!("{:?}: {error}", self.kind));
+        let t1 = t0.elapsed();
+        before.is_still_so(self);
+        eprintln!("{:?} run {t1:?} check {:?}", self.kind, t0.elapsed() - t1);
+        outcome
     }
 
     pub fn finish(&self, container: &Container) -> Finished {
@@ -168,7 +212,7 @@ impl Bench {
 }
 
 /// Makes all below a folder somebody's.
-fn give(path: &Path, user: Option<u32>) {
+pub fn give(path: &Path, user: Option<u32>) {
     let Some(user) = user else { return };
     std::os::unix::fs::lchown(path, Some(user), Some(user)).unwrap();
     if path.symlink_metadata().unwrap().is_dir() {
@@ -183,15 +227,16 @@ pub fn probe() -> &'static Path {
     static PROBE: OnceLock<PathBuf> = OnceLock::new();
     PROBE.get_or_init(|| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/probe.c");
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/probe");
         // Two test runs at once must not see each other's half of a file.
         let unfinished = folder.join(format!("probe-{}", std::process::id()));
         let status = Command::new("cc")
             .args(["-static", "-O1", "-Wall", "-Werror", "-pthread", "-o"])
-            .args([&unfinished, &source])
+            .arg(&unfinished)
+            .args(["probe", "files", "calls", "bombs"].map(|name| sources.join(format!("{name}.c"))))
             .status()
             .expect("the tests need a C compiler");
-        assert!(status.success(), "{} does not compile", source.display());
+        assert!(status.success(), "{} does not compile", sources.display());
         let program = folder.join("container-probe");
         std::fs::rename(&unfinished, &program).unwrap();
         program

@@ -1,4 +1,12 @@
 //! Real programs, compiled from C, in real containers.
 
+mod behaviour;
 mod bench;
+mod bombs;
+mod calls;
+mod files;
 mod hello;
+mod host;
+mod images;
+mod stop;
+mod survivors;

@@ -111,7 +111,11 @@ impl Engine {
                 let Ok(lease) = lease_id(&failed.lease_id) else { return };
                 self.note_of_lease(lease, format!("worker {worker} brought no result: {}", failed.text));
                 self.leases.remove(&lease);
-                self.pending.push(Event::LeaseFailed { lease, reason: failed.text });
+                self.pending.push(match failed.reason() {
+                    // The machine's owner wants it back: no fault of the task's, nor of the host's. It goes to somebody else.
+                    wire::FailReason::Cancelled => Event::LeaseDeclined { lease, reason: DeclineReason::Busy },
+                    _ => Event::LeaseFailed { lease, reason: failed.text },
+                });
             }
             worker_frame::Body::ContributeFailed(failed) => {
                 let Ok(id) = fixed::<32>("contribute_failed.task_id", &failed.task_id) else { return };

@@ -2,14 +2,15 @@
 
 use std::path::Path;
 use std::sync::LazyLock;
-use std::time::Duration;
 
-use gristmill_types::{ContentId, ResourceLimits};
+use gristmill_types::ResourceLimits;
 use proptest::prelude::*;
-use wasmtime::{Extern, ExternType, Val, ValType};
+use wasmtime::{Extern, ExternType, Module, Val, ValType};
 
 use super::*;
-use crate::engine::engine;
+use crate::module;
+use crate::profile::{EngineProfile, Reach};
+use crate::vfs::tests::Local;
 
 const GUEST: &str = r#"(module
   (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
@@ -38,33 +39,44 @@ const GUEST: &str = r#"(module
     (drop (call $random (i32.const 100) (i32.const 200)))
     (drop (call_indirect (param i32) (result i32) (i32.const 0) (i32.const 1)))))"#;
 
-static ENGINE: LazyLock<Engine> = LazyLock::new(|| engine().unwrap());
+thread_local! {
+    // An engine has room for one guest at a time.
+    static ENGINE: Engine = crate::engine::compiler(EngineProfile::default()).unwrap();
+}
+
+fn engine() -> Engine {
+    ENGINE.with(Engine::clone)
+}
+
 static GUEST_BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| wat::parse_str(GUEST).unwrap());
 
-fn execution(dir: &Path, fuel: u64) -> Execution {
-    let run = ItemRun { index: 0, env: vec![], inputs: vec![], output_dir: dir.to_path_buf() };
-    Execution {
-        app: "unused".into(),
-        app_id: ContentId([0; 32]),
+fn task(fuel: u64) -> Task {
+    Task {
         args: vec!["one".into()],
         env: vec![],
         seed: [0; 32],
-        inputs: vec![],
-        runs: vec![run],
         limits: ResourceLimits { fuel, memory_bytes: 1 << 20, output_bytes: 1 << 16, output_files: 8 },
-        wall_clock: Duration::from_secs(10),
+        cpu_s: 10,
+        items: 1,
+        inputs: vec![],
     }
+}
+
+const ITEM: Item = Item { index: 0, env: vec![], inputs: vec![] };
+
+/// The guest of this module, with outputs in a folder.
+fn guests<'a>(task: &'a Task, engine: &Engine, module: &Module, dir: &Path) -> Guests<'a> {
+    let start = module::linker(engine).unwrap().instantiate_pre(module).unwrap();
+    Guests::new(task, engine.clone(), start, Local::new(&[], dir).0).unwrap()
 }
 
 /// Compiles and, if it is a module, runs; false when it is none. Faults of the host may only be deep stacks.
 fn survive(engine: &Engine, bytes: &[u8]) -> bool {
-    let Ok(compiled) = module::compile(engine, bytes) else { return false };
+    let Ok(compiled) = module::compile(engine, Reach::Portable, bytes) else { return false };
     // SAFETY: the engine made these bytes a line ago.
     let module = unsafe { Module::deserialize(engine, &compiled) }.unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let execution = execution(dir.path(), 3_000_000);
-    let mut guests = Guests::new(&execution, engine.clone(), &module).unwrap();
-    match guests.run(&execution.runs[0]) {
+    match guests(&task(3_000_000), engine, &module, dir.path()).run(&ITEM) {
         Ok(_) => {}
         Err(fault) => assert_eq!(fault.kind, HostFaultKind::StackOverflow, "{fault}"),
     }
@@ -73,7 +85,7 @@ fn survive(engine: &Engine, bytes: &[u8]) -> bool {
 
 #[test]
 fn the_guest_that_is_mutated_runs_as_it_is() {
-    assert!(survive(&ENGINE, &GUEST_BYTES));
+    assert!(survive(&engine(), &GUEST_BYTES));
 }
 
 proptest! {
@@ -86,12 +98,12 @@ proptest! {
             let at = 8 + usize::from(at) % (bytes.len() - 8);
             bytes[at] = byte;
         }
-        survive(&ENGINE, &bytes);
+        survive(&engine(), &bytes);
     }
 
     #[test]
     fn truncated_modules_never_panic_or_hang(at in any::<u16>()) {
-        survive(&ENGINE, &GUEST_BYTES[..usize::from(at) % GUEST_BYTES.len()]);
+        survive(&engine(), &GUEST_BYTES[..usize::from(at) % GUEST_BYTES.len()]);
     }
 }
 
@@ -115,10 +127,9 @@ fn hostile() -> impl Strategy<Value = u64> {
 fn every_call(engine: &Engine) -> (Vec<String>, Module) {
     let linker = module::linker(engine).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let execution = execution(dir.path(), 1000);
+    let task = task(1000);
     let module = Module::new(engine, wat::parse_str(r#"(module (func (export "_start")))"#).unwrap()).unwrap();
-    let guests = Guests::new(&execution, engine.clone(), &module).unwrap();
-    let mut store = guests.store(&execution.runs[0]).unwrap();
+    let mut store = guests(&task, engine, &module, dir.path()).store(&ITEM).unwrap();
     let defined: Vec<(String, Extern)> =
         linker.iter(&mut store).map(|(_, name, item)| (name.to_owned(), item)).collect();
     let (mut imports, mut exports, mut names) = (String::new(), String::new(), vec![]);
@@ -148,13 +159,13 @@ proptest! {
     fn no_argument_of_a_call_breaks_the_host(
         calls in proptest::collection::vec((any::<usize>(), proptest::collection::vec(hostile(), 9)), 1..80)
     ) {
-        static EVERY: LazyLock<(Vec<String>, Module)> = LazyLock::new(|| every_call(&ENGINE));
-        let (names, module) = &*EVERY;
+        thread_local!(static EVERY: (Vec<String>, Module) = every_call(&engine()));
+        let (names, module) = &EVERY.with(Clone::clone);
         prop_assert_eq!(names.len(), 46);
         let dir = tempfile::tempdir().unwrap();
-        let execution = execution(dir.path(), 1 << 40);
-        let guests = Guests::new(&execution, ENGINE.clone(), module).unwrap();
-        let mut store = guests.store(&execution.runs[0]).unwrap();
+        let task = task(1 << 40);
+        let guests = guests(&task, &engine(), module, dir.path());
+        let mut store = guests.store(&ITEM).unwrap();
         let instance = guests.start.instantiate(&mut store).unwrap();
         for (pick, values) in &calls {
             let function = instance.get_func(&mut store, &names[pick % names.len()]).unwrap();

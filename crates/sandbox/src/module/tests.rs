@@ -1,10 +1,14 @@
 //! What is refused and why, and a cache that never hands out damaged code.
 
 use super::*;
-use crate::engine::engine;
+use crate::engine::compiler;
+
+fn engine() -> Engine {
+    compiler(EngineProfile::default()).unwrap()
+}
 
 fn refused(bytes: &[u8]) -> String {
-    compile(&engine().unwrap(), bytes).unwrap_err()
+    compile(&engine(), Reach::Portable, bytes).unwrap_err()
 }
 
 fn refused_text(wat: &str) -> String {
@@ -69,6 +73,8 @@ fn features_outside_the_profile_are_refused() {
         r#"(module (memory 1) (memory 1) (func (export "_start")))"#,
         r#"(module (type (struct)) (func (export "_start")))"#,
         r#"(module (tag) (func (export "_start")))"#,
+        r#"(module (func (export "_start") (local v128)
+          (drop (f32x4.relaxed_madd (local.get 0) (local.get 0) (local.get 0)))))"#,
         r#"(module (func (export "_start") (drop (i32.atomic.load (i32.const 0)))) (memory 1))"#,
     ] {
         assert!(refused_text(wat).contains("not a valid module"), "{wat}");
@@ -85,7 +91,7 @@ fn features_of_current_compilers_are_accepted() {
         r#"(module (func (export "_start") (drop (i32.extend8_s (i32.const 200)))))"#,
         r#"(module (global i32 (i32.add (i32.const 1) (i32.const 2))) (func (export "_start")))"#,
     ] {
-        let compiled = compile(&engine().unwrap(), &wat::parse_str(wat).unwrap());
+        let compiled = compile(&engine(), Reach::Portable, &wat::parse_str(wat).unwrap());
         assert!(compiled.is_ok(), "{wat}: {:?}", compiled.err());
     }
 }
@@ -94,31 +100,45 @@ fn features_of_current_compilers_are_accepted() {
 fn a_module_of_very_many_functions_compiles() {
     let functions = "(func)".repeat(10_000);
     let wat = format!(r#"(module {functions} (func (export "_start")))"#);
-    assert!(compile(&engine().unwrap(), &wat::parse_str(wat).unwrap()).is_ok());
+    assert!(compile(&engine(), Reach::Portable, &wat::parse_str(wat).unwrap()).is_ok());
 }
 
 #[test]
 fn the_cache_gives_back_what_was_put_in_and_nothing_damaged() {
     let dir = tempfile::tempdir().unwrap();
-    let engine = engine().unwrap();
+    let (portable, other) = (EngineProfile::portable(), EngineProfile::same_architecture());
     let module = wat::parse_str(r#"(module (func (export "_start")))"#).unwrap();
-    let compiled = compile(&engine, &module).unwrap();
+    let compiled = compile(&engine(), Reach::Portable, &module).unwrap();
     let path = dir.path().join("a.cwasm");
-    assert!(load(&engine, &path).is_none());
-    super::store(&path, &compiled).unwrap();
-    assert!(load(&engine, &path).is_some());
+    assert!(fetch(&path, portable).is_none());
+    super::store(&path, portable, &compiled).unwrap();
+    assert_eq!(fetch(&path, portable).as_ref(), Some(&compiled));
+    assert!(fetch(&path, other).is_none(), "another profile");
     let whole = std::fs::read(&path).unwrap();
     let steps = (0..whole.len()).step_by(whole.len() / 20);
     for at in steps {
         let mut damaged = whole.clone();
         damaged[at] ^= 1;
         std::fs::write(&path, &damaged).unwrap();
-        assert!(load(&engine, &path).is_none(), "byte {at}");
+        assert!(fetch(&path, portable).is_none(), "byte {at}");
         std::fs::write(&path, &whole[..at]).unwrap();
-        assert!(load(&engine, &path).is_none(), "cut at {at}");
+        assert!(fetch(&path, portable).is_none(), "cut at {at}");
     }
     std::fs::write(dir.path().join("b.cwasm"), &whole).unwrap();
-    assert!(load(&engine, &dir.path().join("b.cwasm")).is_none(), "a module under another app's name");
+    assert!(fetch(&dir.path().join("b.cwasm"), portable).is_none(), "a module under another app's name");
     let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names.len(), 2, "no temporary file stays: {names:?}");
+}
+
+#[test]
+fn what_was_compiled_is_loaded_by_an_engine_without_a_compiler() {
+    let module = wat::parse_str(r#"(module (memory 1) (data (i32.const 0) "x") (func (export "_start")))"#).unwrap();
+    let runtime = crate::engine::runtime().unwrap();
+    for profile in [EngineProfile::portable(), EngineProfile::same_architecture()] {
+        let compiled = compile(&compiler(profile).unwrap(), profile.reach, &module).unwrap();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&compiled).unwrap();
+        assert!(load(&runtime, file).is_some(), "{profile}");
+    }
+    assert!(load(&runtime, tempfile::tempfile().unwrap()).is_none(), "an empty file");
 }

@@ -14,9 +14,9 @@ mod misc;
 mod path;
 mod world;
 
-use wasmtime::{Caller, Extern, Linker};
+use wasmtime::{Caller, Extern, Linker, Val};
 
-pub(crate) use world::{Host, Limiter, World};
+pub(crate) use world::{FUEL_MAX, Host, Limiter, TABLE_ENTRIES_MAX, TABLES_MAX, World};
 
 use crate::stop::{Fail, Stop};
 
@@ -52,15 +52,21 @@ fn enter(
         None => caller.get_export("memory").and_then(Extern::into_memory),
     };
     caller.data_mut().memory = memory;
-    let available = caller.get_fuel()?;
+    let meter = caller.data().meter;
+    if let Some(meter) = meter {
+        let left = meter.get(&mut *caller).i64().unwrap_or(0);
+        caller.data_mut().fuel = left.max(0).cast_unsigned();
+    }
     let (bytes, host) = match memory {
         Some(memory) => memory.data_and_store_mut(&mut *caller),
         None => (&mut [][..], caller.data_mut()),
     };
-    host.fuel = available;
     let outcome = host.charge(fuel).map_err(Fail::from).and_then(|()| call(bytes, host));
     let left = if outcome == Err(Fail::Stop(Stop::OutOfFuel)) { 0 } else { host.fuel };
-    caller.set_fuel(left)?;
+    host.fuel = left;
+    if let Some(meter) = meter {
+        meter.set(&mut *caller, Val::I64(left.cast_signed()))?;
+    }
     match outcome {
         Ok(()) => Ok(0),
         Err(Fail::Errno(errno)) => Ok(u32::from(errno.0)),

@@ -1,7 +1,8 @@
 //! Hold what one run of a guest can see and use: its virtual world and its allowances.
 
-use wasmtime::ResourceLimiter;
+use wasmtime::{Global, ResourceLimiter, Store};
 
+use crate::engine::MEMORY_RESERVATION_BYTES;
 use crate::stop::{HostProblem, Stop};
 use crate::vfs::Vfs;
 
@@ -10,9 +11,11 @@ pub(crate) const EPOCH_NS: u64 = 1_767_225_600_000_000_000;
 /// The virtual clock moves on by this at each look at it, so that a program that waits for time to pass gets on.
 pub(crate) const TICK_NS: u64 = 1_000;
 /// Entries of all tables of a guest together. A constant of the engine profile, not of the category.
-pub(crate) const TABLE_ENTRIES_MAX: usize = 10_000_000;
+pub(crate) const TABLE_ENTRIES_MAX: usize = 1_000_000;
 /// Tables of a guest.
-const TABLES_MAX: usize = 100;
+pub(crate) const TABLES_MAX: usize = 8;
+/// Fuel of a run, at most: it is counted in a signed number.
+pub(crate) const FUEL_MAX: u64 = i64::MAX as u64;
 /// Separates this stream of bytes from every other use of the seed.
 const RANDOM_CONTEXT: &str = "gristmill 2026 sandbox randomness v1";
 
@@ -28,12 +31,17 @@ pub(crate) struct World {
 
 impl World {
     /// A world in which randomness follows from the task's seed and the item's index.
-    pub(crate) fn new(args: &[String], env: &[(String, String)], seed: &[u8; 32], item: u64) -> Self {
+    pub(crate) fn new<'a>(
+        args: &[String],
+        env: impl IntoIterator<Item = (&'a str, &'a str)>,
+        seed: &[u8; 32],
+        item: u64,
+    ) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key(RANDOM_CONTEXT);
         hasher.update(seed).update(&item.to_le_bytes());
         Self {
             args: args.iter().map(|arg| arg.as_bytes().to_vec()).collect(),
-            env: env.iter().map(|(key, value)| format!("{key}={value}").into_bytes()).collect(),
+            env: env.into_iter().map(|(key, value)| format!("{key}={value}").into_bytes()).collect(),
             elapsed_ns: 0,
             random: hasher.finalize_xof(),
         }
@@ -62,11 +70,26 @@ pub(crate) struct Host {
     pub(crate) world: World,
     pub(crate) limiter: Limiter,
     pub(crate) memory: Option<wasmtime::Memory>,
-    /// Fuel left, valid while a call of the guest is served.
+    /// Fuel left, valid while a call of the guest is served, and before it runs.
     pub(crate) fuel: u64,
+    /// Where the guest counts it.
+    pub(crate) meter: Option<Global>,
 }
 
 impl Host {
+    /// Fuel left when the guest does not run.
+    pub(crate) fn fuel_left(store: &mut Store<Host>) -> u64 {
+        match store.data().meter {
+            Some(meter) => meter.get(store).i64().unwrap_or(0).max(0).cast_unsigned(),
+            None => store.data().fuel,
+        }
+    }
+
+    /// True when a charge could not be paid.
+    pub(crate) fn fuel_spent(store: &mut Store<Host>) -> bool {
+        store.data().meter.is_some_and(|meter| meter.get(store).i64().is_none_or(|left| left < 0))
+    }
+
     /// Takes fuel for work that the host does.
     pub(crate) fn charge(&mut self, fuel: u64) -> Result<(), Stop> {
         self.fuel = self.fuel.checked_sub(fuel).ok_or(Stop::OutOfFuel)?;
@@ -99,6 +122,8 @@ impl Limiter {
 
 impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, _: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        // A maximum of the whole address space is no maximum: the engine names it where the module names none.
+        let maximum = maximum.filter(|maximum| (*maximum as u64) < MEMORY_RESERVATION_BYTES);
         self.allowed = maximum.is_none_or(|maximum| desired <= maximum);
         if self.allowed && desired as u64 > self.memory_bytes_max {
             return Err(Stop::OutOfMemory.into());
@@ -111,6 +136,7 @@ impl ResourceLimiter for Limiter {
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let maximum = maximum.filter(|maximum| *maximum < TABLE_ENTRIES_MAX);
         self.allowed = maximum.is_none_or(|maximum| desired <= maximum);
         if self.allowed {
             self.table_entries = self.table_entries.saturating_add(desired.saturating_sub(current));

@@ -7,26 +7,30 @@
 //! the run is over ([`output::OutputTree::deliver`]).
 //!
 //! Key types: [`Vfs`] is what the preview1 functions call; [`input::InputTree`] and [`output::OutputTree`] hold the
-//! entries; [`path`] walks a guest path through them; [`files`] moves bytes through open descriptors.
+//! entries; [`path`] walks a guest path through them; [`files`] moves bytes through open descriptors;
+//! [`storage`] is whoever opens the files behind them.
 
 pub(crate) mod files;
 pub(crate) mod input;
 pub(crate) mod output;
 pub(crate) mod path;
+pub(crate) mod storage;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
 
 use crate::preview1::errno::Errno;
-use crate::stop::{Fail, Stop};
+use crate::stop::Fail;
 use input::{InputId, InputTree};
 use output::{OutputId, OutputTree};
 use path::{Directory, Entry, View};
 
 /// Open descriptors of a guest, the three of stdio and the preopened folders included. One more is `EMFILE`.
 pub(crate) const DESCRIPTORS_MAX: usize = 256;
+/// Files and folders below `/iexec_in` of one run. More is refused before the run.
+pub(crate) const INPUT_ENTRIES_MAX: usize = 200_000;
 /// Directory listings kept at a time; the oldest is dropped and listed anew when it is asked for again.
 const LISTINGS_MAX: usize = 16;
 /// Bytes of the end of stderr that are kept.
@@ -235,11 +239,6 @@ impl Vfs {
                 Stat { inode: self.output.inode(*id), kind: FileType::RegularFile, size: self.output.size(*id) }
             }
         }
-    }
-
-    /// Checks that no input that was opened has changed since it was listed.
-    pub(crate) fn check_inputs(&self) -> Result<(), Stop> {
-        self.input.check_opened()
     }
 }
 

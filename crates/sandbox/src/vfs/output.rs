@@ -1,18 +1,16 @@
 //! Hold what a run writes, count it, and put it in its place when the run is over.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::ErrorKind;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
-use nix::libc;
-
 use super::path::{PATH_BYTES_MAX, inode_from};
+use super::storage::Storage;
 use super::{FileType, Listed};
 use crate::preview1::errno::Errno;
 use crate::stop::{Fail, Stop};
+use crate::wire::{PLACED_MAX, Placed};
 
 /// Folder below the output folder where bytes lie until the run is over. No guest can make an entry of this name.
 pub(crate) const SCRATCH_NAME: &str = ".gristmill-scratch";
@@ -67,8 +65,10 @@ enum Body {
 pub(crate) struct OutputTree {
     nodes: Vec<Node>,
     free: Vec<OutputId>,
-    root: PathBuf,
+    storage: Rc<dyn Storage>,
     scratch_made: bool,
+    /// The scratch file that was made last, until a descriptor holds it.
+    fresh: Option<(u64, Rc<File>)>,
     /// Entries made so far: names the next scratch file and makes inodes unique.
     made: u64,
     granted: Quota,
@@ -80,15 +80,16 @@ impl OutputTree {
     /// The root folder.
     pub(crate) const ROOT: OutputId = OutputId(0);
 
-    /// Nothing yet; the host's folder `root` must exist and be empty.
-    pub(crate) fn new(root: PathBuf, quota: Quota) -> Self {
+    /// Nothing yet.
+    pub(crate) fn new(storage: Rc<dyn Storage>, quota: Quota) -> Self {
         let body = Body::Directory { entries: BTreeMap::new(), parent: Self::ROOT, name_bytes: 0 };
         let node = Node { inode: inode_from(&["out"]), held: 1, linked: true, body };
         Self {
             nodes: vec![node],
             free: Vec::new(),
-            root,
+            storage,
             scratch_made: false,
+            fresh: None,
             made: 0,
             granted: quota,
             quota,
@@ -250,25 +251,31 @@ impl OutputTree {
         {
             entries.insert(Rc::from(STDOUT_NAME), stdout);
         }
-        let scratch = self.root.join(SCRATCH_NAME);
         let mut delivered = Delivered { bytes: 0, files: 0, left: self.granted };
-        let mut pending = vec![(Self::ROOT, self.root.clone())];
-        while let Some((id, host)) = pending.pop() {
+        let mut placed = Vec::new();
+        let mut pending = vec![(Self::ROOT, String::new())];
+        while let Some((id, folder)) = pending.pop() {
             for (name, child) in self.entries(id).into_iter().flatten() {
-                let path = host.join(&**name);
-                let moved = match &self.node(*child).body {
-                    Body::File { number, .. } => std::fs::rename(scratch.join(number.to_string()), &path),
+                let path = format!("{folder}{name}");
+                let file = match &self.node(*child).body {
+                    Body::File { number, .. } => Some(*number),
                     _ => {
-                        pending.push((*child, path.clone()));
-                        std::fs::create_dir(&path)
+                        pending.push((*child, format!("{path}/")));
+                        None
                     }
                 };
-                moved.map_err(|error| Stop::io(format_args!("cannot put {} in its place", path.display()), error))?;
+                placed.push(Placed { path, file });
+                if placed.len() == PLACED_MAX {
+                    self.storage.place(std::mem::take(&mut placed))?;
+                }
                 delivered.count(self.size(*child));
             }
         }
+        if !placed.is_empty() {
+            self.storage.place(placed)?;
+        }
         if self.scratch_made {
-            std::fs::remove_dir_all(&scratch).map_err(|error| Stop::io("cannot remove the scratch folder", error))?;
+            self.storage.clear()?;
         }
         Ok(delivered)
     }
@@ -328,16 +335,11 @@ impl OutputTree {
         Body::File { size: 0, number: self.made, file: None }
     }
 
-    fn scratch_path(&self, number: u64) -> PathBuf {
-        self.root.join(SCRATCH_NAME).join(number.to_string())
-    }
-
     fn create_scratch(&mut self, number: u64) -> Result<(), Stop> {
-        if !self.scratch_made {
-            std::fs::create_dir(self.root.join(SCRATCH_NAME)).map_err(cannot_write)?;
-            self.scratch_made = true;
-        }
-        open_options().create_new(true).open(self.scratch_path(number)).map(drop).map_err(cannot_write)
+        let file = self.storage.scratch(number, true)?;
+        self.scratch_made = true;
+        self.fresh = Some((number, Rc::new(file)));
+        Ok(())
     }
 
     fn open(&mut self, id: OutputId) -> Result<Rc<File>, Stop> {
@@ -347,11 +349,15 @@ impl OutputTree {
         if let Some(file) = file {
             return Ok(Rc::clone(file));
         }
-        let opened = Rc::new(open_options().open(self.scratch_path(*number)).map_err(cannot_write)?);
-        if self.node(id).held > 0
-            && let Body::File { file, .. } = &mut self.node_mut(id).body
-        {
-            *file = Some(Rc::clone(&opened));
+        let number = *number;
+        let opened = match self.fresh.take_if(|(fresh, _)| *fresh == number) {
+            Some((_, file)) => file,
+            None => Rc::new(self.storage.scratch(number, false)?),
+        };
+        match &mut self.node_mut(id) {
+            Node { held: 1.., body: Body::File { file, .. }, .. } => *file = Some(Rc::clone(&opened)),
+            // Nobody holds it yet, but somebody may want it again.
+            _ => self.fresh = Some((number, Rc::clone(&opened))),
         }
         Ok(opened)
     }
@@ -373,9 +379,10 @@ impl OutputTree {
             return Ok(());
         }
         if let Body::File { size, number, .. } = &node.body {
-            let (size, path) = (*size, self.scratch_path(*number));
+            let (size, number) = (*size, *number);
             self.quota.bytes_left = self.quota.bytes_left.saturating_add(size);
-            remove(&path)?;
+            self.fresh.take_if(|(fresh, _)| *fresh == number);
+            self.storage.remove(number)?;
         }
         self.quota.files_left = self.quota.files_left.saturating_add(1);
         self.node_mut(id).body = Body::Free;
@@ -408,19 +415,6 @@ impl OutputTree {
     }
 }
 
-fn open_options() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC).mode(0o644);
-    options
-}
-
 fn cannot_write(error: std::io::Error) -> Stop {
     Stop::io("cannot write an output file", error)
-}
-
-fn remove(path: &Path) -> Result<(), Stop> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(Stop::io("cannot remove an output file", error)),
-        _ => Ok(()),
-    }
 }

@@ -419,7 +419,7 @@ impl Vfs {
 }
 
 /// Refuses names that somebody's terminal, file system or archive would trip over, the same on every host.
-fn check_name(name: &str) -> Result<(), Errno> {
+pub(crate) fn check_name(name: &str) -> Result<(), Errno> {
     if name.chars().any(|c| c.is_control() || c == '\\') {
         return Err(Errno::ILSEQ);
     }

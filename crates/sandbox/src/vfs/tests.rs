@@ -1,6 +1,8 @@
 //! The trees against a naive model, and what the host does to them meanwhile.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -9,9 +11,61 @@ use proptest::prelude::*;
 use super::input::InputTree;
 use super::output::{OutputTree, Quota};
 use super::path::OpenHow;
+use super::storage::Storage;
 use super::{Body, Vfs};
 use crate::execution::Input;
+use crate::shelf::{Inputs, Outputs, Room, Shelf};
 use crate::stop::{Fail, HostProblem, Stop};
+use crate::wire::{Entry, Placed, Want};
+
+/// The parent's part, in the same process.
+pub(crate) struct Local {
+    shelf: RefCell<Shelf>,
+    shared: RefCell<Inputs>,
+    room: RefCell<Room>,
+}
+
+impl Local {
+    /// Storage with these inputs, and outputs in a folder.
+    pub(crate) fn new(inputs: &[Input], out: &Path) -> (Rc<Self>, Vec<Entry>) {
+        let (shared, entries) = Inputs::list(inputs).unwrap();
+        let shelf = Shelf { own: Inputs::default(), outputs: Outputs::new(out.to_path_buf()) };
+        let room = Room { bytes: u64::MAX, files: u64::MAX };
+        let (shelf, shared, room) = (RefCell::new(shelf), RefCell::new(shared), RefCell::new(room));
+        (Rc::new(Self { shelf, shared, room }), entries)
+    }
+
+    fn serve(&self, want: Want) -> Result<Option<File>, Stop> {
+        let served = self.shelf.borrow_mut().serve(want, &mut self.shared.borrow_mut(), &mut self.room.borrow_mut());
+        served.map_err(Stop::Host)
+    }
+
+    fn check_inputs(&self) -> Result<(), HostProblem> {
+        self.shelf.borrow().check_inputs(&self.shared.borrow())
+    }
+}
+
+impl Storage for Local {
+    fn input(&self, number: u32) -> Result<File, Stop> {
+        Ok(self.serve(Want::Input(number))?.unwrap())
+    }
+
+    fn scratch(&self, number: u64, create: bool) -> Result<File, Stop> {
+        Ok(self.serve(Want::Scratch { number, create })?.unwrap())
+    }
+
+    fn remove(&self, number: u64) -> Result<(), Stop> {
+        self.serve(Want::Remove(number)).map(drop)
+    }
+
+    fn place(&self, entries: Vec<Placed>) -> Result<(), Stop> {
+        self.serve(Want::Place(entries)).map(drop)
+    }
+
+    fn clear(&self) -> Result<(), Stop> {
+        self.serve(Want::Clear).map(drop)
+    }
+}
 
 /// The descriptor of `/iexec_out`.
 const OUT: u32 = 5;
@@ -30,7 +84,8 @@ const WRITE: OpenHow = OpenHow {
 const READ: OpenHow = OpenHow { create: false, truncate: false, write: false, read: true, ..WRITE };
 
 fn vfs(dir: &Path, quota: Quota) -> Vfs {
-    Vfs::new(Rc::new(InputTree::empty()), OutputTree::new(dir.to_path_buf(), quota))
+    let (storage, _) = Local::new(&[], dir);
+    Vfs::new(Rc::new(InputTree::empty(storage.clone())), OutputTree::new(storage, quota))
 }
 
 const PLENTY: Quota = Quota { bytes_left: 1 << 20, files_left: 1000 };
@@ -240,14 +295,14 @@ fn quota_is_checked_before_anything_is_written() {
 }
 
 /// An input file and the file system over it.
-fn with_input(dir: &Path, bytes: &[u8]) -> (std::path::PathBuf, Vfs) {
+fn with_input(dir: &Path, bytes: &[u8]) -> (std::path::PathBuf, Vfs, Rc<Local>) {
     let host = dir.join("input");
     std::fs::write(&host, bytes).unwrap();
-    let inputs = [Input { at: "x".into(), host: host.clone() }];
-    let input = Rc::new(InputTree::empty().with(&inputs).unwrap());
     let out = dir.join("out");
     std::fs::create_dir(&out).unwrap();
-    (host, Vfs::new(input, OutputTree::new(out, PLENTY)))
+    let (storage, entries) = Local::new(&[Input { at: "x".into(), host: host.clone() }], &out);
+    let input = Rc::new(InputTree::empty(storage.clone()).with(&entries).unwrap());
+    (host, Vfs::new(input, OutputTree::new(storage.clone(), PLENTY)), storage)
 }
 
 fn changed<T: std::fmt::Debug>(outcome: Result<T, Fail>) -> bool {
@@ -257,7 +312,7 @@ fn changed<T: std::fmt::Debug>(outcome: Result<T, Fail>) -> bool {
 #[test]
 fn an_input_that_changed_before_it_is_opened_is_a_fault_of_the_host() {
     let dir = tempfile::tempdir().unwrap();
-    let (host, mut fs) = with_input(dir.path(), b"12345");
+    let (host, mut fs, _) = with_input(dir.path(), b"12345");
     std::fs::write(&host, b"1234567").unwrap();
     let fd = fs.open(IN, b"x", READ).unwrap();
     assert!(changed(fs.read(fd, None, &mut [0; 3])));
@@ -266,7 +321,7 @@ fn an_input_that_changed_before_it_is_opened_is_a_fault_of_the_host() {
 #[test]
 fn an_input_that_is_replaced_by_a_link_is_not_followed() {
     let dir = tempfile::tempdir().unwrap();
-    let (host, mut fs) = with_input(dir.path(), b"12345");
+    let (host, mut fs, _) = with_input(dir.path(), b"12345");
     std::fs::remove_file(&host).unwrap();
     std::os::unix::fs::symlink("/etc/passwd", &host).unwrap();
     let fd = fs.open(IN, b"x", READ).unwrap();
@@ -277,7 +332,7 @@ fn an_input_that_is_replaced_by_a_link_is_not_followed() {
 #[test]
 fn an_input_that_shrinks_while_it_is_read_is_a_fault_of_the_host() {
     let dir = tempfile::tempdir().unwrap();
-    let (host, mut fs) = with_input(dir.path(), b"12345");
+    let (host, mut fs, _) = with_input(dir.path(), b"12345");
     let fd = fs.open(IN, b"x", READ).unwrap();
     assert_eq!(fs.read(fd, None, &mut [0; 3]), Ok(3));
     std::fs::File::options().write(true).open(&host).unwrap().set_len(4).unwrap();
@@ -287,13 +342,13 @@ fn an_input_that_shrinks_while_it_is_read_is_a_fault_of_the_host() {
 #[test]
 fn an_input_that_changed_after_it_was_read_is_noticed_at_the_end() {
     let dir = tempfile::tempdir().unwrap();
-    let (host, mut fs) = with_input(dir.path(), b"12345");
+    let (host, mut fs, storage) = with_input(dir.path(), b"12345");
     let fd = fs.open(IN, b"x", READ).unwrap();
     assert_eq!(fs.read(fd, None, &mut [0; 9]), Ok(5));
-    assert_eq!(fs.check_inputs(), Ok(()));
+    assert_eq!(storage.check_inputs(), Ok(()));
     std::fs::write(&host, b"54321").unwrap();
     std::fs::File::options().write(true).open(&host).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
-    assert!(fs.check_inputs().is_err());
+    assert!(storage.check_inputs().is_err());
 }
 
 #[test]

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use gristmill_result::Ending;
 use gristmill_sandbox::{
-    ChildCommand, Control, Execution, Finished, HostFault, Input, ItemRun, Outcome, Runner, RunnerConfig, SandboxError,
+    ChildCommand, Control, Execution, Finished, HostFault, Input, ItemRun, Outcome, PoolConfig, Runner, RunnerConfig,
+    SandboxError,
 };
 use gristmill_types::{ContentId, ResourceLimits};
 
@@ -26,9 +27,7 @@ impl Bench {
     /// A bench below a folder that somebody else removes.
     pub fn in_dir(parent: &Path) -> Self {
         let dir = tempfile::tempdir_in(parent).unwrap();
-        let child = ChildCommand { program: env!("CARGO_BIN_EXE_gristmill-sandbox-child").into(), args: vec![] };
-        let runner = Runner::new(RunnerConfig { child, cache_dir: shared_cache() }).unwrap();
-        Self { dir, runner }
+        Self { dir, runner: runner(&shared_cache(), PoolConfig::default()) }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -122,9 +121,18 @@ impl Bench {
     }
 }
 
-/// Compiled modules are kept from test to test; what is about the cache itself takes one of its own.
+/// A runner of children without a mark.
+pub fn runner(cache_dir: &Path, pool: PoolConfig) -> Runner {
+    let child = ChildCommand { program: env!("CARGO_BIN_EXE_gristmill-sandbox-child").into(), args: vec![] };
+    Runner::with_pool(RunnerConfig { child, cache_dir: cache_dir.to_path_buf() }, pool).unwrap()
+}
+
+/// Compiled modules are kept from test to test, for as long as the child is the same program: another one may compile otherwise
+/// before its version is raised. What is about the cache itself takes one of its own.
 fn shared_cache() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join("sandbox-modules")
+    let child = std::fs::metadata(env!("CARGO_BIN_EXE_gristmill-sandbox-child")).unwrap();
+    let built = child.modified().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap();
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("sandbox-modules-{}", built.as_nanos()))
 }
 
 /// Every file below a folder with its bytes; folders end in `/`. Nothing but files and folders may be there.

@@ -7,3 +7,6 @@ mod endings;
 mod files;
 mod hello;
 mod host;
+mod hostile;
+mod pool;
+mod probes;

@@ -33,7 +33,16 @@ fn the_same_files_give_the_same_digest_from_any_folder() {
     let digest = || {
         let folder = tempfile::tempdir().unwrap();
         let run = run(folder.path(), None, &[("b.txt", "two"), ("a/x", "one")]);
-        let produced = produce(task(), WORKER, &[run], Witness::default(), b"log".to_vec(), folder.path()).unwrap();
+        let produced = produce(
+            task(),
+            WORKER,
+            &[run],
+            Witness::default(),
+            b"log".to_vec(),
+            folder.path(),
+            &gristmill_sandbox::Control::new(),
+        )
+        .unwrap();
         let header = header_of(&produced);
         assert_eq!(header.manifest.files().map(|(path, _)| path).collect::<Vec<_>>(), ["a/x", "b.txt"]);
         assert_eq!(header.log, b"log");
@@ -48,7 +57,9 @@ fn only_the_deterministic_path_counts_and_the_answer_is_taken() {
     let computed = r#"{"deterministic-output-path":"/iexec_out/kept","callback-data":"0x2a"}"#;
     let run =
         run(folder.path(), None, &[("kept/a", "1"), ("kept2", "no"), ("date.txt", "now"), ("computed.json", computed)]);
-    let produced = produce(task(), WORKER, &[run], Witness::default(), vec![], folder.path()).unwrap();
+    let produced =
+        produce(task(), WORKER, &[run], Witness::default(), vec![], folder.path(), &gristmill_sandbox::Control::new())
+            .unwrap();
     let header = header_of(&produced);
     assert_eq!(header.manifest.files().map(|(path, _)| path).collect::<Vec<_>>(), ["kept/a"]);
     assert_eq!(produced.commitment.answer, [0x2a]);
@@ -62,7 +73,9 @@ fn items_keep_their_folders() {
         run(folder.path(), Some(8), &[]),
         run(folder.path(), Some(9), &[("r", "9")]),
     ];
-    let produced = produce(task(), WORKER, &runs, Witness::default(), vec![], folder.path()).unwrap();
+    let produced =
+        produce(task(), WORKER, &runs, Witness::default(), vec![], folder.path(), &gristmill_sandbox::Control::new())
+            .unwrap();
     let header = header_of(&produced);
     assert_eq!(header.manifest.parts().len(), 3);
     assert_eq!(header.manifest.files().map(|(path, _)| path).collect::<Vec<_>>(), ["000007/r", "000009/r"]);

@@ -1,0 +1,328 @@
+//! Read what the machine's owner wrote down: `worker.toml`.
+//!
+//! Every key has a default, and no file at all is as good as an empty one. A flag of the command line goes before the file, the file
+//! before the default. An unknown key is an error: a policy that was misspelt would not be one.
+
+use std::path::{Path, PathBuf};
+
+use gristmill_owner::{Policy, PolicyError};
+use gristmill_protocol::tls::PoolUrl;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::config::{CACHE_BYTES_MAX, MEMORY_BYTES_DEFAULT, SLOTS_MAX};
+use crate::sensors::Roots;
+
+/// The file's name in the worker's folder.
+pub const SETTINGS_FILE: &str = "worker.toml";
+/// A settings file is read up to so many bytes.
+const SETTINGS_BYTES_MAX: u64 = 256 << 10;
+const MIB: u64 = 1 << 20;
+/// The smallest disk that is of use: an app, its inputs, a result.
+const DISK_MIB_MIN: u64 = 64;
+
+/// What a `worker.toml` says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// The pool to work for, as `grist://HOST:PORT/KEYHASH`. There is no default.
+    #[serde(serialize_with = "write_pool", deserialize_with = "read_pool", skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolUrl>,
+    /// Tasks at a time, 1 to 1024. A task keeps one core busy. Default: one a core, 64 at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slots: Option<u32>,
+    /// Memory that it lends to a task, in MiB. Tasks of a larger category are declined. Default 4096.
+    pub memory_mib: u64,
+    /// Disk that it lends, in MiB: fetched apps and inputs, and results that wait. Default 8192.
+    pub disk_mib: u64,
+    /// Port of the status page on 127.0.0.1; none by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status_page: Option<u16>,
+    /// When it may work, and for whom.
+    pub policy: Policy,
+    /// Where the kernel's files are.
+    pub sensors: Roots,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            pool: None,
+            slots: None,
+            memory_mib: MEMORY_BYTES_DEFAULT / MIB,
+            disk_mib: CACHE_BYTES_MAX / MIB,
+            status_page: None,
+            policy: Policy::default(),
+            sensors: Roots::default(),
+        }
+    }
+}
+
+/// A settings file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// It cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system answered.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is too large to be one.
+    #[error("{} has more than {SETTINGS_BYTES_MAX} bytes: it is no settings file of a worker", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is no TOML, or has a key that is not known or a value that makes no sense; the text names the line.
+    #[error("{} is refused: {text}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        text: String,
+    },
+    /// A value is out of its range.
+    #[error("{} is refused: {key} = {value}: it is {what}", path.display())]
+    Range {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        value: u64,
+        /// What it should be.
+        what: String,
+    },
+    /// The policy makes no sense.
+    #[error("{} is refused: [policy]", path.display())]
+    Policy {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: PolicyError,
+    },
+}
+
+impl Settings {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`SettingsError`].
+    pub fn read(path: &Path) -> Result<Self, SettingsError> {
+        use std::io::Read;
+        let failed = |source| SettingsError::Read { path: path.to_path_buf(), source };
+        let mut text = String::new();
+        let file = std::fs::File::open(path).map_err(failed)?;
+        file.take(SETTINGS_BYTES_MAX + 1).read_to_string(&mut text).map_err(failed)?;
+        if text.len() as u64 > SETTINGS_BYTES_MAX {
+            return Err(SettingsError::TooLarge { path: path.to_path_buf() });
+        }
+        Self::parse(&text, path)
+    }
+
+    /// Reads the file if there is one, else takes the defaults.
+    ///
+    /// # Errors
+    /// [`SettingsError`] for a file that is there and cannot be used.
+    pub fn read_if_there(path: &Path) -> Result<Self, SettingsError> {
+        match Self::read(path) {
+            Err(SettingsError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                Ok(Self::default())
+            }
+            read => read,
+        }
+    }
+
+    /// Reads a text; `path` is for the errors.
+    ///
+    /// # Errors
+    /// [`SettingsError`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, SettingsError> {
+        let settings: Self = toml::from_str(text).map_err(|error| SettingsError::Malformed {
+            path: path.to_path_buf(),
+            text: error.to_string().trim_end().to_owned(),
+        })?;
+        settings.check(path)?;
+        Ok(settings)
+    }
+
+    /// The settings as a file would say them.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).unwrap_or_else(|error| format!("# these settings cannot be written: {error}\n"))
+    }
+
+    fn check(&self, path: &Path) -> Result<(), SettingsError> {
+        let range = |key, value, holds: bool, what: &str| match holds {
+            true => Ok(()),
+            false => Err(SettingsError::Range { path: path.to_path_buf(), key, value, what: what.to_owned() }),
+        };
+        if let Some(slots) = self.slots {
+            let what = format!("tasks at a time, 1 to {SLOTS_MAX}");
+            range("slots", slots.into(), (1..=SLOTS_MAX).contains(&slots), &what)?;
+        }
+        range("memory_mib", self.memory_mib, self.memory_mib > 0, "MiB, at least 1")?;
+        let what = format!("MiB, at least {DISK_MIB_MIN}");
+        range("disk_mib", self.disk_mib, self.disk_mib >= DISK_MIB_MIN, &what)?;
+        if let Some(port) = self.status_page {
+            range("status_page", port.into(), port > 0, "a port, 1 to 65535")?;
+        }
+        self.policy.check().map_err(|source| SettingsError::Policy { path: path.to_path_buf(), source })
+    }
+}
+
+fn read_pool<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PoolUrl>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map(Some).map_err(serde::de::Error::custom)
+}
+
+fn write_pool<S: Serializer>(pool: &Option<PoolUrl>, serializer: S) -> Result<S::Ok, S::Error> {
+    pool.as_ref().map(ToString::to_string).serialize(serializer)
+}
+
+/// A file with every key, each commented out, and what it means: what `gristmill worker config --init` writes.
+pub const TEMPLATE: &str = r#"# What this machine does for others. Every line is optional; what begins with # is not in force.
+# `gristmill worker config` shows what is. A worker reads this file when it starts.
+
+# The pool to work for.
+#pool = "grist://HOST:PORT/KEYHASH"
+
+# Tasks at a time; each keeps one core busy. Default: one a core.
+#slots = 2
+
+# Memory that it lends to a task, and disk that it lends in all (fetched files, results that wait), in MiB.
+#memory_mib = 4096
+#disk_mib = 8192
+
+# A page that shows what the worker does, at http://127.0.0.1:8642/; only this machine can see it.
+#status_page = 8642
+
+[policy]
+# When it may work, by the local clock; always, if there is no line. A night may pass midnight.
+#schedule = ["Mon-Fri 18:00-08:00", "Sat-Sun"]
+# It begins nothing in so many minutes before the end of a time.
+#wind_down_min = 5
+
+# Only when nobody has touched keyboard or mouse for so many seconds.
+#idle_s = 300
+# Only while other programs use less than this part of the cores.
+#load_max = 0.5
+
+# Only on mains; or, on battery, only above so many percent.
+#mains_only = true
+#battery_min = 60
+# Only while the hottest part of the machine is cooler, in degrees Celsius.
+#temperature_max = 85.0
+
+# Only for these pools, only these apps, or only apps of these publishers; any, if there is no line. Addresses on the ledger.
+#pools = ["0x1111111111111111111111111111111111111111"]
+#apps = ["0x2222222222222222222222222222222222222222"]
+#publishers = ["0x3333333333333333333333333333333333333333"]
+# None of these, whoever publishes them, and nothing of these publishers.
+#refused_apps = ["0x4444444444444444444444444444444444444444"]
+#refused_publishers = ["0x5555555555555555555555555555555555555555"]
+# My own accounts: their tasks go first here, and others' hold still meanwhile.
+#own = ["0x6666666666666666666666666666666666666666"]
+
+[sensors]
+# Where the kernel's files are; a container may see its host's elsewhere.
+#proc = "/proc"
+#sys = "/sys"
+#dev = "/dev"
+"#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Settings, SettingsError> {
+        Settings::parse(text, Path::new("worker.toml"))
+    }
+
+    #[test]
+    fn nothing_said_is_the_default_and_what_is_written_reads_the_same() {
+        assert_eq!(parse("").unwrap(), Settings::default());
+        let settings = parse(
+            "pool = \"grist://127.0.0.1:9/0000000000000000000000000000000000000000000000000000000000000001\"\nslots = 3\n\
+             [policy]\nschedule = [\"Sat-Sun\"]\nidle_s = 60\n[sensors]\nsys = \"/host/sys\"\n",
+        )
+        .unwrap();
+        assert_eq!((settings.slots, settings.policy.idle_s, settings.memory_mib), (Some(3), Some(60), 4_096));
+        assert_eq!(settings.sensors.sys, Path::new("/host/sys"));
+        assert_eq!(parse(&settings.to_toml()).unwrap(), settings);
+        assert_eq!(parse(&Settings::default().to_toml()).unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line_and_what_there_is() {
+        let error = parse("slots = 2\n\n[policy]\nidle = 300\n").unwrap_err().to_string();
+        for word in ["worker.toml", "line 4", "idle", "idle_s", "load_max"] {
+            assert!(error.contains(word), "{word}: {error}");
+        }
+        let error = parse("slot = 2\n").unwrap_err().to_string();
+        assert!(error.contains("line 1") && error.contains("memory_mib"), "{error}");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let cases = [
+            ("slots = 0", "slots = 0"),
+            ("slots = 2000", "1 to 1024"),
+            ("disk_mib = 1", "at least 64"),
+            ("memory_mib = 0", "memory_mib"),
+            ("status_page = 0", "status_page"),
+            ("status_page = 70000", "line 1"),
+            ("pool = \"http://x\"", "grist://"),
+            ("[policy]\nschedule = [\"noon\"]", "noon"),
+            ("slots = ", "line 1"),
+        ];
+        for (text, word) in cases {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.contains(word), "{text}: {error}");
+        }
+        let error = parse("[policy]\nload_max = 7.0").unwrap_err();
+        assert!(matches!(&error, SettingsError::Policy { source, .. } if source.field == "load_max"), "{error}");
+    }
+
+    /// The template is a good file as it is, and stays one when all its lines are put in force; then it has every key.
+    #[test]
+    fn the_template_names_every_key() {
+        assert_eq!(parse(TEMPLATE).unwrap(), Settings::default());
+        let in_force: Vec<String> = TEMPLATE
+            .lines()
+            .map(|line| match line.strip_prefix('#') {
+                Some(setting) if !setting.starts_with(' ') => {
+                    setting.replace("HOST:PORT/KEYHASH", &format!("h:1/{:064}", 1))
+                }
+                _ => line.to_owned(),
+            })
+            .collect();
+        let settings = parse(&in_force.join("\n")).unwrap();
+        assert_ne!(settings.policy, Policy::default());
+        let all = serde_json::to_value(&settings).unwrap();
+        for table in [&all, &all["policy"], &all["sensors"]] {
+            for (key, value) in table.as_object().unwrap() {
+                assert!(!value.is_null(), "{key} is missing in the template");
+                assert!(
+                    value.is_object() || TEMPLATE.contains(&format!("#{key} = ")),
+                    "{key} is missing in the template"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(SETTINGS_FILE);
+        assert_eq!(Settings::read_if_there(&path).unwrap(), Settings::default());
+        assert!(Settings::read(&path).unwrap_err().to_string().contains("worker.toml"));
+        std::fs::write(&path, "slots = 7\n").unwrap();
+        assert_eq!(Settings::read_if_there(&path).unwrap().slots, Some(7));
+        std::fs::write(&path, vec![b'#'; 300 << 10]).unwrap();
+        assert!(matches!(Settings::read(&path), Err(SettingsError::TooLarge { .. })));
+    }
+}
