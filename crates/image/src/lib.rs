@@ -21,8 +21,8 @@
 //! # Ok::<(), gristmill_image::ImageError>(())
 //! ```
 //!
-//! From a registry it is [`Source::pull`] instead of [`Source::open`]; the rest is the same, and what is not there yet comes when it
-//! is needed.
+//! From a registry, by its digest, it is [`Source::pull`] instead of [`Source::open`]; the rest is the same, and what is not there
+//! yet comes when it is needed.
 
 mod digest;
 mod error;

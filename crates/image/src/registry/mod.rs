@@ -170,7 +170,7 @@ impl Pull {
             wire: Wire::new(reference, access)?,
         };
         let top = pull.top()?;
-        pull.index = layout_index(reference, &top)?;
+        pull.index = layout_index(reference.digest(), &top);
         pull.write("index.json", &pull.index)?;
         pull.write("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         Ok(pull)
@@ -276,18 +276,17 @@ impl Pull {
     }
 }
 
-/// An index that leads to this manifest or index.
-fn layout_index(reference: &Reference, top: &[u8]) -> Result<Vec<u8>, RegistryError> {
-    let sense =
-        |error: serde_json::Error| RegistryError::Answer { url: reference.to_string(), what: error.to_string() };
-    let kind: Kind = serde_json::from_slice(top).map_err(sense)?;
+/// An index that leads to this manifest or index. What is neither is called a manifest: reading it says what is wrong, and that is
+/// the image's fault, which every host sees.
+fn layout_index(digest: Digest, top: &[u8]) -> Vec<u8> {
+    let kind = serde_json::from_slice(top).unwrap_or(Kind { media_type: None, manifests: None });
     let found = kind.media_type.as_deref().unwrap_or(if kind.manifests.is_some() { INDEX } else { MANIFEST });
-    serde_json::to_vec(&LayoutIndex {
+    let index = LayoutIndex {
         schema_version: 2,
         media_type: INDEX,
-        manifests: [Top { media_type: found, digest: reference.digest().to_string(), size: top.len() }],
-    })
-    .map_err(sense)
+        manifests: [Top { media_type: found, digest: digest.to_string(), size: top.len() }],
+    };
+    serde_json::to_vec(&index).expect("texts and numbers can be written")
 }
 
 /// The client and what it runs on. The crate's other parts block, and so does this; it may be called from asynchronous code as they
