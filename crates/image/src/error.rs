@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
+use crate::registry::RegistryError;
 
 /// Why an image cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -96,12 +97,20 @@ pub enum ImageError {
         /// What is wrong with it.
         what: String,
     },
+    /// It cannot be had from the registry now.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
     /// The folder of layers cannot be had.
     #[error(transparent)]
     Store(#[from] gristmill_datadir::DataDirError),
 }
 
 impl ImageError {
+    /// Whether another host might fare better with the same image: the disk, the network or the kind of this machine is at fault.
+    pub fn is_this_hosts(&self) -> bool {
+        matches!(self, Self::Io { .. } | Self::Store(_) | Self::Registry(_) | Self::OtherPlatform { .. })
+    }
+
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |error| Self::Io { path, error }

@@ -83,6 +83,7 @@ pub struct Layer {
 pub(crate) enum Compression {
     None,
     Gzip,
+    Zstd,
 }
 
 #[derive(Deserialize)]
@@ -215,7 +216,7 @@ fn collect(
                     why: "an index that leads to itself would never end",
                 });
             }
-            let inner = source.json(&descriptor)?;
+            let inner = source.manifest(&descriptor)?;
             collect(source, &inner, &descriptor.digest.to_string(), name.as_deref(), depth + 1, found)?;
         } else if is_manifest(&descriptor.media_type) && !is_attestation(&descriptor) {
             found.push(Found { descriptor, name });
@@ -233,7 +234,7 @@ fn collect(
 
 fn read_manifest(source: &mut Source, descriptor: &Descriptor, host: &Host) -> Result<Image, ImageError> {
     let place = format!("manifest {}", descriptor.digest);
-    let manifest: Manifest = parse(&source.json(descriptor)?, &place)?;
+    let manifest: Manifest = parse(&source.manifest(descriptor)?, &place)?;
     if manifest.layers.len() > LAYERS_MAX {
         return Err(ImageError::TooLarge {
             what: format!("{} layers", manifest.layers.len()),
@@ -317,7 +318,13 @@ fn compression_of(media_type: &str) -> Result<Compression, String> {
         "application/vnd.oci.image.layer.v1.tar+gzip"
         | "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
         | "application/vnd.docker.image.rootfs.diff.tar.gzip" => Ok(Compression::Gzip),
-        other => Err(format!("layers of type `{}` are not read, only tar and tar+gzip", other.escape_default())),
+        "application/vnd.oci.image.layer.v1.tar+zstd"
+        | "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd"
+        | "application/vnd.docker.image.rootfs.diff.tar.zstd" => Ok(Compression::Zstd),
+        other => {
+            let shown: String = other.chars().take(100).flat_map(char::escape_default).collect();
+            Err(format!("layers of type `{shown}` are not read, only tar, tar+gzip and tar+zstd"))
+        }
     }
 }
 

@@ -7,12 +7,14 @@ use crate::JSON_BYTES_MAX;
 use crate::digest::{Digest, Hashing};
 use crate::error::ImageError;
 use crate::image::{self, Descriptor, Host, Image};
+use crate::reference::Reference;
+use crate::registry::{Access, Pull};
 
 /// Entries of an archive: blobs and a few files.
 const ARCHIVE_ENTRIES_MAX: usize = 100_000;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// Where an image comes from: an archive or a layout folder.
+/// Where an image comes from: an archive, a layout folder or a registry.
 #[derive(Debug)]
 pub struct Source {
     path: PathBuf,
@@ -23,6 +25,7 @@ pub struct Source {
 enum Kind {
     Folder,
     Archive { file: File, index: Span, blobs: HashMap<Digest, Span> },
+    Registry(Box<Pull>),
 }
 
 /// A part of an archive.
@@ -50,6 +53,20 @@ impl Source {
         Ok(Self { path: path.to_owned(), kind: scan(path, file)? })
     }
 
+    /// An image of a registry, which is fetched into the folder `path`, a layout that the next time is at hand without a network.
+    /// Only what `reference` names is looked at now, manifest and configuration by [`image`](Self::image), and layers when they are
+    /// unpacked: those that are unpacked already are never fetched. What was interrupted goes on where it was. Several images and
+    /// several processes may have one folder; to forget what is there, remove it.
+    ///
+    /// Blocks, as all methods do, for as long as the network takes.
+    ///
+    /// # Errors
+    /// [`ImageError::Registry`].
+    pub fn pull(reference: &Reference, path: &Path, access: &Access) -> Result<Self, ImageError> {
+        let pull = Pull::begin(reference, path, access)?;
+        Ok(Self { path: path.to_owned(), kind: Kind::Registry(Box::new(pull)) })
+    }
+
     /// The image for `host`. `name`: which, when there are several: the tag that the index gives it, or its digest.
     ///
     /// # Errors
@@ -67,6 +84,7 @@ impl Source {
         };
         let mut bytes = Vec::new();
         let (path, reader): (PathBuf, Box<dyn Read + '_>) = match &mut self.kind {
+            Kind::Registry(pull) => return Ok(pull.index().to_vec()),
             Kind::Folder => {
                 let path = self.path.join("index.json");
                 let file = File::open(&path).map_err(ImageError::io(&path))?;
@@ -78,6 +96,17 @@ impl Source {
         };
         reader.take(JSON_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(ImageError::io(&path))?;
         if bytes.len() as u64 > JSON_BYTES_MAX { Err(too_large()) } else { Ok(bytes) }
+    }
+
+    /// A manifest, or an index in the index, whole and checked.
+    pub(crate) fn manifest(&mut self, descriptor: &Descriptor) -> Result<Vec<u8>, ImageError> {
+        if let Kind::Registry(pull) = &mut self.kind
+            && descriptor.size <= JSON_BYTES_MAX
+        {
+            // Registries keep these apart from the blobs.
+            pull.manifest(descriptor.digest, descriptor.size)?;
+        }
+        self.json(descriptor)
     }
 
     /// A description, whole and checked.
@@ -99,8 +128,11 @@ impl Source {
 
     /// A part of the image. What is read is checked by [`Blob::finish`].
     pub(crate) fn blob(&mut self, digest: Digest, size: u64) -> Result<Blob<'_>, ImageError> {
+        if let Kind::Registry(pull) = &mut self.kind {
+            pull.blob(digest, size)?;
+        }
         let (reader, found): (Box<dyn Read + '_>, u64) = match &mut self.kind {
-            Kind::Folder => {
+            Kind::Folder | Kind::Registry(_) => {
                 let path = self.path.join("blobs/sha256").join(digest.hex());
                 let file = File::open(&path).map_err(|error| match error.kind() {
                     io::ErrorKind::NotFound => ImageError::Missing { digest },

@@ -12,6 +12,7 @@ use crate::error::ImageError;
 use crate::image::{Compression, Image, Layer};
 use crate::layer::{self, Limits};
 use crate::source::Source;
+use crate::zstd;
 
 /// What the folder says it is, and how its layers are unpacked: another way is another version.
 const KIND: &str = "layers";
@@ -83,6 +84,7 @@ impl LayerStore {
         let plain: Box<dyn Read + '_> = match layer.compression {
             Compression::None => Box::new(&mut blob),
             Compression::Gzip => Box::new(MultiGzDecoder::new(&mut blob)),
+            Compression::Zstd => Box::new(zstd::Frames::new(&mut blob)),
         };
         let mut tar = Hashing::new(plain, left);
         let unpacked = layer::unpack(layer.digest, &mut tar, unfinished.path(), limits, left)?;

@@ -55,6 +55,8 @@ pub struct Run {
     pub env: Vec<String>,
     /// Where it is run; empty for `/`.
     pub working_dir: String,
+    /// As whom: a name or a number, with a group behind a colon; empty for root.
+    pub user: String,
 }
 
 /// A layer, packed and ready to be written into any number of archives. Its bytes lie in a file without a name.
@@ -155,6 +157,7 @@ impl<'a> Writer<'a> {
                 entrypoint: &run.entrypoint,
                 cmd: &run.cmd,
                 working_dir: &run.working_dir,
+                user: &run.user,
             },
             rootfs: RootFs {
                 kind: "layers",
@@ -289,6 +292,8 @@ struct RunConfiguration<'a> {
     cmd: &'a [String],
     #[serde(skip_serializing_if = "str::is_empty")]
     working_dir: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    user: &'a str,
 }
 
 #[derive(Serialize)]

@@ -75,6 +75,10 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+pub fn zstd(bytes: &[u8]) -> Vec<u8> {
+    ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
+}
+
 pub const LAYER_TAR: &str = "application/vnd.oci.image.layer.v1.tar";
 pub const LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -116,6 +120,11 @@ impl Made {
         let config = self.put(config.to_string().into_bytes(), "application/vnd.oci.image.config.v1+json");
         let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers});
         self.put(manifest.to_string().into_bytes(), MANIFEST)
+    }
+
+    /// The digest of what the index leads to first.
+    pub fn top(&self) -> Digest {
+        self.index["manifests"][0]["digest"].as_str().unwrap().parse().unwrap()
     }
 
     /// Adds a blob, and describes it.

@@ -3,4 +3,7 @@
 mod build;
 mod honest;
 mod hostile;
+mod registry;
+mod registry_hostile;
+mod server;
 mod written;

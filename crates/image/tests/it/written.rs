@@ -54,6 +54,7 @@ fn run() -> Run {
         cmd: vec!["--help".to_owned()],
         env: vec!["LC_ALL=C".to_owned()],
         working_dir: "/etc".to_owned(),
+        user: "65534:65534".to_owned(),
     }
 }
 
@@ -82,6 +83,7 @@ fn what_is_written_is_read_back() {
     assert_eq!(image.digest, digest);
     assert_eq!(image.command(), ["/bin/app", "--all", "--help"]);
     assert_eq!((image.env.join(" ").as_str(), image.working_dir.as_str()), ("LC_ALL=C", "/etc"));
+    assert_eq!(image.user, "65534:65534");
     let written: Vec<_> = [&low, &high].map(|layer| (layer.digest(), layer.diff_id(), layer.size())).into();
     let read: Vec<_> = image.layers.iter().map(|layer| (layer.digest, layer.diff_id, layer.size)).collect();
     assert_eq!(read, written);
