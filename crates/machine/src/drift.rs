@@ -13,9 +13,10 @@ pub const AGE_MS_MAX: u64 = 7 * 24 * 3_600 * 1_000;
 pub const DRIFT_WINDOW: usize = 20;
 /// Run times may be off by so much, in the median of the window.
 pub const DRIFT_MAX: f64 = 0.2;
-/// A benchmark younger than this is not run again for the tasks' run times, in milliseconds: if it did not help then, the machine is
-/// not what is off, but what was expected of the tasks.
+/// A benchmark younger than this is not run again for the tasks' run times, in milliseconds.
 pub const DRIFT_PAUSE_MS: u64 = 3_600 * 1_000;
+/// A new benchmark within so much of the last says that the machine is the same.
+const SAME_SPEED: f64 = 0.1;
 /// A benchmark may be from the future by so much, in milliseconds: clocks are set.
 pub const CLOCK_SLACK_MS: u64 = 3_600 * 1_000;
 
@@ -49,7 +50,7 @@ pub enum Rerun {
     },
     /// It is from the future: the clock was wrong, then or now.
     Future,
-    /// Tasks take longer, or less long, than expected.
+    /// Tasks take longer, or less long, than expected or than is usual by now.
     Drifted {
         /// The median of measured to expected run time.
         ratio: f64,
@@ -69,9 +70,14 @@ impl fmt::Display for Rerun {
 }
 
 /// Keeps the benchmark, and watches whether it still tells the truth. No clock: the caller says what time it is.
-#[derive(Clone, Debug, Default)]
+///
+/// Run times may be off for ever without the machine being another: all cores at once are slower than the one that was measured, or
+/// somebody expects too little. So if tasks drift and the new benchmark is like the last, then what they took becomes what is usual.
+#[derive(Clone, Debug)]
 pub struct Drift {
     benchmark: Option<Benchmark>,
+    /// The multiple of the expected run time that is no news any more.
+    usual: f64,
     /// Measured to expected run time of the last tasks, the newest last.
     ratios: VecDeque<f64>,
 }
@@ -79,7 +85,7 @@ pub struct Drift {
 impl Drift {
     /// Begins with what was stored, if anything was.
     pub fn new(stored: Option<Benchmark>) -> Self {
-        Self { benchmark: stored, ratios: VecDeque::new() }
+        Self { benchmark: stored, usual: 1.0, ratios: VecDeque::new() }
     }
 
     /// The benchmark that holds now.
@@ -89,6 +95,13 @@ impl Drift {
 
     /// Takes a new one, against which tasks are measured from now on.
     pub fn renew(&mut self, benchmark: Benchmark) {
+        let before = self.benchmark.as_ref().map(Benchmark::speed);
+        let same = before.is_some_and(|before| (benchmark.speed() / before - 1.0).abs() <= SAME_SPEED);
+        self.usual = match self.median() {
+            Some(ratio) if same => ratio,
+            None if same => self.usual,
+            _ => 1.0,
+        };
         self.benchmark = Some(benchmark);
         self.ratios.clear();
     }
@@ -119,7 +132,7 @@ impl Drift {
             return Some(Rerun::Old { age_ms });
         }
         let ratio = self.median().filter(|_| age_ms >= DRIFT_PAUSE_MS)?;
-        ((ratio - 1.0).abs() > DRIFT_MAX).then_some(Rerun::Drifted { ratio })
+        ((ratio / self.usual - 1.0).abs() > DRIFT_MAX).then_some(Rerun::Drifted { ratio })
     }
 
     /// The median of a full window: a few tasks that waited for a disk do not move it.

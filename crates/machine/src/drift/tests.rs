@@ -107,15 +107,47 @@ fn the_window_moves_on() {
     assert_eq!(drift.ratios.len(), DRIFT_WINDOW);
 }
 
+fn faster(benchmark: Benchmark, factor: f64) -> Benchmark {
+    Benchmark { integer: factor, float: factor, memory: factor, ..benchmark }
+}
+
 #[test]
-fn a_rerun_that_did_not_help_is_not_repeated_at_once() {
+fn a_rerun_is_not_repeated_at_once() {
     let mut drift = drift_after([2.0; DRIFT_WINDOW]);
     assert!(drift.rerun(&here(), NOON + HOUR).is_some());
-    drift.renew(measured_at(NOON + HOUR));
+    // The machine has become slower, and tasks take even longer than that.
+    drift.renew(faster(measured_at(NOON + HOUR), 0.8));
     assert_eq!(drift.rerun(&here(), NOON + 3 * HOUR), None, "what was seen before says nothing of the new one");
     for _ in 0..DRIFT_WINDOW {
         drift.observe(2.0);
     }
     assert_eq!(drift.rerun(&here(), NOON + 2 * HOUR - 1), None);
     assert!(drift.rerun(&here(), NOON + 2 * HOUR).is_some());
+}
+
+#[test]
+fn what_the_benchmark_does_not_explain_becomes_usual() {
+    let mut drift = drift_after([1.4; DRIFT_WINDOW]);
+    assert!(drift.rerun(&here(), NOON + HOUR).is_some());
+    drift.renew(faster(measured_at(NOON + HOUR), 1.05));
+    let mut observe = |ratio, now_ms| {
+        for _ in 0..DRIFT_WINDOW {
+            drift.observe(ratio);
+        }
+        drift.rerun(&here(), now_ms)
+    };
+    assert_eq!(observe(1.4, NOON + 2 * HOUR), None);
+    assert_eq!(observe(1.6, NOON + 2 * HOUR), None);
+    assert_eq!(observe(1.75, NOON + 2 * HOUR), Some(Rerun::Drifted { ratio: 1.75 }));
+    assert_eq!(observe(1.0, NOON + 2 * HOUR), Some(Rerun::Drifted { ratio: 1.0 }));
+    // A benchmark that differs, or a new one a week later with nothing seen in between: all begins anew, or stays.
+    let mut other = drift.clone();
+    other.renew(faster(measured_at(NOON + 2 * HOUR), 2.0));
+    (0..DRIFT_WINDOW).for_each(|_| other.observe(1.0));
+    assert_eq!(other.rerun(&here(), NOON + 3 * HOUR), None);
+    let mut same = drift_after([1.4; DRIFT_WINDOW]);
+    same.renew(measured_at(NOON + HOUR));
+    same.renew(measured_at(NOON + 2 * HOUR));
+    (0..DRIFT_WINDOW).for_each(|_| same.observe(1.4));
+    assert_eq!(same.rerun(&here(), NOON + 4 * HOUR), None);
 }
