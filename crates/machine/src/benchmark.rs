@@ -16,7 +16,7 @@ use kernels::{Answer, Memory};
 pub const REFERENCE: [(Kernel, f64); 3] = [(Kernel::Integer, 495.0), (Kernel::Float, 660.0), (Kernel::Memory, 631.0)];
 
 /// A kernel is repeated so long: three of them, and making the buffers, take less than a second together.
-pub const KERNEL_TIME_MAX: Duration = Duration::from_millis(250);
+pub const KERNEL_TIME_MAX: Duration = Duration::from_millis(220);
 /// Rounds of a kernel at least, on however slow a machine.
 const ROUNDS_MIN: usize = 3;
 /// Rounds of a kernel at most, on however quick a machine.
