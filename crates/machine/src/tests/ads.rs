@@ -4,8 +4,8 @@ use gristmill_classad::{ClassAd, Expr, Value, matches};
 
 use super::*;
 use crate::{
-    AD_BYTES_MAX, AdError, BENCHMARK_VERSION, Benchmark, EXPRESSION_BYTES_MAX, Extras, Fingerprint, History, Lent,
-    ToldError,
+    AD_BYTES_MAX, AdError, BENCHMARK_VERSION, Benchmark, EXPRESSION_BYTES_MAX, Extras, Fingerprint, GPUS_MAX, History,
+    Lent, ToldError,
 };
 
 fn server() -> Host {
@@ -201,6 +201,8 @@ fn an_ad_is_never_too_long() {
         ..full()
     };
     let ad = Machine::look(&host.places, &told()).ad(&extras).unwrap();
+    assert_eq!(ad.evaluate("GPUs"), Value::Integer(21));
+    assert!(matches!(ad.evaluate("GPUDevices"), Value::List(devices) if devices.len() == GPUS_MAX));
     let length = ad.to_string().len();
     assert!(length > AD_BYTES_MAX / 2 && length <= AD_BYTES_MAX, "{length}");
     assert_eq!(ClassAd::parse(&ad.to_string()).unwrap(), ad);

@@ -139,6 +139,8 @@ fn huge_numbers_say_nothing() {
     }
     host.write("proc/meminfo", "MemTotal: 18446744073709551615 kB\n");
     assert_eq!(look(&host.places).memory_mib, None);
+    host.write("proc/meminfo", "MemTotal: 0 kB\n");
+    assert_eq!(look(&host.places).memory_mib, None);
     host.write("sys/devices/system/cpu/online", "0-8191").write("proc/self/status", "");
     host.group_v2("/", "/");
     for (limit, cores) in [

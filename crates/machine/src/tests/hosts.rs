@@ -113,6 +113,9 @@ fn a_container_of_version_1() {
     host.write(&format!("{cpu}/cpu.cfs_quota_us"), "-1\n").write(&format!("{cpu}/cpu.cfs_period_us"), "100000\n");
     let machine = host.look();
     assert_eq!((machine.cores, machine.cpu_quota), (Some(3), None), "three of sixteen are allowed");
+    // A group below our own with the same path says nothing of us.
+    host.write(&format!("{memory}/docker/abc/memory.limit_in_bytes"), "1048576\n");
+    let machine = host.look();
     assert_eq!(machine.memory_mib, Some(512));
     assert_eq!(machine.cpu.level, Some(Level::V1));
 
@@ -243,6 +246,29 @@ fn drivers_of_software_are_no_graphics_processors() {
         .write("sys/class/drm/card0/device/drm/renderD128/dev", "");
     host.write("dev/dri/renderD128", "");
     assert!(host.look().gpus.is_empty());
+}
+
+#[test]
+fn virtual_machines_by_what_firmware_says() {
+    for (vendor, product, architecture, flags, expected) in [
+        ("Microsoft Corporation", "Virtual Machine", "x86_64", "hypervisor", Some(Substrate::Virtual(Some("hyperv")))),
+        ("Microsoft Corporation", "Surface Laptop 5", "x86_64", "", Some(Substrate::Bare)),
+        ("VMware, Inc.", "VMware7,1", "x86_64", "hypervisor", Some(Substrate::Virtual(Some("vmware")))),
+        ("Amazon EC2", "m7i.large", "x86_64", "hypervisor", Some(Substrate::Virtual(None))),
+        ("Amazon EC2", "m7i.metal-24xl", "x86_64", "", Some(Substrate::Bare)),
+        ("QEMU", "QEMU Virtual Machine", "aarch64", "", Some(Substrate::Virtual(Some("kvm")))),
+        ("GIGABYTE", "R272-P30-JG", "aarch64", "", None),
+    ] {
+        let host = Host::new(architecture);
+        host.processors(1, &format!("flags\t\t: {V1} {flags}"));
+        host.write("sys/class/dmi/id/sys_vendor", vendor).write("sys/class/dmi/id/product_name", product);
+        assert_eq!(host.look().substrate, expected, "{product}");
+    }
+    let host = Host::new("x86_64");
+    host.processors(1, &format!("flags\t\t: {V1}")).write("sys/hypervisor/type", "xen\n");
+    assert_eq!(host.look().substrate, Some(Substrate::Virtual(Some("xen"))));
+    host.write("proc/xen/capabilities", "control_d\n");
+    assert_eq!(host.look().substrate, Some(Substrate::Bare), "the domain that governs the others");
 }
 
 #[test]
