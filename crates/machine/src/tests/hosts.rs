@@ -182,7 +182,7 @@ fn a_server_of_graphics_processors() {
             .unwrap();
     };
     card(0, "0000:02:00.0", "0x1a03", "card0");
-    card(1, "0000:07:00.0", "0x10de", "renderD128");
+    card(1, "0000:0f:00.0", "0x10de", "renderD128");
     card(2, "0000:41:00.0", "0x1002", "renderD129");
     card(3, "0000:42:00.0", "0x1002", "renderD130");
     host.write("sys/devices/pci0000:00/0000:42:00.0/mem_info_vram_total", "68702699520\n");
@@ -195,8 +195,8 @@ fn a_server_of_graphics_processors() {
         .map(|gpu| (gpu.bus.as_deref().unwrap(), gpu.vendor_id.unwrap(), gpu.device_id, gpu.memory_mib))
         .collect();
     let expected = [
-        ("0000:07:00.0", 0x10de, Some(0x20b0), None),
-        ("0000:0f:00.0", 0x10de, None, None),
+        ("0000:07:00.0", 0x10de, None, None),
+        ("0000:0f:00.0", 0x10de, Some(0x20b0), None),
         // The console's card drives a screen only, and one of AMD's is not given to this container.
         ("0000:42:00.0", 0x1002, Some(0x20b0), Some(65_520)),
     ];
