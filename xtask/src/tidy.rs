@@ -21,6 +21,7 @@ const LAYERS: [&[(&str, &[&str])]; 6] = [
         ("sandbox", &[]),
         ("image", &["datadir"]),
         ("container", &["sandbox", "image"]),
+        ("machine", &[]),
         ("evm", &["datadir"]),
         ("hub", &["wallet", "datadir", "evm"]),
     ],
