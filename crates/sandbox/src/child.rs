@@ -19,7 +19,7 @@ use crate::engine::{self, MEMORY_RESERVATION_BYTES, WASM_STACK_BYTES};
 use crate::execution::{HostFault, HostFaultKind};
 use crate::guest::Guests;
 use crate::lockdown::{self, Allowance, TaskLimits};
-use crate::module::{self, MODULE_BYTES_MAX};
+use crate::module::{self, MODULE_BYTES_MAX, Uncompiled};
 use crate::preview1::Host;
 use crate::stop::Stop;
 use crate::vfs::storage::Storage;
@@ -143,7 +143,8 @@ fn compile_module(compile: &Compile) -> Reply {
         Err(error) => return Reply::Fault(engine_fault(&error)),
     };
     match module::compile(&engine, compile.profile.reach, &bytes) {
-        Err(reason) => Reply::NotRunnable { reason },
+        Err(Uncompiled::Unfit(reason)) => Reply::NotRunnable { reason },
+        Err(Uncompiled::Host(reason)) => Reply::Fault(HostFault { kind: HostFaultKind::Io, reason }),
         Ok(compiled) => match module::store(&compile.cache_file, compile.profile, &compiled) {
             Ok(()) => Reply::Compiled,
             Err(error) => Reply::Fault(HostFault {

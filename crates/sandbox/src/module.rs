@@ -28,8 +28,23 @@ pub(crate) fn cache_file(cache_dir: &Path, profile: EngineProfile, app: ContentI
     cache_dir.join(profile.to_string().replace('/', "_")).join(format!("{app}.cwasm"))
 }
 
-/// Compiles `bytes`, or says why no host can run them. The error is the same on each host of an engine profile.
-pub(crate) fn compile(engine: &Engine, reach: Reach, bytes: &[u8]) -> Result<Vec<u8>, String> {
+/// Why a module was not compiled.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Uncompiled {
+    /// No host can run it: the reason is the same on each host of an engine profile.
+    Unfit(String),
+    /// This host cannot load code that it has made itself, whatever the code: it forbids executable memory, or has none left.
+    Host(String),
+}
+
+impl From<String> for Uncompiled {
+    fn from(reason: String) -> Self {
+        Self::Unfit(reason)
+    }
+}
+
+/// Compiles `bytes`, or says why not.
+pub(crate) fn compile(engine: &Engine, reach: Reach, bytes: &[u8]) -> Result<Vec<u8>, Uncompiled> {
     check_kind(bytes)?;
     let invalid = |error: wasmtime::Error| format!("not a valid module: {error:#}");
     Module::validate(engine, bytes).map_err(invalid)?;
@@ -37,7 +52,7 @@ pub(crate) fn compile(engine: &Engine, reach: Reach, bytes: &[u8]) -> Result<Vec
     let compiled = engine.precompile_module(&bytes).map_err(invalid)?;
     // SAFETY: the bytes were made by this engine a line ago.
     let module = unsafe { Module::deserialize(engine, &compiled) }
-        .map_err(|error| format!("the compiled module cannot be loaded: {error:#}"))?;
+        .map_err(|error| Uncompiled::Host(format!("the compiled module cannot be loaded: {error:#}")))?;
     check_interface(engine, &module)?;
     Ok(compiled)
 }

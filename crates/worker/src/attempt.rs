@@ -5,7 +5,7 @@ use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alloy_primitives::Address;
 use gristmill_result::items::{ITEMS_PACK_BYTES_MAX, Item, ItemsError, decode_items};
@@ -20,7 +20,7 @@ use crate::fetch::{FetchError, Fetcher};
 use crate::gate::{thawed, wait_thawed};
 use crate::plan::{Plan, ResultInput};
 use crate::produce::{ProduceError, Produced, Run, produce};
-use crate::runners::{RunError, Runners};
+use crate::runners::{ImagePlace, RunError, Runners};
 
 /// A task may run so many T of wall clock; past it this host is too slow for it.
 const WALL_CLOCK_RATIO: u32 = 6;
@@ -39,6 +39,19 @@ pub struct Progress {
     pub total: AtomicU64,
     /// What the sandbox could not promise on this host; known once the app has run.
     pub missing_guarantees: OnceLock<Vec<String>>,
+    /// What a module's runs used; known once the app has run.
+    pub used: OnceLock<Used>,
+}
+
+/// What the runs of a task used.
+#[derive(Clone, Copy, Debug)]
+pub struct Used {
+    /// The app.
+    pub app: ContentId,
+    /// Fuel, of all runs.
+    pub fuel: u64,
+    /// Wall clock, pauses included.
+    pub time: Duration,
 }
 
 /// What an attempt works with.
@@ -87,7 +100,7 @@ pub enum AttemptError {
     },
     /// The sandbox did not begin.
     #[error(transparent)]
-    Run(#[from] RunError),
+    Run(RunError),
     /// The sandbox did not come to an end that replicas agree on.
     #[error("{0}")]
     Fault(HostFault),
@@ -100,6 +113,15 @@ pub enum AttemptError {
     /// The result could not be put together.
     #[error(transparent)]
     Produce(#[from] ProduceError),
+}
+
+impl From<RunError> for AttemptError {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Cancelled => Self::Cancelled,
+            error => Self::Run(error),
+        }
+    }
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> AttemptError {
@@ -153,8 +175,11 @@ struct Layout {
 async fn lay_out(plan: &Plan, fetcher: &Fetcher, folder: &Path) -> Result<Layout, AttemptError> {
     let outputs = folder.join("out");
     fs::create_dir_all(&outputs).map_err(at(&outputs))?;
-    let content = plan.code.content().ok_or_else(|| RunError::NoContainers("it pulls from no registry".to_owned()))?;
-    let app = fetcher.file(content).await.map_err(AttemptError::App)?;
+    let app = match plan.code.content() {
+        Some(content) => fetcher.file(content).await.map_err(AttemptError::App)?,
+        // It comes from a registry, by itself.
+        None => PathBuf::new(),
+    };
     let comparator = match &plan.code.compare {
         Some(comparator) => Some(fetcher.file(comparator.module).await.map_err(AttemptError::App)?),
         None => None,
@@ -222,19 +247,25 @@ fn execute(
     let mut count = |_: &RunReport| {
         progress.done.fetch_add(1, Ordering::Relaxed);
     };
-    let outcome = match plan.code.program {
+    let started = Instant::now();
+    let outcome = match &plan.code.program {
         Program::Wasm(_) => {
             // Tasks of one deal run the same app for the same requester: they may share a process.
             let options =
                 RunOptions::new().profile(EngineProfile::reaching(plan.reach)).reuse(*plan.deal_id.as_bytes());
             runners.wasm.run_as(&execution, &options, control, &mut count).map_err(RunError::from)?
         }
-        Program::Archive(_) | Program::Registry(_) => {
-            runners.run_image(&layout.app, &execution, control, &mut count)?
+        Program::Archive(_) => runners.run_image(&ImagePlace::Archive(&layout.app), &execution, control, &mut count)?,
+        Program::Registry(reference) => {
+            runners.run_image(&ImagePlace::Registry(reference), &execution, control, &mut count)?
         }
     };
     let Finished { runs: reports, witness, mut log, missing_guarantees } = finished(outcome)?;
     let _ = progress.missing_guarantees.set(missing_guarantees);
+    if let Program::Wasm(app) = plan.code.program {
+        let fuel = reports.iter().map(|report| report.fuel).sum();
+        let _ = progress.used.set(Used { app, fuel, time: started.elapsed() });
+    }
     let mut runs: Vec<Run> = reports
         .iter()
         .zip(&execution.runs)

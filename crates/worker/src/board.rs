@@ -353,6 +353,12 @@ impl Seat {
         })
     }
 
+    /// Whether the job has been held still, ever.
+    pub(crate) fn was_held(&self, lease: LeaseId) -> bool {
+        let state = self.board.lock();
+        state.jobs.get(&self.id(lease)).is_some_and(|job| job.held_ms > 0 || job.held.is_some())
+    }
+
     pub(crate) fn control(&self, lease: LeaseId) -> Option<Control> {
         self.board.lock().jobs.get(&self.id(lease)).map(|job| job.control.clone())
     }

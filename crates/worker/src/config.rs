@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use gristmill_machine::Told;
 use gristmill_owner::Policy;
 use gristmill_protocol::tls::PoolUrl;
 use gristmill_sandbox::ChildCommand;
@@ -10,7 +11,7 @@ use gristmill_wallet::Wallet;
 
 use crate::conduct::Conduct;
 use crate::guard::Senses;
-use crate::runners::CONTAINER_CHILD;
+use crate::runners::{CONTAINER_CHILD, Registries};
 
 /// Slots of a worker that is not told otherwise: one a core, so many at most.
 pub const SLOTS_DEFAULT_MAX: u32 = 64;
@@ -56,6 +57,12 @@ pub struct WorkerConfig {
     /// What the policy is held against. `None`: nobody looks, and the policy's times and sensors do not count; which tasks are
     /// wanted, and the owner's word, still do.
     pub senses: Option<Box<dyn Senses>>,
+    /// What the owner says of the machine.
+    pub told: Told,
+    /// Whether it measures how quick the machine is: a second of a core at times when it has no tasks.
+    pub benchmark: bool,
+    /// Which registries container images may come from.
+    pub registries: Registries,
     /// Whether it can be asked and told through a socket in its folder: see [`crate::control`].
     pub control_socket: bool,
     /// Port of its status page on 127.0.0.1, if it has one.
@@ -81,6 +88,9 @@ impl WorkerConfig {
             conduct: Conduct::Honest,
             policy: Policy::default(),
             senses: None,
+            told: Told::default(),
+            benchmark: false,
+            registries: Registries::default(),
             control_socket: false,
             status_page: None,
         }

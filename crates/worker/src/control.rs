@@ -50,6 +50,8 @@ pub enum Ask {
     Resume,
     /// To finish what it has, take nothing more, and end.
     Drain,
+    /// What the machine is.
+    Ad,
 }
 
 /// A question as it stands on the line. Of one that says more than is understood, nothing is done.
@@ -65,6 +67,8 @@ struct Line {
 pub enum Answer {
     /// What it does, after what it was told.
     Status(Box<Status>),
+    /// What the machine is: a ClassAd.
+    Ad(String),
     /// It did not understand, or could not do it.
     Error(String),
 }
@@ -121,6 +125,24 @@ pub enum ControlError {
 /// # Errors
 /// [`ControlError`].
 pub fn ask(folder: &Path, ask: Ask) -> Result<Status, ControlError> {
+    match exchange(folder, ask)? {
+        Answer::Status(status) => Ok(*status),
+        _ => Err(ControlError::Refused { folder: folder.to_path_buf(), text: "something else was asked".to_owned() }),
+    }
+}
+
+/// Asks for the machine's ad. As [`ask`].
+///
+/// # Errors
+/// [`ControlError`].
+pub fn ask_ad(folder: &Path) -> Result<String, ControlError> {
+    match exchange(folder, Ask::Ad)? {
+        Answer::Ad(ad) => Ok(ad),
+        _ => Err(ControlError::Refused { folder: folder.to_path_buf(), text: "something else was asked".to_owned() }),
+    }
+}
+
+fn exchange(folder: &Path, ask: Ask) -> Result<Answer, ControlError> {
     let silent = |source| ControlError::Silent { folder: folder.to_path_buf(), source };
     let malformed = |source| ControlError::Malformed { folder: folder.to_path_buf(), source };
     let stream = at_socket(folder, |path| UnixStream::connect(path)).map_err(|error| match error.kind() {
@@ -141,8 +163,8 @@ pub fn ask(folder: &Path, ask: Ask) -> Result<Status, ControlError> {
         return Err(silent(io::ErrorKind::UnexpectedEof.into()));
     }
     match serde_json::from_slice(&answer).map_err(malformed)? {
-        Answer::Status(status) => Ok(*status),
         Answer::Error(text) => Err(ControlError::Refused { folder: folder.to_path_buf(), text }),
+        answer => Ok(answer),
     }
 }
 
@@ -240,6 +262,7 @@ fn perform(ask: Ask, reporter: &Reporter, command_file: &Path) -> Answer {
         Ask::Pause => Some(Command::Pause),
         Ask::Resume => Some(Command::Run),
         Ask::Drain => Some(Command::Drain),
+        Ask::Ad => return reporter.ad().map_or_else(Answer::Error, Answer::Ad),
     };
     if let Some(command) = command {
         // First done, then remembered: a full disk must not keep the owner from the machine.

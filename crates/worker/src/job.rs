@@ -19,7 +19,7 @@ use crate::journal::{Phase, Record};
 use crate::ledger_side::LedgerSide;
 use crate::plan::{self, Admit, Plan, PlanError, Rejection};
 use crate::produce::{ProduceError, Produced, seal_pack};
-use crate::runners::Runners;
+use crate::runners::{RunError, Runners};
 
 /// How long a copier waits for somebody to copy from.
 const COPY_PATIENCE: Duration = Duration::from_secs(8);
@@ -171,7 +171,9 @@ async fn somebodys_hash(spec: &JobSpec, ledger: &LedgerSide) -> Option<B256> {
 /// The wire's word for what went wrong.
 pub fn fail_reason(error: &AttemptError) -> FailReason {
     match error {
-        AttemptError::App(_) => FailReason::AppUnfetchable,
+        AttemptError::App(_) | AttemptError::Run(RunError::Image(_) | RunError::Reference(_)) => {
+            FailReason::AppUnfetchable
+        }
         AttemptError::Input(FetchError::Store(_)) | AttemptError::Items(_) | AttemptError::Result { .. } => {
             FailReason::InputUnfetchable
         }

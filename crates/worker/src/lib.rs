@@ -12,6 +12,7 @@
 //!
 //! [`start`] runs all this ([`service`]); [`WorkerConfig`] says for whom.
 
+mod about;
 pub mod attempt;
 mod board;
 pub mod conduct;

@@ -1,15 +1,20 @@
 //! Run a task's program, whichever kind it is, and bring what it left into canonical form.
 
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gristmill_container::{Container, ContainerError, ContainerRunner, RunAs, RunnerConfig};
-use gristmill_image::{Host, Image, ImageError, LayerStore, Limits, Source};
+use gristmill_image::{
+    Access, Host, Image, ImageError, LayerStore, Limits, Logins, Reference, ReferenceError, RegistryError, Source,
+};
 use gristmill_result::{Ending, Witness};
 use gristmill_sandbox::{
     ChildCommand, Control, Execution, Finished, Input, ItemRun, Outcome, RunReport, Runner, SandboxError,
 };
 use gristmill_types::ContentId;
+use serde::{Deserialize, Serialize};
 
 /// What this program is started with to be a container's helper.
 pub const CONTAINER_CHILD: &str = "container-child";
@@ -18,6 +23,9 @@ pub const CONTAINER_CHILD: &str = "container-child";
 /// them it computes the same on every x86-64.
 const GLIBC_BASELINE: &str =
     "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX2,-AVX2_Usable,-FMA,-FMA_Usable,-FMA4,-AVX,-AVX_Usable";
+
+/// The folder, beside that of the layers, of what was fetched from registries.
+const PULLS_FOLDER: &str = "pulls";
 
 /// All sandboxes of a worker. Clones share them.
 #[derive(Clone, Debug)]
@@ -34,8 +42,45 @@ pub struct Containers {
     runner: ContainerRunner,
     /// One unpacks at a time: two tasks of one image would unpack the same.
     layers: Arc<Mutex<LayerStore>>,
+    /// What was fetched of registries' images and is not unpacked yet.
+    pulls: PathBuf,
+    registries: Registries,
     /// What this host does not guarantee, in words.
     pub missing: Vec<String>,
+}
+
+/// Which registries the machine's owner lets images come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Registries {
+    /// Only these, by host (`docker.io`, `localhost:5000`); none by an empty list. Default: any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub only: Option<Vec<String>>,
+    /// Whether those in private networks and on this machine may be asked. A stranger names the registry, so by default they may
+    /// not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub private: bool,
+    /// A `config.json` as docker and podman write it, with the logins to use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logins: Option<PathBuf>,
+}
+
+impl Registries {
+    /// Why images of this registry are not taken, if so.
+    pub fn objection(&self, registry: &str) -> Option<String> {
+        let only = self.only.as_ref()?;
+        let listed = only.iter().any(|listed| listed.eq_ignore_ascii_case(registry));
+        (!listed).then(|| format!("the machine's owner takes no images from {registry}"))
+    }
+}
+
+/// Where an image is.
+#[derive(Clone, Debug)]
+pub enum ImagePlace<'a> {
+    /// In an archive.
+    Archive(&'a Path),
+    /// In a registry: `registry/name@sha256:...`.
+    Registry(&'a str),
 }
 
 /// Why a program could not be run here.
@@ -51,15 +96,24 @@ pub enum RunError {
     /// The image cannot be used on this host.
     #[error("the app's image cannot be used here")]
     Image(#[source] ImageError),
+    /// The reference names no image of a registry. Every host sees that.
+    #[error("the app is no image of a registry")]
+    Reference(#[from] ReferenceError),
+    /// The machine's owner does not want it.
+    #[error("{0}")]
+    Unwanted(String),
+    /// It was taken back before it ran.
+    #[error("the task was taken back")]
+    Cancelled,
     /// This host runs no containers.
     #[error("this worker runs no container images: {0}")]
     NoContainers(String),
 }
 
 impl Runners {
-    /// Modules by `wasm`; images if this host can run them, with their layers in `folder`.
-    pub fn new(wasm: Runner, container_child: &ChildCommand, folder: &Path) -> Self {
-        let containers = Containers::new(container_child, folder);
+    /// Modules by `wasm`; images if this host can run them, with their layers in `folder`, and from these registries.
+    pub fn new(wasm: Runner, container_child: &ChildCommand, folder: &Path, registries: &Registries) -> Self {
+        let containers = Containers::new(container_child, folder, registries);
         match &containers {
             Ok(found) if found.missing.is_empty() => tracing::info!("container images can be run here"),
             Ok(found) => {
@@ -70,21 +124,26 @@ impl Runners {
         Self { wasm, containers }
     }
 
-    /// Runs an image, in the archive at `archive`, as `execution` says. Blocks.
+    /// Runs an image as `execution` says. Blocks; what has to come from a registry comes first.
     ///
     /// # Errors
     /// [`RunError`]: what only this host saw. An image that no host could run is a result.
     pub fn run_image(
         &self,
-        archive: &Path,
+        place: &ImagePlace<'_>,
         execution: &Execution,
         control: &Control,
         on_run: &mut dyn FnMut(&RunReport),
     ) -> Result<Outcome, RunError> {
         let containers = self.containers.as_ref().map_err(|why| RunError::NoContainers(why.clone()))?;
-        let (image, layers) = match containers.unpack(archive) {
+        let unpacked = match place {
+            ImagePlace::Archive(archive) => Source::open(archive).and_then(|source| containers.unpack(source)),
+            ImagePlace::Registry(reference) => containers.pull(reference, control)?,
+        };
+        let (image, layers) = match unpacked {
             Ok(found) => found,
-            Err(error) if is_this_hosts(&error) => return Err(RunError::Image(error)),
+            Err(ImageError::Registry(RegistryError::Stopped)) => return Err(RunError::Cancelled),
+            Err(error) if error.is_this_hosts() => return Err(RunError::Image(error)),
             Err(error) => return Ok(Outcome::Finished(not_runnable(&execution.runs, &error.to_string()))),
         };
         let container = container_of(&image, layers, execution);
@@ -120,8 +179,11 @@ impl Runners {
     }
 }
 
+/// An image and its layers, lowest first.
+type Unpacked = Result<(Image, Vec<PathBuf>), ImageError>;
+
 impl Containers {
-    fn new(child: &ChildCommand, folder: &Path) -> Result<Self, String> {
+    fn new(child: &ChildCommand, folder: &Path, registries: &Registries) -> Result<Self, String> {
         let runner = ContainerRunner::new(RunnerConfig::new(child.clone()));
         let missing = runner.probe().map_err(|error| error.to_string())?;
         let layers = LayerStore::open(folder).map_err(|error| error.to_string())?;
@@ -129,22 +191,44 @@ impl Containers {
             RunAs::Spare { uid, gid } => layers.owned_by(uid, gid),
             RunAs::Ourselves => layers,
         };
-        Ok(Self { runner, layers: Arc::new(Mutex::new(layers)), missing })
+        let pulls = folder.with_file_name(PULLS_FOLDER);
+        Ok(Self { runner, layers: Arc::new(Mutex::new(layers)), pulls, registries: registries.clone(), missing })
     }
 
-    fn unpack(&self, archive: &Path) -> Result<(Image, Vec<PathBuf>), ImageError> {
-        let mut source = Source::open(archive)?;
+    /// Has an image come from its registry, and unpacks it. What is unpacked is not kept packed.
+    fn pull(&self, reference: &str, control: &Control) -> Result<Unpacked, RunError> {
+        let reference: Reference = reference.parse()?;
+        if let Some(why) = self.registries.objection(reference.registry()) {
+            return Err(RunError::Unwanted(why));
+        }
+        let logins = match &self.registries.logins {
+            Some(path) => Logins::read(path).map_err(|error| RunError::Image(error.into()))?,
+            None => Logins::default(),
+        };
+        let stop = Arc::new(AtomicBool::new(false));
+        let (told, asked) = (Arc::clone(&stop), control.clone());
+        let _listening = control.listen(move || told.store(asked.is_cancelled(), Ordering::Relaxed));
+        stop.store(control.is_cancelled(), Ordering::Relaxed);
+        let access = Access { logins, private: self.registries.private, stop, ..Access::default() };
+        let folder = self.pulls.join(reference.digest().hex());
+        tracing::info!(%reference, "the image is looked for at its registry");
+        let unpacked = Source::pull(&reference, &folder, &access).and_then(|source| self.unpack(source));
+        if let Ok((image, _)) = &unpacked {
+            for layer in &image.layers {
+                // Manifest and configuration stay, so that the next task needs no network.
+                let _ = fs::remove_file(folder.join("blobs/sha256").join(layer.digest.hex()));
+            }
+        }
+        Ok(unpacked)
+    }
+
+    fn unpack(&self, mut source: Source) -> Unpacked {
         let image = source.image(&Host::this(), None)?;
         // INVARIANT: an unpacking that panicked has left its unfinished folder, which the next start removes.
         let layers = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
         let stack = layers.unpack(&mut source, &image, Limits::default())?;
         Ok((image, stack))
     }
-}
-
-/// What another host might not see.
-fn is_this_hosts(error: &ImageError) -> bool {
-    matches!(error, ImageError::Io { .. } | ImageError::Store(_) | ImageError::OtherPlatform { .. })
 }
 
 fn container_of(image: &Image, layers: Vec<PathBuf>, execution: &Execution) -> Container {

@@ -20,6 +20,7 @@ use gristmill_types::{DealId, ResourceLimits, TaskId};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::about::About;
 use crate::attempt::{AttemptError, Progress};
 use crate::board::{self, Board, PoolIndex, Seat, held_ms_max, unix_ms};
 use crate::conduct::Conduct;
@@ -124,6 +125,7 @@ pub(crate) struct Shared {
     /// Holds the folder's lock.
     pub dir: DataDir,
     pub board: Board,
+    pub about: About,
     pub runners: Runners,
     pub counters: Arc<WorkerCounters>,
     pub ledger: SharedLedger,
@@ -481,6 +483,9 @@ impl Service {
         if self.shared.board.verdict() != Allowed::Work {
             return Some((Reason::Busy, format!("the machine's owner: {}", self.shared.board.reasons())));
         }
+        if let Some(broken) = self.shared.about.broken() {
+            return Some((Reason::Busy, format!("this machine computes wrongly: {broken}")));
+        }
         let slots = self.shared.board.slots_offered();
         if self.shared.board.jobs() >= slots as usize {
             return Some((Reason::Busy, format!("all {slots} slots are taken")));
@@ -587,7 +592,7 @@ impl Service {
     }
 
     fn on_job(&mut self, lease: LeaseId, outcome: Result<JobOutcome, AttemptError>) -> Result<(), WorkerError> {
-        self.note_guarantees(lease);
+        self.note_run(lease);
         let given_back = self.board.remove(lease);
         match outcome {
             Ok(outcome) => {
@@ -620,10 +625,14 @@ impl Service {
         Ok(())
     }
 
-    fn note_guarantees(&self, lease: LeaseId) {
-        let progress = self.board.progress().into_iter().find(|(id, _)| *id == lease);
-        if let Some(missing) = progress.and_then(|(_, progress)| progress.missing_guarantees.get().cloned()) {
-            self.shared.board.set_missing_guarantees(missing);
+    /// Takes down what a run has shown of this machine.
+    fn note_run(&self, lease: LeaseId) {
+        let Some((_, progress)) = self.board.progress().into_iter().find(|(id, _)| *id == lease) else { return };
+        if let Some(missing) = progress.missing_guarantees.get() {
+            self.shared.board.set_missing_guarantees(missing.clone());
+        }
+        if let (Some(used), false) = (progress.used.get(), self.board.was_held(lease)) {
+            self.shared.about.observe(used.app, used.fuel, used.time);
         }
     }
 

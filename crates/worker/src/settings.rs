@@ -5,11 +5,13 @@
 
 use std::path::{Path, PathBuf};
 
+use gristmill_machine::{Told, ToldError};
 use gristmill_owner::{Policy, PolicyError};
 use gristmill_protocol::tls::PoolUrl;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::config::{CACHE_BYTES_MAX, MEMORY_BYTES_DEFAULT, POOLS_MAX, SLOTS_MAX};
+use crate::runners::Registries;
 use crate::sensors::Roots;
 
 /// The file's name in the worker's folder.
@@ -44,6 +46,10 @@ pub struct Settings {
     pub status_page: Option<u16>,
     /// When it may work, and for whom.
     pub policy: Policy,
+    /// What the kernel does not say of the machine.
+    pub machine: Told,
+    /// Which registries container images may come from.
+    pub registries: Registries,
     /// Where the kernel's files are.
     pub sensors: Roots,
 }
@@ -57,6 +63,8 @@ impl Default for Settings {
             disk_mib: CACHE_BYTES_MAX / MIB,
             status_page: None,
             policy: Policy::default(),
+            machine: Told::default(),
+            registries: Registries::default(),
             sensors: Roots::default(),
         }
     }
@@ -100,6 +108,15 @@ pub enum SettingsError {
         value: u64,
         /// What it should be.
         what: String,
+    },
+    /// What it says of the machine makes no sense.
+    #[error("{} is refused: [machine]", path.display())]
+    Machine {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: ToldError,
     },
     /// The policy makes no sense.
     #[error("{} is refused: [policy]", path.display())]
@@ -177,6 +194,7 @@ impl Settings {
         if let Some(port) = self.status_page {
             range("status_page", port.into(), port > 0, "a port, 1 to 65535")?;
         }
+        self.machine.check().map_err(|source| SettingsError::Machine { path: path.to_path_buf(), source })?;
         self.policy.check().map_err(|source| SettingsError::Policy { path: path.to_path_buf(), source })
     }
 }
@@ -249,6 +267,19 @@ pub const TEMPLATE: &str = r#"# What this machine does for others. Every line is
 # My own accounts: their tasks go first here, and others' hold still meanwhile.
 #own = ["0x6666666666666666666666666666666666666666"]
 
+[machine]
+# What pools are told besides what the kernel says: where it is, and what it draws under load, in watts.
+#region = "eu-west"
+#watts = 65.0
+
+[registries]
+# Container images that apps name come from these registries only; from any, if there is no line, from none with [].
+#only = ["docker.io", "ghcr.io"]
+# Those in private networks and on this machine may be asked too. An app's author names the registry.
+#private = true
+# A file of logins, as docker and podman write it.
+#logins = "/home/me/.docker/config.json"
+
 [sensors]
 # Where the kernel's files are; a container may see its host's elsewhere.
 #proc = "/proc"
@@ -269,12 +300,14 @@ mod tests {
         assert_eq!(parse("").unwrap(), Settings::default());
         let settings = parse(
             "pool = \"grist://127.0.0.1:9/0000000000000000000000000000000000000000000000000000000000000001\"\nslots = 3\n\
-             [policy]\nschedule = [\"Sat-Sun\"]\nidle_s = 60\n[sensors]\nsys = \"/host/sys\"\n",
+             [policy]\nschedule = [\"Sat-Sun\"]\nidle_s = 60\n[registries]\nonly = [\"ghcr.io\"]\n[sensors]\nsys = \"/host/sys\"\n",
         )
         .unwrap();
         assert_eq!((settings.slots, settings.policy.idle_s, settings.memory_mib), (Some(3), Some(60), 4_096));
         assert_eq!(settings.sensors.sys, Path::new("/host/sys"));
         assert_eq!(settings.pools.len(), 1);
+        assert_eq!(settings.registries.objection("GHCR.io"), None);
+        assert!(settings.registries.objection("docker.io").is_some_and(|why| why.contains("docker.io")));
         let two = parse(&format!("pool = [\"grist://h:9/{0}1\", \"grist://h:9/{0}2\"]", "0".repeat(63))).unwrap();
         assert_eq!((two.pools.len(), parse(&two.to_toml()).unwrap()), (2, two.clone()));
         assert_eq!(parse(&settings.to_toml()).unwrap(), settings);

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use alloy_primitives::Address;
 use gristmill_datadir::DataDir;
+use gristmill_machine::Lent;
 use gristmill_owner::Command;
 use gristmill_sandbox::{PoolConfig, Runner, RunnerConfig};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::about::{About, Looking};
 use crate::board::{Board, unix_ms};
 use crate::config::{POOLS_MAX, WorkerConfig};
 use crate::control::{self, COMMAND_FILE};
@@ -85,7 +87,7 @@ impl WorkerHandle {
 }
 
 /// What looks after the machine and answers its owner. It ends when it is dropped.
-type Watchers = (Option<Guard>, Option<control::Listening>, Option<status_page::Page>);
+type Watchers = (Option<Guard>, Option<control::Listening>, Option<status_page::Page>, Option<Looking>);
 
 /// Starts a worker inside the current tokio runtime.
 ///
@@ -108,12 +110,22 @@ pub fn start(mut config: WorkerConfig) -> Result<WorkerHandle, WorkerError> {
     };
     let children = PoolConfig { ready: SANDBOXES_READY, ..PoolConfig::default() };
     let runner = Runner::with_pool(RunnerConfig { child: config.child.clone(), cache_dir }, children)?;
-    let runners = Runners::new(runner, &config.container_child, &config.data_dir.join("layers"));
+    let runners = Runners::new(runner, &config.container_child, &config.data_dir.join("layers"), &config.registries);
     let said = control::remembered(&dir.path().join(COMMAND_FILE));
     let board = Board::new(config.policy.clone(), config.slots.max(1), said, pools);
     let guard = match config.senses.take() {
         Some(senses) => Some(Guard::start(senses, board.clone()).map_err(WorkerError::Guard)?),
         None => None,
+    };
+    let lent = Lent {
+        cores: Some(config.slots.max(1)),
+        memory_mib: Some(config.memory_bytes >> 20),
+        disk_mib: Some(config.disk_bytes >> 20),
+    };
+    let about = About::open(dir.path(), config.told.clone(), lent);
+    let looking = match config.benchmark {
+        true => Some(about.look(board.clone(), dir.path()).map_err(WorkerError::Guard)?),
+        false => None,
     };
     let address = config.wallet.address();
     let counters = Arc::new(WorkerCounters::default());
@@ -123,6 +135,7 @@ pub fn start(mut config: WorkerConfig) -> Result<WorkerHandle, WorkerError> {
         since_unix_ms: unix_ms(),
         board: board.clone(),
         counters: Arc::clone(&counters),
+        about: about.clone(),
     };
     let control = match config.control_socket {
         true => Some(control::listen(dir.path(), reporter.clone())?),
@@ -130,11 +143,11 @@ pub fn start(mut config: WorkerConfig) -> Result<WorkerHandle, WorkerError> {
     };
     let page = config.status_page.map(|port| status_page::serve(port, reporter.clone())).transpose()?;
     let ledger = SharedLedger::new(dir.subdir("outbox")?);
-    let shared = Arc::new(Shared { config, dir, board, runners, counters: Arc::clone(&counters), ledger });
+    let shared = Arc::new(Shared { config, dir, board, about, runners, counters: Arc::clone(&counters), ledger });
     let services = (0..pools).map(|index| Service::open(Arc::clone(&shared), index));
     let services = services.collect::<Result<Vec<_>, _>>()?;
     let (stop, stopped) = watch::channel(false);
-    let task = tokio::spawn(serve(shared, services, stopped, (guard, control, page)));
+    let task = tokio::spawn(serve(shared, services, stopped, (guard, control, page, looking)));
     Ok(WorkerHandle { address, counters, reporter, stop, task })
 }
 

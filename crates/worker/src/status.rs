@@ -4,10 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use gristmill_machine::History;
 use gristmill_owner::{Sensors, Verdict};
 use gristmill_types::{Address, TaskId};
 use serde::{Deserialize, Serialize};
 
+use crate::about::About;
 use crate::board::{self, Board, JobView, PoolView, unix_ms};
 use crate::service::WorkerCounters;
 
@@ -38,6 +40,8 @@ pub struct Status {
     pub counters: Counters,
     /// What the machine's sensors say; nothing where nobody looks.
     pub sensors: Option<SensorStatus>,
+    /// How quick a core is, as a multiple of the reference machine's; nothing before it was measured.
+    pub speed: Option<f64>,
     /// What the sandbox could not promise on this machine, as its last run said.
     pub missing_guarantees: Vec<String>,
 }
@@ -165,9 +169,20 @@ pub(crate) struct Reporter {
     pub since_unix_ms: u64,
     pub board: Board,
     pub counters: Arc<WorkerCounters>,
+    pub about: About,
 }
 
 impl Reporter {
+    /// The machine's ad, or why there is none.
+    pub(crate) fn ad(&self) -> Result<String, String> {
+        let history = History {
+            tasks_done: self.counters.contributions.load(Ordering::Relaxed),
+            tasks_failed: self.counters.failures.load(Ordering::Relaxed),
+        };
+        let ad = self.about.ad(history, self.board.view().missing_guarantees).map_err(|error| error.to_string())?;
+        Ok(ad.to_string())
+    }
+
     pub(crate) fn status(&self) -> Status {
         let view = self.board.view();
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
@@ -195,6 +210,7 @@ impl Reporter {
                 failures: count(&self.counters.failures),
             },
             sensors: view.sensors.map(Into::into),
+            speed: self.about.speed(),
             missing_guarantees: view.missing_guarantees,
         }
     }

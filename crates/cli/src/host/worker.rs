@@ -81,6 +81,8 @@ enum WorkerCommand {
     Resume(FolderArgs),
     /// Let the worker finish what it has, take nothing new, and end with exit code 0
     Drain(FolderArgs),
+    /// Show what the machine is, as a ClassAd: cores, memory, features, how quick it is
+    Ad(FolderArgs),
     /// Add up what this worker has earned and lost, from the ledger; also while it does not run
     Earnings(FolderArgs),
     Config(config::ConfigArgs),
@@ -119,6 +121,7 @@ pub async fn run(args: WorkerArgs, json: bool) -> anyhow::Result<Exit> {
         Some(WorkerCommand::Pause(folder)) => ask::pause(&folder.worker()?, json),
         Some(WorkerCommand::Resume(folder)) => ask::resume(&folder.worker()?, json),
         Some(WorkerCommand::Drain(folder)) => ask::drain(&folder.worker()?, json),
+        Some(WorkerCommand::Ad(folder)) => ask::ad(&folder.worker()?, json),
         Some(WorkerCommand::Earnings(folder)) => earnings::run(&folder.root()?, json).await,
         Some(WorkerCommand::Config(args)) => config::run(&args, json),
     }
@@ -218,6 +221,9 @@ fn worker_config(root: &Path, wallet: Wallet, settings: Settings) -> anyhow::Res
     config.disk_bytes = settings.disk_mib.saturating_mul(MIB);
     config.policy = settings.policy;
     config.senses = Some(Box::new(Machine::new(settings.sensors)));
+    config.told = settings.machine;
+    config.benchmark = true;
+    config.registries = settings.registries;
     config.control_socket = true;
     config.status_page = settings.status_page;
     Ok(config)

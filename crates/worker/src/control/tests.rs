@@ -1,7 +1,9 @@
+use gristmill_machine::{Lent, Told};
 use gristmill_owner::Policy;
 use gristmill_types::Address;
 
 use super::*;
+use crate::about::About;
 use crate::board::Board;
 
 fn reporter() -> Reporter {
@@ -11,6 +13,7 @@ fn reporter() -> Reporter {
         since_unix_ms: 0,
         board: Board::new(Policy::default(), 2, Command::Run, 1),
         counters: Arc::default(),
+        about: About::open(Path::new("."), Told::default(), Lent::default()),
     }
 }
 

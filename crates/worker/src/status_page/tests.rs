@@ -1,5 +1,7 @@
+use std::path::Path;
 use std::sync::Arc;
 
+use gristmill_machine::{Lent, Told};
 use gristmill_owner::{Command, Policy};
 use gristmill_sandbox::Control;
 use gristmill_types::{Address, TaskId};
@@ -7,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
+use crate::about::About;
 use crate::board::{Board, Job};
 
 fn reporter() -> Reporter {
@@ -16,6 +19,7 @@ fn reporter() -> Reporter {
         since_unix_ms: 0,
         board: Board::new(Policy::default(), 2, Command::Run, 1),
         counters: Arc::default(),
+        about: About::open(Path::new("."), Told::default(), Lent::default()),
     }
 }
 

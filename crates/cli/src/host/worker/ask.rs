@@ -1,9 +1,10 @@
-//! `gristmill worker status`, `pause`, `resume` and `drain`.
+//! `gristmill worker status`, `pause`, `resume`, `drain` and `ad`.
 
 use std::path::Path;
 
+use gristmill_classad::ClassAd;
 use gristmill_worker::Status;
-use gristmill_worker::control::{Ask, ask};
+use gristmill_worker::control::{Ask, ask, ask_ad};
 
 use crate::exit::Exit;
 use crate::output;
@@ -30,6 +31,16 @@ fn say(folder: &Path, what: Ask, done: &str, json: bool) -> anyhow::Result<Exit>
     Ok(Exit::Ok)
 }
 
+/// Shows the machine's ad, an attribute a line; as JSON it is one text.
+pub fn ad(folder: &Path, json: bool) -> anyhow::Result<Exit> {
+    let text = ask_ad(folder)?;
+    let ad = ClassAd::parse(&text)?;
+    output::either(json, &serde_json::json!({ "ad": text }), |_| {
+        ad.iter().map(|(name, value)| format!("{name} = {value}\n")).collect()
+    })?;
+    Ok(Exit::Ok)
+}
+
 /// The status in words.
 pub fn text(status: &Status) -> String {
     let counters = status.counters;
@@ -53,6 +64,7 @@ pub fn text(status: &Status) -> String {
         ),
         ("waiting", output::count(status.results_waiting, "result") + " to be settled"),
     ]);
+    fields.extend(status.speed.map(|speed| ("speed", format!("{speed:.2} of the reference machine, a core"))));
     fields.extend(status.sensors.map(|sensors| ("sensors", sensors.to_string())));
     fields.extend(status.missing_guarantees.iter().map(|missing| ("not guaranteed", missing.clone())));
     let mut text = output::fields(fields);
