@@ -3,6 +3,8 @@
 mod analysis;
 mod apps;
 mod contracts;
+mod debian;
+mod dist;
 mod iexec;
 mod npm;
 mod step;
@@ -25,6 +27,8 @@ Usage: cargo xtask COMMAND
   contracts       compile the contracts and compare with the checked-in artifacts (--write to update them)
   analysis        what slither and halmos say of the contracts (part of test --slow)
   apps            build the applications and compare with what is checked in
+  dist            make what is shipped, a Debian package and a tarball, in target/dist; [--profile NAME], or --program FILE that
+                  is built already; --check installs and uses the package on a bare Debian (as root)
   iexec-e2e       iExec's own command lines, 8.24.0 and 9.0.1, against `gristmill up`, and a replicated task by ethers;
                   with 8, 9 or replicated only that
   tidy            layers, room names in ARCHITECTURE.md, sizes of files and functions (--write to lower the ratchet)
@@ -54,6 +58,7 @@ fn dispatch(words: &[&str]) -> Result<()> {
         ["contracts", "--write"] => contracts::write(),
         ["analysis"] => run_steps(&[("slither", &analysis::slither), ("halmos", &analysis::halmos)]),
         ["apps"] => apps::rebuild(),
+        ["dist", words @ ..] => dist::run(words),
         ["iexec-e2e", parts @ ..] => iexec::end_to_end(parts),
         ["tidy"] => tidy::check(),
         ["tidy", "--write"] => tidy::write_ratchet(),
@@ -82,6 +87,9 @@ fn test(slow: bool) -> Result<()> {
     }
     steps.push(("applications: tests", &apps::test));
     steps.push(("Rust: tests", &rust_tests));
+    if slow {
+        steps.push(("dist: on a bare Debian", &dist::check_release));
+    }
     run_steps(&steps)
 }
 
