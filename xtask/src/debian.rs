@@ -63,7 +63,17 @@ pub fn bootstrap(release: &str, folder: &Path) -> Result<()> {
     let (variant, mirror) = ("--variant=minbase", mirror(release)?);
     // What it mounts and starts is gone with it, also when this program is killed.
     let mut words = vec!["--pdeathsig", "KILL", "--", "timeout", "--kill-after=9", SECONDS_MAX];
-    words.extend(["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]);
+    words.extend([
+        "unshare",
+        "--mount",
+        "--propagation",
+        "private",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        "--",
+    ]);
     words.extend(["debootstrap", variant, release, place, &mirror]);
     command("setpriv", &words).run()?;
     fs::rename(&unfinished, folder).with_context(|| format!("cannot make {}", folder.display()))?;

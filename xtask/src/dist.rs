@@ -124,8 +124,9 @@ impl Origin {
         let told = std::env::var("SOURCE_DATE_EPOCH").ok();
         let time = match told {
             Some(told) => told,
-            None => git(&["log", "-1", "--format=%ct"])
-                .context("the sources have no history: set SOURCE_DATE_EPOCH to the seconds since 1970 of their making")?,
+            None => git(&["log", "-1", "--format=%ct"]).context(
+                "the sources have no history: set SOURCE_DATE_EPOCH to the seconds since 1970 of their making",
+            )?,
         };
         let time_s = time.trim().parse().with_context(|| format!("SOURCE_DATE_EPOCH is no number: {time}"))?;
         Ok(Self { commit, time_s })

@@ -46,11 +46,8 @@ impl Tree {
 
     /// The folders that the files lie in, sorted.
     pub fn folders(&self) -> Vec<&str> {
-        let mut folders: Vec<&str> = self
-            .0
-            .keys()
-            .flat_map(|path| path.match_indices('/').map(|(end, _)| &path[..end]))
-            .collect();
+        let mut folders: Vec<&str> =
+            self.0.keys().flat_map(|path| path.match_indices('/').map(|(end, _)| &path[..end])).collect();
         folders.sort_unstable();
         folders.dedup();
         folders
@@ -71,7 +68,8 @@ impl Tree {
         }
         // A folder sorts before what is in it.
         let folders = self.folders().into_iter().map(|path| (format!("{path}/"), None));
-        let mut entries: Vec<_> = folders.chain(self.files().map(|(path, file)| (path.to_owned(), Some(file)))).collect();
+        let mut entries: Vec<_> =
+            folders.chain(self.files().map(|(path, file)| (path.to_owned(), Some(file)))).collect();
         entries.sort_by(|(one, _), (other, _)| one.cmp(other));
         for (path, file) in entries {
             let mode = file.map_or(FOLDER_MODE, |file| file.mode);
@@ -117,7 +115,7 @@ pub fn ar(members: &[(&str, &[u8])], time_s: u64) -> Result<Vec<u8>> {
             bail!("the name {name} is longer than {AR_NAME_MAX} bytes");
         }
         let length = bytes.len();
-        write!(archive, "{name:<16}{time_s:<12}{:<6}{:<6}{:<8}{length:<10}`\n", 0, 0, "100644")?;
+        writeln!(archive, "{name:<16}{time_s:<12}{:<6}{:<6}{:<8}{length:<10}`", 0, 0, "100644")?;
         archive.extend_from_slice(bytes);
         if length % 2 == 1 {
             archive.push(b'\n');
@@ -154,15 +152,18 @@ mod tests {
             let path = String::from_utf8(entry.path_bytes().into_owned()).unwrap();
             seen.push(format!("{path} {:o} {text}", entry.header().mode().unwrap()));
         }
-        assert_eq!(seen, [
-            "./ 755 ",
-            "./etc/ 755 ",
-            "./etc/x.toml 644 # nothing\n",
-            "./usr/ 755 ",
-            "./usr/bin-notes 644 ",
-            "./usr/bin/ 755 ",
-            "./usr/bin/x 755 program",
-        ]);
+        assert_eq!(
+            seen,
+            [
+                "./ 755 ",
+                "./etc/ 755 ",
+                "./etc/x.toml 644 # nothing\n",
+                "./usr/ 755 ",
+                "./usr/bin-notes 644 ",
+                "./usr/bin/ 755 ",
+                "./usr/bin/x 755 program",
+            ]
+        );
     }
 
     #[test]
@@ -178,7 +179,10 @@ mod tests {
     fn members_of_an_archive_begin_at_even_places() {
         let archive = ar(&[("one", b"abc"), ("two", b"de")], 9).unwrap();
         assert_eq!(archive.len(), 8 + 60 + 4 + 60 + 2);
-        assert_eq!(&archive[8..68], format!("{:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", "one", 9, 0, 0, "100644", 3).as_bytes());
+        assert_eq!(
+            &archive[8..68],
+            format!("{:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", "one", 9, 0, 0, "100644", 3).as_bytes()
+        );
         assert_eq!(&archive[68..72], b"abc\n");
         ar(&[("a name that is too long", b"")], 9).unwrap_err();
         let mut tree = Tree::default();

@@ -34,6 +34,8 @@ const UNIT: &str = "/usr/lib/systemd/system/gristmill-worker.service";
 const SETTINGS: &str = "/etc/gristmill/worker.toml";
 /// What the app is asked, and what it should say.
 const PRIMES: (&str, &str) = ("1000000", "78498");
+/// Files of the service that may be open to others, were its folder not closed: they say which format their folder has.
+const PUBLIC: &str = "VERSION";
 /// Folders that are not looked at for what a removal leaves: they are not of the root, or of somebody's home.
 const NOT_COMPARED: [&str; 5] = ["/proc", "/dev", "/run", "/tmp", "/home"];
 /// What a removal may leave: the package manager's own records and the copies that `useradd` makes of its files.
@@ -136,8 +138,12 @@ fn install(package: &str) -> Result<()> {
     if status != "install ok installed" || !faults.is_empty() {
         bail!("the package is `{status}`\n{faults}");
     }
-    // Every file as it was packed.
-    run_root(&["dpkg", "--verify", "gristmill"]).map(drop)
+    let changed = run_root(&["dpkg", "--verify", "gristmill"])?;
+    // A `c` marks settings, which their owner may change.
+    if changed.lines().any(|line| !line.contains(" c /etc/")) {
+        bail!("installed files are not as they were packed\n{changed}");
+    }
+    Ok(())
 }
 
 /// Runs the service for a network of the visitor's: it is skipped, started, works, ends, is started again and drained. Returns the
@@ -159,18 +165,7 @@ fn serve(service: &Service) -> Result<String> {
     }
     let mut worker = start(service)?;
     let address = connected(service, &mut worker)?;
-    root::run(VISITOR, &["gristmill", "run", &format!("{LUGGAGE}/{APP}"), "--arg", PRIMES.0, "--trust", "1", "--out", "primes"], LONG)?;
-    let counted = root::run(VISITOR, &["cat", "primes/primes.txt"], SHORT)?;
-    if !counted.contains(PRIMES.1) {
-        bail!("there are {} primes below {}, and the worker says: {counted}", PRIMES.1, PRIMES.0);
-    }
-    let status = ask(service, "status")?;
-    let contributions = status["counters"]["contributions"].as_u64();
-    if contributions != Some(1) {
-        bail!("the service's worker should have contributed once: {status}");
-    }
-    eprintln!("           {}", counted.trim());
-    eprintln!("           not guaranteed there: {}", status["missing_guarantees"]);
+    have_computed(service)?;
     private(service)?;
     worker.stop(service.stop_max()?)?;
     gone(service)?;
@@ -187,6 +182,23 @@ fn serve(service: &Service) -> Result<String> {
     gone(service)?;
     network.process.stop(SHORT)?;
     Ok(address)
+}
+
+/// Has the service's worker, the only one there is, compute a task.
+fn have_computed(service: &Service) -> Result<()> {
+    let app = format!("{LUGGAGE}/{APP}");
+    root::run(VISITOR, &["gristmill", "run", &app, "--arg", PRIMES.0, "--trust", "1", "--out", "primes"], LONG)?;
+    let counted = root::run(VISITOR, &["find", "primes", "-name", "primes.txt", "-exec", "cat", "{}", "+"], SHORT)?;
+    if !counted.contains(PRIMES.1) {
+        bail!("there are {} primes below {}, and the worker says: {counted}", PRIMES.1, PRIMES.0);
+    }
+    let status = ask(service, "status")?;
+    if status["counters"]["contributions"].as_u64() != Some(1) {
+        bail!("the service's worker should have contributed once: {status}");
+    }
+    eprintln!("           {}", counted.trim());
+    eprintln!("           not guaranteed there: {}", status["missing_guarantees"]);
+    Ok(())
 }
 
 /// A network of the visitor's that has no worker of its own.
@@ -246,8 +258,14 @@ fn private(service: &Service) -> Result<()> {
             metadata => metadata.with_context(failed)?,
         };
         let mode = metadata.permissions().mode() & 0o7777;
-        let expected = if metadata.is_dir() { 0o700 } else { 0o600 };
-        if (metadata.uid(), metadata.gid()) != user || (mode != expected && !metadata.is_symlink()) {
+        let is_public = path.ends_with(PUBLIC);
+        let is_right = match mode {
+            0o700 => metadata.is_dir(),
+            0o600 => !metadata.is_dir(),
+            0o644 => is_public,
+            _ => metadata.is_symlink(),
+        };
+        if (metadata.uid(), metadata.gid()) != user || !is_right {
             bail!("{} has mode {mode:o} and belongs to {}:{}", path.display(), metadata.uid(), metadata.gid());
         }
         if metadata.is_dir() {

@@ -150,8 +150,7 @@ pub fn changelog(version: &str, commit: &str, time_s: u64) -> Result<Vec<u8>> {
 /// A date as mails have it, in UTC.
 pub fn mail_date(time_s: u64) -> String {
     const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let (days, second) = (time_s / 86_400, time_s % 86_400);
     let weekday = WEEKDAYS[(days % 7) as usize];
     let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
@@ -179,7 +178,10 @@ mod tests {
         Program {
             machine: Machine { debian: "amd64", kernel: "x86_64" },
             libraries: libraries.iter().map(|name| (*name).to_owned()).collect(),
-            versions: versions.iter().map(|(library, version)| ((*library).to_owned(), (*version).to_owned())).collect(),
+            versions: versions
+                .iter()
+                .map(|(library, version)| ((*library).to_owned(), (*version).to_owned()))
+                .collect(),
         }
     }
 

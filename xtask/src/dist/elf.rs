@@ -120,7 +120,9 @@ fn machine(number: u64) -> Result<Machine> {
         62 => ("amd64", "x86_64"),
         183 => ("arm64", "aarch64"),
         243 => ("riscv64", "riscv64"),
-        other => bail!("it is for a machine (ELF number {other}) that has no name here: add it to xtask/src/dist/elf.rs"),
+        other => {
+            bail!("it is for a machine (ELF number {other}) that has no name here: add it to xtask/src/dist/elf.rs")
+        }
     };
     Ok(Machine { debian, kernel })
 }

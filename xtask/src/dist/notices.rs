@@ -38,7 +38,8 @@ pub fn third_party(machine: &str) -> Result<String> {
     let metadata = command("cargo", &args).output()?;
     let metadata: Value = serde_json::from_str(&metadata).context("what cargo says of the crates is no JSON")?;
     let libraries = libraries(&metadata)?;
-    let data = fs::read_to_string(crate::root().join(DATA_NOTICE)).with_context(|| format!("cannot read {DATA_NOTICE}"))?;
+    let data =
+        fs::read_to_string(crate::root().join(DATA_NOTICE)).with_context(|| format!("cannot read {DATA_NOTICE}"))?;
     text(&libraries, &data)
 }
 
@@ -165,15 +166,19 @@ mod tests {
 
     #[test]
     fn what_is_linked_is_named_and_what_builds_or_tests_is_not() {
-        let crates = [("linked", "lib"), ("below", "lib"), ("derive", "proc-macro"), ("syntax", "lib"), ("tests", "lib")];
-        let metadata = metadata(&crates, &[
-            (PROGRAM, "linked", Value::Null),
-            (PROGRAM, "derive", Value::Null),
-            (PROGRAM, "tests", json!("dev")),
-            ("derive", "syntax", Value::Null),
-            ("linked", "below", Value::Null),
-            ("below", "linked", json!("build")),
-        ]);
+        let crates =
+            [("linked", "lib"), ("below", "lib"), ("derive", "proc-macro"), ("syntax", "lib"), ("tests", "lib")];
+        let metadata = metadata(
+            &crates,
+            &[
+                (PROGRAM, "linked", Value::Null),
+                (PROGRAM, "derive", Value::Null),
+                (PROGRAM, "tests", json!("dev")),
+                ("derive", "syntax", Value::Null),
+                ("linked", "below", Value::Null),
+                ("below", "linked", json!("build")),
+            ],
+        );
         let names: Vec<String> = libraries(&metadata).unwrap().into_iter().map(|library| library.name).collect();
         assert_eq!(names, ["below", "linked"]);
         let mut unlicensed = metadata;
@@ -184,7 +189,9 @@ mod tests {
     #[test]
     fn the_programs_own_libraries_come_with_their_notices() {
         let text = third_party("x86_64").unwrap();
-        for words in ["\nwasmtime 48.", "Copyright (c) 2023-2026 The skfolio developers", "Permission is hereby granted"] {
+        for words in
+            ["\nwasmtime 48.", "Copyright (c) 2023-2026 The skfolio developers", "Permission is hereby granted"]
+        {
             assert!(text.contains(words), "{words}");
         }
         let head = text.lines().take_while(|line| !line.starts_with("----")).collect::<Vec<_>>().join("\n");

@@ -47,7 +47,8 @@ pub fn enter(base: &Path, place: &Path, luggage: &[(PathBuf, &str)]) -> Result<(
     for (name, minor) in DEVICES {
         let all = Mode::from_bits_truncate(0o666);
         let path = root.join("dev").join(name);
-        mknod(&path, SFlag::S_IFCHR, all, makedev(1, minor)).with_context(|| format!("cannot make {}", path.display()))?;
+        mknod(&path, SFlag::S_IFCHR, all, makedev(1, minor))
+            .with_context(|| format!("cannot make {}", path.display()))?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
     }
     std::os::unix::fs::symlink("/proc/self/fd", root.join("dev/fd")).context("cannot make /dev/fd")?;
@@ -150,7 +151,12 @@ impl Running {
     }
 
     /// Waits until `look` finds something; an end of the program before, or too long, is an error.
-    pub fn until<T>(&mut self, time_max: Duration, what: &str, mut look: impl FnMut(&Self) -> Result<Option<T>>) -> Result<T> {
+    pub fn until<T>(
+        &mut self,
+        time_max: Duration,
+        what: &str,
+        mut look: impl FnMut(&Self) -> Result<Option<T>>,
+    ) -> Result<T> {
         let found = until(time_max, || {
             let found = look(self)?;
             if found.is_none()

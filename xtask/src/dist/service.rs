@@ -87,11 +87,33 @@ impl Service {
         add(&["sh", "-c", CAGE, "sh", &folder]);
         add(&["choom", "-n", unit.required("OOMScoreAdjust")?, "--"]);
         let idle = ("idle", "idle", "0");
-        if (unit.required("CPUSchedulingPolicy")?, unit.required("IOSchedulingClass")?, unit.required("LimitCORE")?) != idle {
+        if (unit.required("CPUSchedulingPolicy")?, unit.required("IOSchedulingClass")?, unit.required("LimitCORE")?)
+            != idle
+        {
             bail!("another CPUSchedulingPolicy=, IOSchedulingClass= or LimitCORE= than this check carries out");
         }
-        add(&["chrt", "--idle", "0", "nice", "-n", unit.required("Nice")?, "ionice", "-c", "idle", "prlimit", "--core=0"]);
-        add(&["setpriv", "--reuid", self.user()?, "--regid", unit.required("Group")?, "--init-groups", "--inh-caps=-all"]);
+        add(&[
+            "chrt",
+            "--idle",
+            "0",
+            "nice",
+            "-n",
+            unit.required("Nice")?,
+            "ionice",
+            "-c",
+            "idle",
+            "prlimit",
+            "--core=0",
+        ]);
+        add(&[
+            "setpriv",
+            "--reuid",
+            self.user()?,
+            "--regid",
+            unit.required("Group")?,
+            "--init-groups",
+            "--inh-caps=-all",
+        ]);
         if !is_on(unit.service("NoNewPrivileges")) || unit.service("CapabilityBoundingSet") != Some("") {
             bail!("the unit should say NoNewPrivileges=yes and an empty CapabilityBoundingSet=");
         }
@@ -119,7 +141,10 @@ mod tests {
         let after = |word: &str| words[words.iter().position(|other| other == word).unwrap() + 1].as_str();
         assert_eq!((after("--reuid"), after("--regid"), after("nice")), ("gristmill", "gristmill", "-n"));
         assert_eq!(after("/usr/bin/gristmill"), "worker");
-        assert_eq!((service.folder().unwrap().as_str(), service.stop_max().unwrap().as_secs()), ("/var/lib/gristmill", 60));
+        assert_eq!(
+            (service.folder().unwrap().as_str(), service.stop_max().unwrap().as_secs()),
+            ("/var/lib/gristmill", 60)
+        );
         assert!(service.left_out().contains(&"SystemCallFilter"));
     }
 

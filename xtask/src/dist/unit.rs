@@ -23,7 +23,8 @@ impl Unit {
                 section = name.to_owned();
                 continue;
             }
-            let (key, value) = line.split_once('=').with_context(|| format!("line {} is no setting: {line}", index + 1))?;
+            let (key, value) =
+                line.split_once('=').with_context(|| format!("line {} is no setting: {line}", index + 1))?;
             settings.push((section.clone(), key.trim_end().to_owned(), value.trim_start().to_owned()));
         }
         Ok(Self(settings))
@@ -32,7 +33,10 @@ impl Unit {
     /// The value of a setting of `[Service]`; the last one counts.
     pub fn service(&self, key: &str) -> Option<&str> {
         let settings = self.0.iter().rev();
-        settings.into_iter().find(|(section, name, _)| section == "Service" && name == key).map(|(.., value)| value.as_str())
+        settings
+            .into_iter()
+            .find(|(section, name, _)| section == "Service" && name == key)
+            .map(|(.., value)| value.as_str())
     }
 
     /// The same, of one that must be there.
@@ -109,7 +113,8 @@ mod tests {
     #[test]
     fn settings_are_found_by_section_and_the_last_counts() {
         let unit =
-            Unit::parse("# a comment\n[Unit]\nUser=nobody\n\n[Service]\nUser = one\n; another\nUser=two\nEmpty=\n").unwrap();
+            Unit::parse("# a comment\n[Unit]\nUser=nobody\n\n[Service]\nUser = one\n; another\nUser=two\nEmpty=\n")
+                .unwrap();
         assert_eq!((unit.service("User"), unit.service("Empty"), unit.service("Nice")), (Some("two"), Some(""), None));
         assert_eq!(unit.service_keys(), ["User", "Empty"]);
         assert!(unit.required("Nice").unwrap_err().to_string().contains("Nice="));
@@ -153,6 +158,9 @@ mod tests {
         let (shipped, source) = (read("packaging/worker.toml"), read("crates/worker/src/settings.rs"));
         let (_, settings) = shipped.split_once("\n\n").unwrap();
         assert!(settings.contains("#pool = "));
-        assert!(source.contains(&format!("r#\"{settings}\"#;")), "copy TEMPLATE of settings.rs to packaging/worker.toml");
+        assert!(
+            source.contains(&format!("r#\"{settings}\"#;")),
+            "copy TEMPLATE of settings.rs to packaging/worker.toml"
+        );
     }
 }
