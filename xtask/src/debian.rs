@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::step::command;
+use crate::step::{Program, command};
 
 /// The longest that a bare Debian takes, in seconds, on a slow line.
 const SECONDS_MAX: &str = "1800";
@@ -48,6 +48,20 @@ pub fn mirror(release: &str) -> Result<String> {
     mirror.map(str::to_owned).with_context(advice)
 }
 
+/// A program to be run with mounts and processes of its own, and what else `unshare` is told. All that it mounts and starts is gone
+/// with it, when it ends, when its seconds are over, and when this program is killed.
+pub fn alone(seconds: &str, unshare: &[&str], words: &[&str]) -> Program {
+    const DIE_WITH_PARENT: [&str; 3] = ["--pdeathsig", "KILL", "--"];
+    let mut all = DIE_WITH_PARENT.to_vec();
+    all.extend(["timeout", "--kill-after=9", seconds, "setpriv"]);
+    all.extend(DIE_WITH_PARENT);
+    all.extend(["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]);
+    all.extend(unshare);
+    all.push("--");
+    all.extend(words);
+    command("setpriv", &all)
+}
+
 /// Makes `folder` a release of Debian with the packages that every system has. What is left of an attempt that failed lies beside
 /// it, and is removed by the next.
 pub fn bootstrap(release: &str, folder: &Path) -> Result<()> {
@@ -61,21 +75,8 @@ pub fn bootstrap(release: &str, folder: &Path) -> Result<()> {
     let started = Instant::now();
     let place = unfinished.to_str().with_context(|| format!("{} is no UTF-8", unfinished.display()))?;
     let (variant, mirror) = ("--variant=minbase", mirror(release)?);
-    // What it mounts and starts is gone with it, also when this program is killed.
-    let mut words = vec!["--pdeathsig", "KILL", "--", "timeout", "--kill-after=9", SECONDS_MAX];
-    words.extend([
-        "unshare",
-        "--mount",
-        "--propagation",
-        "private",
-        "--pid",
-        "--fork",
-        "--kill-child",
-        "--mount-proc",
-        "--",
-    ]);
-    words.extend(["debootstrap", variant, release, place, &mirror]);
-    command("setpriv", &words).run()?;
+    let own_processes = ["--mount-proc"];
+    alone(SECONDS_MAX, &own_processes, &["debootstrap", variant, release, place, &mirror]).run()?;
     fs::rename(&unfinished, folder).with_context(|| format!("cannot make {}", folder.display()))?;
     eprintln!("{}: {release} from {mirror} in {:.0} s", folder.display(), started.elapsed().as_secs_f64());
     Ok(())

@@ -50,6 +50,9 @@ pub fn run(words: &[&str]) -> Result<()> {
         return check::inside(words);
     }
     let request = parse(words)?;
+    if request.check {
+        check::require()?;
+    }
     let program = match request.program {
         Some(program) => program,
         None => build(&request.profile)?,
@@ -60,6 +63,7 @@ pub fn run(words: &[&str]) -> Result<()> {
 
 /// Makes both of a program of the release profile, which the tests have built anyway, and uses the package.
 pub fn check_release() -> Result<()> {
+    check::require()?;
     let program = build("release")?;
     check::run(&make(&program)?, &program)
 }

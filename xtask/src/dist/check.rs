@@ -41,9 +41,8 @@ const NOT_COMPARED: [&str; 5] = ["/proc", "/dev", "/run", "/tmp", "/home"];
 /// What a removal may leave: the package manager's own records and the copies that `useradd` makes of its files.
 const MAY_CHANGE: [&str; 4] = ["/var/lib/dpkg", "/var/log/dpkg.log", "/var/cache/ldconfig", "/var/log/lastlog"];
 
-/// Installs and uses the package; `program` is the one in it.
+/// Installs and uses the package; `program` is the one in it. Call [`require`] before.
 pub fn run(package: &Path, program: &Path) -> Result<()> {
-    require()?;
     let folder = super::target()?.join("dist");
     unit_by_systemd(&folder, program)?;
     let release = debian::release()?;
@@ -56,16 +55,14 @@ pub fn run(package: &Path, program: &Path) -> Result<()> {
     let own = std::env::current_exe().context("this program has no path")?;
     let app = crate::root().join("apps/primes").join(APP);
     let paths = [own.as_path(), &base, &place, package, &app].map(|path| path.display().to_string());
-    // Processes, mounts and network end with the first process, and that one with this program.
-    let mut words = vec!["--pdeathsig", "KILL", "--", "timeout", "--kill-after=9", SECONDS_MAX, "unshare", "--mount"];
-    words.extend(["--propagation", "private", "--pid", "--fork", "--kill-child", "--net", "--uts", "--ipc", "--"]);
-    words.extend([&paths[0], "dist", "--check-inside"]);
+    let mut words = vec![paths[0].as_str(), "dist", "--check-inside"];
     words.extend(paths[1..].iter().map(String::as_str));
-    command("setpriv", &words).run().context("the package does not do on a bare Debian what it should")
+    let checked = debian::alone(SECONDS_MAX, &["--net", "--uts", "--ipc"], &words).run();
+    checked.context("the package does not do on a bare Debian what it should")
 }
 
 /// Fails with all that this machine lacks.
-fn require() -> Result<()> {
+pub fn require() -> Result<()> {
     let mut missing = debian::missing();
     let works = |words: &[&str]| command("unshare", words).output().is_ok();
     if missing.is_empty() && !works(&["--mount", "--pid", "--fork", "--net", "--uts", "--ipc", "true"]) {
