@@ -62,9 +62,9 @@ pub fn alone(seconds: &str, unshare: &[&str], words: &[&str]) -> Program {
     command("setpriv", &all)
 }
 
-/// Makes `folder` a release of Debian with the packages that every system has. What is left of an attempt that failed lies beside
+/// Makes `folder` a release of Debian with the packages that every system has, and those named. What is left of an attempt that failed lies beside
 /// it, and is removed by the next.
-pub fn bootstrap(release: &str, folder: &Path) -> Result<()> {
+pub fn bootstrap(release: &str, packages: &[&str], folder: &Path) -> Result<()> {
     let unfinished = folder.with_extension("part");
     if unfinished.exists() {
         fs::remove_dir_all(&unfinished).with_context(|| format!("cannot remove {}", unfinished.display()))?;
@@ -74,9 +74,13 @@ pub fn bootstrap(release: &str, folder: &Path) -> Result<()> {
     }
     let started = Instant::now();
     let place = unfinished.to_str().with_context(|| format!("{} is no UTF-8", unfinished.display()))?;
-    let (variant, mirror) = ("--variant=minbase", mirror(release)?);
-    let own_processes = ["--mount-proc"];
-    alone(SECONDS_MAX, &own_processes, &["debootstrap", variant, release, place, &mirror]).run()?;
+    let (mirror, include) = (mirror(release)?, format!("--include={}", packages.join(",")));
+    let mut words = vec!["debootstrap", "--variant=minbase"];
+    if !packages.is_empty() {
+        words.push(&include);
+    }
+    words.extend([release, place, &mirror]);
+    alone(SECONDS_MAX, &["--mount-proc"], &words).run()?;
     fs::rename(&unfinished, folder).with_context(|| format!("cannot make {}", folder.display()))?;
     eprintln!("{}: {release} from {mirror} in {:.0} s", folder.display(), started.elapsed().as_secs_f64());
     Ok(())

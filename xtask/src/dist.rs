@@ -4,6 +4,7 @@
 //! bare Debian and uses it.
 
 mod archive;
+mod boot;
 mod check;
 mod deb;
 mod elf;
@@ -46,8 +47,11 @@ struct Made {
 
 /// Carries out `cargo xtask dist`.
 pub fn run(words: &[&str]) -> Result<()> {
-    if let ["--check-inside", words @ ..] = words {
-        return check::inside(words);
+    match words {
+        ["--check-inside", words @ ..] => return check::inside(words),
+        ["--check-boot", words @ ..] => return boot::boot(words),
+        ["--check-booted"] => return boot::booted(),
+        _ => {}
     }
     let request = parse(words)?;
     if request.check {

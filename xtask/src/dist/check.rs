@@ -12,25 +12,25 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::hex;
 use super::root::{self, LUGGAGE, Running};
 use super::service::Service;
+use super::{boot, hex};
 use crate::debian;
 use crate::step::command;
 
 /// The longest that the whole check takes, in seconds; the Debian beside.
 const SECONDS_MAX: &str = "1200";
 /// For what takes moments on an idle machine.
-const SHORT: Duration = Duration::from_secs(60);
+pub const SHORT: Duration = Duration::from_secs(60);
 /// For what computes.
 const LONG: Duration = Duration::from_secs(600);
 /// Exposure of the unit that `systemd-analyze security` may find at most, in tenths.
 const EXPOSURE_MAX: &str = "40";
 /// An ordinary user of the bare Debian.
-const VISITOR: &str = "visitor";
-const PACKAGE: &str = "gristmill.deb";
-const APP: &str = "primes.wasm";
-const UNIT: &str = "/usr/lib/systemd/system/gristmill-worker.service";
+pub const VISITOR: &str = "visitor";
+pub const PACKAGE: &str = "gristmill.deb";
+pub const APP: &str = "primes.wasm";
+pub const UNIT: &str = "/usr/lib/systemd/system/gristmill-worker.service";
 const SETTINGS: &str = "/etc/gristmill/worker.toml";
 /// What the app is asked, and what it should say.
 const PRIMES: (&str, &str) = ("1000000", "78498");
@@ -48,7 +48,7 @@ pub fn run(package: &Path, program: &Path) -> Result<()> {
     let release = debian::release()?;
     let base = folder.join("root").join(&release);
     if !base.is_dir() {
-        debian::bootstrap(&release, &base)?;
+        debian::bootstrap(&release, &[], &base)?;
     }
     let place = folder.join("check");
     fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
@@ -58,7 +58,8 @@ pub fn run(package: &Path, program: &Path) -> Result<()> {
     let mut words = vec![paths[0].as_str(), "dist", "--check-inside"];
     words.extend(paths[1..].iter().map(String::as_str));
     let checked = debian::alone(SECONDS_MAX, &["--net", "--uts", "--ipc"], &words).run();
-    checked.context("the package does not do on a bare Debian what it should")
+    checked.context("the package does not do on a bare Debian what it should")?;
+    boot::run(&folder, &release, package)
 }
 
 /// Fails with all that this machine lacks.
@@ -107,7 +108,7 @@ fn unit_by_systemd(folder: &Path, program: &Path) -> Result<()> {
 /// The check itself, as the first process of its namespaces. `words` are the base, an empty folder, the package and the app.
 pub fn inside(words: &[&str]) -> Result<()> {
     let [base, place, package, app] = words else { bail!("--check-inside is for this program itself") };
-    root::enter(Path::new(base), Path::new(place), &[(package.into(), PACKAGE), (app.into(), APP)])?;
+    root::enter(Path::new(base), Path::new(place), &[(package.into(), PACKAGE), (app.into(), APP)], None)?;
     run_root(&["useradd", "--create-home", "--shell", "/bin/sh", VISITOR])?;
     let before = snapshot()?;
     let package = format!("{LUGGAGE}/{PACKAGE}");
@@ -123,12 +124,12 @@ pub fn inside(words: &[&str]) -> Result<()> {
     compare(&before, &snapshot()?)
 }
 
-fn run_root(words: &[&str]) -> Result<String> {
+pub fn run_root(words: &[&str]) -> Result<String> {
     root::run("root", words, SHORT)
 }
 
 /// Installs the package, and looks whether the package manager is content.
-fn install(package: &str) -> Result<()> {
+pub fn install(package: &str) -> Result<()> {
     run_root(&["dpkg", "--install", package])?;
     let status = run_root(&["dpkg-query", "--show", "--showformat", "${Status}", "gristmill"])?;
     let faults = run_root(&["dpkg", "--audit"])?;
@@ -154,9 +155,7 @@ fn serve(service: &Service) -> Result<String> {
         bail!("the service would start without a pool");
     }
     let mut network = Network::start()?;
-    let settings = fs::read_to_string(SETTINGS).with_context(|| format!("cannot read {SETTINGS}"))?;
-    let settings = settings.replace("#pool = \"grist://HOST:PORT/KEYHASH\"", &format!("pool = \"{}\"", network.pool));
-    fs::write(SETTINGS, settings).with_context(|| format!("cannot write {SETTINGS}"))?;
+    network.name_pool()?;
     if !condition()? {
         bail!("the service would not start with a pool");
     }
@@ -182,7 +181,7 @@ fn serve(service: &Service) -> Result<String> {
 }
 
 /// Has the service's worker, the only one there is, compute a task.
-fn have_computed(service: &Service) -> Result<()> {
+pub fn have_computed(service: &Service) -> Result<()> {
     let app = format!("{LUGGAGE}/{APP}");
     root::run(VISITOR, &["gristmill", "run", &app, "--arg", PRIMES.0, "--trust", "1", "--out", "primes"], LONG)?;
     let counted = root::run(VISITOR, &["find", "primes", "-name", "primes.txt", "-exec", "cat", "{}", "+"], SHORT)?;
@@ -199,13 +198,14 @@ fn have_computed(service: &Service) -> Result<()> {
 }
 
 /// A network of the visitor's that has no worker of its own.
-struct Network {
-    process: Running,
+pub struct Network {
+    pub process: Running,
     pool: String,
 }
 
 impl Network {
-    fn start() -> Result<Self> {
+    /// Starts it.
+    pub fn start() -> Result<Self> {
         let words = ["gristmill", "up", "--workers", "0", "--json"];
         let mut process = Running::start(root::program(VISITOR, &words), "gristmill up")?;
         let pool = process.until(SHORT, "the network is up", |process| {
@@ -215,6 +215,14 @@ impl Network {
         eprintln!("           network of {VISITOR} with the pool {pool}");
         Ok(Self { process, pool })
     }
+
+    /// Writes its pool into the service's settings, as its owner would.
+    pub fn name_pool(&self) -> Result<()> {
+        let settings = fs::read_to_string(SETTINGS).with_context(|| format!("cannot read {SETTINGS}"))?;
+        let in_force = format!("pool = \"{}\"", self.pool);
+        let settings = settings.replace("#pool = \"grist://HOST:PORT/KEYHASH\"", &in_force);
+        fs::write(SETTINGS, settings).with_context(|| format!("cannot write {SETTINGS}"))
+    }
 }
 
 fn start(service: &Service) -> Result<Running> {
@@ -223,18 +231,21 @@ fn start(service: &Service) -> Result<Running> {
 
 /// Waits until the worker has its pool; returns its address.
 fn connected(service: &Service, worker: &mut Running) -> Result<String> {
-    let address = worker.until(SHORT, "the service's worker has reached its pool", |_| {
-        // Before it listens it cannot be asked.
-        let Ok(status) = ask(service, "status") else { return Ok(None) };
-        let is_connected = status["pool"]["connected"] == true;
-        Ok(is_connected.then(|| status["worker"].as_str().map(str::to_owned)).flatten())
-    })?;
+    let address = worker.until(SHORT, "the service's worker has reached its pool", |_| has_pool(service))?;
     eprintln!("           the service works as {address}");
     Ok(address)
 }
 
+/// The worker's address once it has its pool.
+pub fn has_pool(service: &Service) -> Result<Option<String>> {
+    // Before it listens it cannot be asked.
+    let Ok(status) = ask(service, "status") else { return Ok(None) };
+    let is_connected = status["pool"]["connected"] == true;
+    Ok(is_connected.then(|| status["worker"].as_str().map(str::to_owned)).flatten())
+}
+
 /// Asks or tells the worker, as its user.
-fn ask(service: &Service, question: &str) -> Result<Value> {
+pub fn ask(service: &Service, question: &str) -> Result<Value> {
     let words = ["gristmill", "worker", question, "--json", "--data-dir", &service.folder()?];
     let mut asked = Running::start(root::program(service.user()?, &words), question)?;
     if !asked.wait(SHORT)?.success() {
@@ -244,7 +255,7 @@ fn ask(service: &Service, question: &str) -> Result<Value> {
 }
 
 /// Fails when something of the service's folder is not its user's, or open to others.
-fn private(service: &Service) -> Result<()> {
+pub fn private(service: &Service) -> Result<()> {
     let user = user_id(service.user()?)?;
     let (mut open, mut count) = (vec![PathBuf::from(service.folder()?)], 0);
     while let Some(path) = open.pop() {
@@ -277,7 +288,7 @@ fn private(service: &Service) -> Result<()> {
 }
 
 /// User and group of a name.
-fn user_id(name: &str) -> Result<(u32, u32)> {
+pub fn user_id(name: &str) -> Result<(u32, u32)> {
     let users = fs::read_to_string("/etc/passwd").context("cannot read /etc/passwd")?;
     let line = users.lines().find(|line| line.split(':').next() == Some(name));
     let fields: Vec<&str> = line.with_context(|| format!("there is no user {name}"))?.split(':').collect();
@@ -286,7 +297,7 @@ fn user_id(name: &str) -> Result<(u32, u32)> {
 }
 
 /// Fails when something of the service's user still runs.
-fn gone(service: &Service) -> Result<()> {
+pub fn gone(service: &Service) -> Result<()> {
     let (user, _) = user_id(service.user()?)?;
     for entry in fs::read_dir("/proc").context("cannot list /proc")? {
         // It may end while it is looked at.

@@ -17,6 +17,8 @@ use nix::sys::stat::{Mode, SFlag, makedev, mknod, umask};
 
 /// Where what is brought along lies.
 pub const LUGGAGE: &str = "/run/luggage";
+/// Where what is said is written, for somebody outside to read.
+pub const SAID: &str = "/run/said";
 /// What changes in the root is kept in memory, no more than this.
 const CHANGES_MAX: &str = "size=6g";
 /// What a program printed is shown to so many bytes when it fails.
@@ -29,8 +31,9 @@ const DEVICES: [(&str, u64); 5] = [("null", 3), ("zero", 5), ("full", 7), ("rand
 
 /// Makes a writable copy of `base` this process's root. It must have been started in namespaces of its own: mounts, processes, network.
 ///
-/// `place` is an empty folder that everything is mounted on, `luggage` files to find in [`LUGGAGE`].
-pub fn enter(base: &Path, place: &Path, luggage: &[(PathBuf, &str)]) -> Result<()> {
+/// `place` is an empty folder that everything is mounted on, `luggage` files to find in [`LUGGAGE`], `said` a file that stays outside
+/// and is [`SAID`] in there.
+pub fn enter(base: &Path, place: &Path, luggage: &[(PathBuf, &str)], said: Option<&Path>) -> Result<()> {
     umask(Mode::from_bits_truncate(0o022));
     mount_kind("tmpfs", place, &format!("{CHANGES_MAX},mode=755"))?;
     let (upper, work, root) = (place.join("upper"), place.join("work"), place.join("root"));
@@ -57,6 +60,11 @@ pub fn enter(base: &Path, place: &Path, luggage: &[(PathBuf, &str)]) -> Result<(
     for (path, name) in luggage {
         fs::copy(path, luggage_folder.join(name)).with_context(|| format!("cannot copy {}", path.display()))?;
     }
+    if let Some(said) = said {
+        let inside = root.join(SAID.trim_start_matches('/'));
+        File::create(&inside).context("cannot make a file")?;
+        mount(Some(said), &inside, None::<&str>, MsFlags::MS_BIND, None::<&str>).context("cannot bind a file")?;
+    }
     loopback_up()?;
     // The new root over the old one, which is then taken away from below.
     std::env::set_current_dir(&root).context("cannot go into the root")?;
@@ -65,7 +73,8 @@ pub fn enter(base: &Path, place: &Path, luggage: &[(PathBuf, &str)]) -> Result<(
     std::env::set_current_dir("/").context("cannot go into the root")
 }
 
-fn mount_kind(kind: &str, place: &Path, options: &str) -> Result<()> {
+/// Mounts something that has no source.
+pub fn mount_kind(kind: &str, place: &Path, options: &str) -> Result<()> {
     mount(Some(kind), place, Some(kind), MsFlags::empty(), Some(options))
         .with_context(|| format!("cannot mount {kind} at {} ({options})", place.display()))
 }
@@ -205,7 +214,7 @@ impl Drop for Running {
 }
 
 /// Looks again and again until there is something; `None` after this time.
-fn until<T>(time_max: Duration, mut look: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
+pub fn until<T>(time_max: Duration, mut look: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
     let started = Instant::now();
     loop {
         if let Some(found) = look()? {
