@@ -2,10 +2,12 @@
 
 mod analysis;
 mod apps;
+mod check;
 mod contracts;
 mod debian;
 mod dist;
 mod iexec;
+mod images;
 mod npm;
 mod step;
 mod tidy;
@@ -27,6 +29,8 @@ Usage: cargo xtask COMMAND
   contracts       compile the contracts and compare with the checked-in artifacts (--write to update them)
   analysis        what slither and halmos say of the contracts (part of test --slow)
   apps            build the applications and compare with what is checked in
+  apps images     build the container images of the applications (or of those named) into target/apps; needs root and Debian
+  apps check      run these images (or those named) as their READMEs say, and look at the results; needs `cargo build --release`
   dist            make what is shipped, a Debian package and a tarball, in target/dist; [--profile NAME], or --program FILE that
                   is built already; --check installs and uses the package on a bare Debian (as root)
   iexec-e2e       iExec's own command lines, 8.24.0 and 9.0.1, against `gristmill up`, and a replicated task by ethers;
@@ -58,6 +62,8 @@ fn dispatch(words: &[&str]) -> Result<()> {
         ["contracts", "--write"] => contracts::write(),
         ["analysis"] => run_steps(&[("slither", &analysis::slither), ("halmos", &analysis::halmos)]),
         ["apps"] => apps::rebuild(),
+        ["apps", "images", names @ ..] => images::build(names),
+        ["apps", "check", names @ ..] => check::check(names),
         ["dist", words @ ..] => dist::run(words),
         ["iexec-e2e", parts @ ..] => iexec::end_to_end(parts),
         ["tidy"] => tidy::check(),

@@ -21,6 +21,8 @@ use crate::{PROCESSES_MAX, SCRATCH_BYTES};
 
 /// Time that making the sandbox may take, before the run's own time begins.
 const START_TIME_MAX: Duration = Duration::from_secs(30);
+/// How often the group is asked whether somebody in it was killed for memory.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// CPU time beyond the wall clock, so that the runner's watch is the one that ends a run.
 const CPU_MARGIN_S: u64 = 10;
 /// Bytes of the name of a file or folder (Linux, NAME_MAX), and of a path below the input folder.
@@ -245,7 +247,14 @@ impl ContainerRunner {
         let mut until = Instant::now() + START_TIME_MAX;
         let mut is_ready = false;
         let heard = loop {
-            match conversation.hear(until) {
+            let now = Instant::now();
+            let look = now.checked_sub(conversation.held()).unwrap_or(now) + LOOK_EVERY;
+            match conversation.hear(until.min(look)) {
+                // The kernel kills one process after the other, and a program whose others wait for it would never end.
+                Heard::TimedOut if group.was_killed_for_memory() => {
+                    break Err(Heard::Died("one of its processes was killed".to_owned()));
+                }
+                Heard::TimedOut if look < until => {}
                 Heard::Reply(reply) => match *reply {
                     Reply::Ready { missing: found } if !is_ready => {
                         *missing = found.into_iter().chain(self.cgroups.missing()).collect();

@@ -9,7 +9,7 @@ use crate::source::Source;
 use crate::{INDEX_DEPTH_MAX, LAYERS_MAX, MANIFESTS_MAX};
 
 /// How an index names the image in it (image specification, pre-defined annotation keys).
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
+pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// For which machines an image is made: Go's names, as the image specification uses them.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -21,9 +21,9 @@ const PATH_BYTES_MAX: usize = 4_095;
 /// Bytes of one name in it.
 const NAME_BYTES_MAX: usize = 255;
 /// A name that begins so removes the one behind it from the layers below (image specification, whiteouts).
-const WHITEOUT: &[u8] = b".wh.";
+pub(crate) const WHITEOUT: &[u8] = b".wh.";
 /// This one removes all that the layers below have in its folder.
-const OPAQUE: &[u8] = b".wh..wh..opq";
+pub(crate) const OPAQUE: &[u8] = b".wh..wh..opq";
 /// How overlayfs marks such a folder, mounted with `userxattr`.
 const OPAQUE_MARK: &str = "user.overlay.opaque";
 /// What of a mode is kept: nothing that gives somebody else's rights.
@@ -294,7 +294,7 @@ fn copy(entry: &mut impl Read, file: &mut File, path: &Path, left: u64) -> Resul
 }
 
 /// overlayfs: a character device of number zero.
-fn is_whiteout(metadata: &fs::Metadata) -> bool {
+pub(crate) fn is_whiteout(metadata: &fs::Metadata) -> bool {
     metadata.file_type().is_char_device() && metadata.rdev() == 0
 }
 

@@ -1,4 +1,4 @@
-//! Read container images, and unpack their layers so that nothing else on the machine is touched.
+//! Read container images, unpack their layers so that nothing else on the machine is touched, and write images.
 //!
 //! An image is what the OCI image specification 1.1 says: an index, a manifest, a configuration and layers, each known by the
 //! SHA-256 of its bytes. It comes as a folder (an *image layout*) or as a tar of one (an *archive*: `docker save` since 25,
@@ -6,7 +6,8 @@
 //! checked, every list is bounded, and no entry of a layer leaves the layer's own folder.
 //!
 //! Key types: [`Source`] is the file or folder, [`Image`] what it says, [`LayerStore`] keeps unpacked layers by what is in them, so
-//! that images share them and tasks stack them instead of copying.
+//! that images share them and tasks stack them instead of copying. [`PackedLayer`] is made of a folder, and [`Writer`] makes an
+//! archive of such layers, the same bytes each time.
 //!
 //! ```no_run
 //! use gristmill_image::{Host, LayerStore, Limits, Source};
@@ -26,6 +27,7 @@ mod image;
 mod layer;
 mod source;
 mod store;
+mod writer;
 
 pub use digest::Digest;
 pub use error::ImageError;
@@ -33,6 +35,7 @@ pub use image::{Host, Image, Layer};
 pub use layer::Limits;
 pub use source::Source;
 pub use store::LayerStore;
+pub use writer::{PackedLayer, Run, Times, Writer};
 
 /// Bytes of an index, a manifest or a configuration.
 pub const JSON_BYTES_MAX: u64 = 4 << 20;

@@ -3,3 +3,4 @@
 mod build;
 mod honest;
 mod hostile;
+mod written;
