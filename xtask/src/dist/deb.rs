@@ -19,6 +19,8 @@ const PACKAGES: [(&str, &str, &str); 5] = [
 ];
 /// Versions of symbols that are none, and the version of the package that has them.
 const NAMED_VERSIONS: [(&str, &str); 1] = [("ABI_DT_RELR", "2.36")];
+/// Whom to trust when a registry or a ledger is reached by HTTPS.
+const RECOMMENDS: &str = "ca-certificates";
 const DESCRIPTION: &str = "\
 open market for computing
  Anybody's machine works at anybody's tasks, and nobody is paid before several
@@ -68,7 +70,7 @@ impl Package<'_> {
 
     fn control(&self) -> Result<String> {
         Ok(format!(
-            "Package: gristmill\nVersion: {}\nArchitecture: {}\nMaintainer: {MAINTAINER}\nInstalled-Size: {}\nDepends: {}\n\
+            "Package: gristmill\nVersion: {}\nArchitecture: {}\nMaintainer: {MAINTAINER}\nInstalled-Size: {}\nDepends: {}\nRecommends: {RECOMMENDS}\n\
              Section: net\nPriority: optional\nDescription: {DESCRIPTION}",
             debian_version(self.version),
             self.program.machine.debian,
@@ -236,7 +238,10 @@ mod tests {
         assert_eq!(package.conffiles(), "/etc/gristmill/worker.toml\n");
         let control = package.control().unwrap();
         // Three KiB of files, four folders and the root.
-        assert!(control.contains("\nInstalled-Size: 8\nDepends: libc6 (>= 2.34), passwd\n"), "{control}");
+        assert!(
+            control.contains("\nInstalled-Size: 8\nDepends: libc6 (>= 2.34), passwd\nRecommends: ca-certificates\n"),
+            "{control}"
+        );
         assert!(control.lines().all(|line| line.len() <= 80 && !line.is_empty()), "{control}");
         let bytes = package.bytes().unwrap();
         assert_eq!(bytes, package.bytes().unwrap());
