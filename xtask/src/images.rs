@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use gristmill_image::{Host, PackedLayer, Run, Times, Writer};
 use serde::Deserialize;
 
+use crate::debian;
 use crate::step::command;
 
 /// The Debian release that all images begin with.
@@ -85,15 +86,15 @@ fn recipe(name: &str) -> Result<Recipe> {
 
 /// Fails with what is missing, and installs debootstrap if only that is.
 fn require_host() -> Result<()> {
-    let is_root = command("id", &["-u"]).output().is_ok_and(|user| user.trim() == "0");
-    if !is_root || !Path::new("/etc/debian_version").exists() {
-        bail!("{NEEDS}");
-    }
     if command("debootstrap", &["--version"]).output().is_err() {
         let arguments = ["-qq", "-y", "--no-install-recommends", "install", "debootstrap"];
-        command("apt-get", &arguments).env("DEBIAN_FRONTEND", "noninteractive").run().context(NEEDS)?;
+        // What it lacks is said below.
+        let _ = command("apt-get", &arguments).env("DEBIAN_FRONTEND", "noninteractive").output();
     }
-    Ok(())
+    match debian::missing() {
+        missing if missing.is_empty() => Ok(()),
+        missing => bail!("{NEEDS}; here\n  {}", missing.join("\n  ")),
+    }
 }
 
 /// The base's folder, made once.
@@ -102,26 +103,12 @@ fn base(target: &Path) -> Result<PathBuf> {
     if base.is_dir() {
         return Ok(base);
     }
-    let unfinished = target.join("base.part");
+    let unfinished = target.join("base-unclean");
     remove(&unfinished)?;
-    let started = Instant::now();
-    let place = text(&unfinished)?;
-    command("debootstrap", &["--variant=minbase", RELEASE, place, &mirror()?]).run()?;
-    command("sh", &["apps/layer.sh", "clean", place]).run()?;
+    debian::bootstrap(RELEASE, &[], &unfinished)?;
+    command("sh", &["apps/layer.sh", "clean", text(&unfinished)?]).run()?;
     fs::rename(&unfinished, &base).with_context(|| format!("cannot make {}", base.display()))?;
-    eprintln!("base: Debian {RELEASE} in {:.0} s", started.elapsed().as_secs_f64());
     Ok(base)
-}
-
-/// Where the host gets the packages of the release from.
-fn mirror() -> Result<String> {
-    let format = "$(CODENAME) $(COMPONENT) $(REPO_URI)";
-    let listed = command("apt-get", &["indextargets", "--format", format, "Created-By: Packages"]).output()?;
-    let wanted = format!("{RELEASE} main ");
-    let mirror = listed.lines().find_map(|line| line.strip_prefix(&wanted));
-    let mirror = mirror
-        .with_context(|| format!("apt knows no source of Debian {RELEASE} main: add one, and run `apt-get update`"))?;
-    Ok(mirror.to_owned())
 }
 
 fn image(name: &str, recipe: &Recipe, target: &Path, base: &Path, base_layer: &PackedLayer) -> Result<()> {

@@ -4,6 +4,8 @@ mod analysis;
 mod apps;
 mod check;
 mod contracts;
+mod debian;
+mod dist;
 mod iexec;
 mod images;
 mod npm;
@@ -29,6 +31,8 @@ Usage: cargo xtask COMMAND
   apps            build the applications and compare with what is checked in
   apps images     build the container images of the applications (or of those named) into target/apps; needs root and Debian
   apps check      run these images (or those named) as their READMEs say, and look at the results; needs `cargo build --release`
+  dist            make what is shipped, a Debian package and a tarball, in target/dist; [--profile NAME], or --program FILE that
+                  is built already; --check installs and uses the package on a bare Debian (as root)
   iexec-e2e       iExec's own command lines, 8.24.0 and 9.0.1, against `gristmill up`, and a replicated task by ethers;
                   with 8, 9 or replicated only that
   tidy            layers, room names in ARCHITECTURE.md, sizes of files and functions (--write to lower the ratchet)
@@ -60,6 +64,7 @@ fn dispatch(words: &[&str]) -> Result<()> {
         ["apps"] => apps::rebuild(),
         ["apps", "images", names @ ..] => images::build(names),
         ["apps", "check", names @ ..] => check::check(names),
+        ["dist", words @ ..] => dist::run(words),
         ["iexec-e2e", parts @ ..] => iexec::end_to_end(parts),
         ["tidy"] => tidy::check(),
         ["tidy", "--write"] => tidy::write_ratchet(),
@@ -88,6 +93,9 @@ fn test(slow: bool) -> Result<()> {
     }
     steps.push(("applications: tests", &apps::test));
     steps.push(("Rust: tests", &rust_tests));
+    if slow {
+        steps.push(("dist: on a bare Debian", &dist::check_release));
+    }
     run_steps(&steps)
 }
 
