@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use gristmill_types::ContentId;
 
-use crate::rate::MinimumRate;
+use crate::rate::{Bandwidth, MinimumRate};
 pub use error::ClientError;
 use http::Http;
 
@@ -75,6 +75,12 @@ impl Client {
     /// As [`Client::new`].
     pub fn with_limits(base_url: &str, limits: ClientLimits) -> Result<Client, ClientError> {
         Ok(Client { http: Http::new(base_url, limits)? })
+    }
+
+    /// The same client under a ceiling, which others may share.
+    pub fn with_bandwidth(mut self, bandwidth: Bandwidth) -> Client {
+        self.http.bandwidth = bandwidth;
+        self
     }
 
     /// The URL of the store, without a slash at its end.

@@ -31,6 +31,6 @@ pub use blob::VerifiedBlob;
 pub use client::{Client, ClientError, ClientLimits};
 pub use disk::{BLOB_MAX_BYTES, DiskHook, Store, StoreLimits, TOTAL_MAX_BYTES};
 pub use error::StoreError;
-pub use rate::MinimumRate;
+pub use rate::{Bandwidth, CEILING_BYTES_MIN, MinimumRate};
 pub use tree::{SEGMENT_BYTES, content_id};
 pub use upload::Upload;

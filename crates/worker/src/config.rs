@@ -7,6 +7,7 @@ use gristmill_machine::Told;
 use gristmill_owner::Policy;
 use gristmill_protocol::tls::PoolUrl;
 use gristmill_sandbox::ChildCommand;
+use gristmill_store::Bandwidth;
 use gristmill_wallet::Wallet;
 
 use crate::conduct::Conduct;
@@ -57,6 +58,8 @@ pub struct WorkerConfig {
     /// What the policy is held against. `None`: nobody looks, and the policy's times and sensors do not count; which tasks are
     /// wanted, and the owner's word, still do.
     pub senses: Option<Box<dyn Senses>>,
+    /// How quick its transfers from and to the pools' stores may be, all together.
+    pub bandwidth: Bandwidth,
     /// What the owner says of the machine.
     pub told: Told,
     /// Whether it measures how quick the machine is: a second of a core at times when it has no tasks.
@@ -88,6 +91,7 @@ impl WorkerConfig {
             conduct: Conduct::Honest,
             policy: Policy::default(),
             senses: None,
+            bandwidth: Bandwidth::default(),
             told: Told::default(),
             benchmark: false,
             registries: Registries::default(),

@@ -348,6 +348,7 @@ impl Service {
         if self.pool.is_none() {
             let ledger = self.shared.ledger.connect(&welcome.rpc_url, hub, &self.shared.config.wallet).await?;
             let client = Client::new(&welcome.store_url).map_err(|error| WorkerError::Welcome(error.to_string()))?;
+            let client = client.with_bandwidth(self.shared.config.bandwidth.clone());
             let fetcher = Fetcher::new(client, self.folders.cache.clone());
             let heartbeat = Duration::from_millis(u64::from(welcome.heartbeat_ms.clamp(100, 60_000)));
             self.pool = Some(PoolSide { ledger, fetcher, heartbeat });

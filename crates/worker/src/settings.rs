@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use gristmill_machine::{Told, ToldError};
 use gristmill_owner::{Policy, PolicyError};
 use gristmill_protocol::tls::PoolUrl;
+use gristmill_store::{Bandwidth, CEILING_BYTES_MIN};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::config::{CACHE_BYTES_MAX, MEMORY_BYTES_DEFAULT, POOLS_MAX, SLOTS_MAX};
@@ -19,6 +20,7 @@ pub const SETTINGS_FILE: &str = "worker.toml";
 /// A settings file is read up to so many bytes.
 const SETTINGS_BYTES_MAX: u64 = 256 << 10;
 const MIB: u64 = 1 << 20;
+const CEILING_KIB_MIN: u64 = CEILING_BYTES_MIN >> 10;
 /// The smallest disk that is of use: an app, its inputs, a result.
 const DISK_MIB_MIN: u64 = 64;
 
@@ -46,12 +48,34 @@ pub struct Settings {
     pub status_page: Option<u16>,
     /// When it may work, and for whom.
     pub policy: Policy,
+    /// How quick its transfers may be: inputs and modules from the pools' stores, results to them.
+    pub bandwidth: BandwidthSettings,
     /// What the kernel does not say of the machine.
     pub machine: Told,
     /// Which registries container images may come from.
     pub registries: Registries,
     /// Where the kernel's files are.
     pub sensors: Roots,
+}
+
+/// Ceilings of the transfers from and to stores, all together, in KiB a second; none by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BandwidthSettings {
+    /// To this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub down_kib_s: Option<u64>,
+    /// From this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub up_kib_s: Option<u64>,
+}
+
+impl BandwidthSettings {
+    /// The ceilings.
+    pub fn bandwidth(self) -> Bandwidth {
+        let bytes = |kib: Option<u64>| kib.map(|kib| kib.saturating_mul(1 << 10));
+        Bandwidth::new(bytes(self.down_kib_s), bytes(self.up_kib_s))
+    }
 }
 
 impl Default for Settings {
@@ -63,6 +87,7 @@ impl Default for Settings {
             disk_mib: CACHE_BYTES_MAX / MIB,
             status_page: None,
             policy: Policy::default(),
+            bandwidth: BandwidthSettings::default(),
             machine: Told::default(),
             registries: Registries::default(),
             sensors: Roots::default(),
@@ -194,6 +219,13 @@ impl Settings {
         if let Some(port) = self.status_page {
             range("status_page", port.into(), port > 0, "a port, 1 to 65535")?;
         }
+        for (key, ceiling) in
+            [("bandwidth.down_kib_s", self.bandwidth.down_kib_s), ("bandwidth.up_kib_s", self.bandwidth.up_kib_s)]
+        {
+            let ceiling = ceiling.unwrap_or(u64::MAX);
+            let what = format!("KiB a second, at least {CEILING_KIB_MIN}: slower transfers are given up");
+            range(key, ceiling, ceiling >= CEILING_KIB_MIN, &what)?;
+        }
         self.machine.check().map_err(|source| SettingsError::Machine { path: path.to_path_buf(), source })?;
         self.policy.check().map_err(|source| SettingsError::Policy { path: path.to_path_buf(), source })
     }
@@ -267,6 +299,11 @@ pub const TEMPLATE: &str = r#"# What this machine does for others. Every line is
 # My own accounts: their tasks go first here, and others' hold still meanwhile.
 #own = ["0x6666666666666666666666666666666666666666"]
 
+[bandwidth]
+# What may come from the pools' stores and go to them, all tasks together, in KiB a second, 64 at least.
+#down_kib_s = 1024
+#up_kib_s = 256
+
 [machine]
 # What pools are told besides what the kernel says: where it is, and what it draws under load, in watts.
 #region = "eu-west"
@@ -336,6 +373,8 @@ mod tests {
             ("pool = \"http://x\"", "grist://"),
             ("pool = [\"http://x\"]", "grist://"),
             ("pool = 7", "list"),
+            ("[bandwidth]\nup_kib_s = 3", "at least 64"),
+            ("[machine]\nwatts = -3.0", "[machine]"),
             ("[policy]\nschedule = [\"noon\"]", "noon"),
             ("slots = ", "line 1"),
         ];

@@ -221,6 +221,7 @@ fn worker_config(root: &Path, wallet: Wallet, settings: Settings) -> anyhow::Res
     config.disk_bytes = settings.disk_mib.saturating_mul(MIB);
     config.policy = settings.policy;
     config.senses = Some(Box::new(Machine::new(settings.sensors)));
+    config.bandwidth = settings.bandwidth.bandwidth();
     config.told = settings.machine;
     config.benchmark = true;
     config.registries = settings.registries;

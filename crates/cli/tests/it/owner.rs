@@ -22,13 +22,16 @@ struct Owned {
 
 impl Owned {
     fn start(pool: &str, folder: &Path, settings: &str) -> Self {
+        Self::start_with(folder, &format!("pool = \"{pool}\"\nslots = 1\n{settings}"))
+    }
+
+    /// With this as its `worker.toml`.
+    fn start_with(folder: &Path, settings: &str) -> Self {
         std::fs::create_dir_all(folder).unwrap();
-        std::fs::write(folder.join("worker.toml"), format!("pool = \"{pool}\"\nslots = 1\n{settings}")).unwrap();
+        std::fs::write(folder.join("worker.toml"), settings).unwrap();
         let child = Command::new(GRISTMILL).args(["worker", "--data-dir"]).arg(folder).stderr(Stdio::inherit()).spawn();
         let owned = Self { child: child.expect("gristmill starts"), folder: folder.to_path_buf() };
-        wait_until("the worker to connect", || {
-            owned.ask("status").is_some_and(|status| status["pools"][0]["connected"] == true)
-        });
+        wait_until("the worker to connect", || owned.ask("status").is_some_and(|status| connected(&status)));
         owned
     }
 
@@ -88,6 +91,10 @@ impl Drop for Owned {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn connected(status: &Value) -> bool {
+    status["pools"].as_array().unwrap().iter().any(|pool| pool["connected"] == true)
 }
 
 /// A module that computes for a while: rounds of a generator, each waiting for the one before.
@@ -185,4 +192,28 @@ fn stopped(mut worker: Owned) -> PathBuf {
     assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
     assert!(worker.child.wait().unwrap().success());
     worker.folder.clone()
+}
+
+/// Pools of one worker must be on one ledger: its key's transactions are counted once.
+#[test]
+fn a_pool_on_another_ledger_is_refused_and_the_first_goes_on() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let up = Up::start(&folder.path().join("net"), &["--workers", "0"]);
+    let other = Up::start(&folder.path().join("other"), &["--workers", "0"]);
+    let worker_folder = folder.path().join("worker");
+    let worker = Owned::start(&up.pool(), &worker_folder, "");
+    let worker = Owned::start_with(&stopped(worker), &format!("pool = [\"{}\", \"{}\"]\n", up.pool(), other.pool()));
+    wait_until("the verdict on the other pool", || {
+        let pools = worker.ask("status").unwrap()["pools"].clone();
+        let troubles = [0, 1].map(|index| pools[index]["trouble"].to_string().contains("second worker"));
+        troubles.iter().filter(|trouble| **trouble).count() == 1
+    });
+    // Whichever connected first is served; jobs of the other wait for somebody else.
+    let status = worker.ask("status").unwrap();
+    let first = if status["pools"][0]["connected"] == true { &up } else { &other };
+    let app = slow(folder.path(), 1_000_000);
+    let done = first.run(&["run", &app, "--trust", "1", "--out", &folder.path().join("out").display().to_string()]);
+    assert!(done.status.success(), "{}", text(&done));
+    first.assert_invariants();
 }

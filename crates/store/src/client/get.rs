@@ -78,6 +78,7 @@ async fn attempt(http: &Http, content: ContentId, url: &str, target: &mut Target
             return Err(too_large(len).into());
         }
         target.push(bytes).await?;
+        tokio::time::sleep(http.bandwidth.pause_down(moved)).await;
         if watch.is_too_slow_after(moved) {
             let bytes_per_second = http.limits.rate_min.bytes_per_second;
             return Err(AttemptError::TooSlow { bytes_per_second }.into());

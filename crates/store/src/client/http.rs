@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 use super::ClientLimits;
 use super::error::{AttemptError, ClientError};
+use crate::rate::Bandwidth;
 
 /// The body of a request.
 pub(super) type RequestBody = BoxBody<Bytes, io::Error>;
@@ -55,6 +56,7 @@ pub(super) struct Http {
     pool: Pool<HttpConnector, RequestBody>,
     base_url: String,
     pub(super) limits: ClientLimits,
+    pub(super) bandwidth: Bandwidth,
 }
 
 impl Http {
@@ -68,7 +70,7 @@ impl Http {
             .pool_timer(TokioTimer::new())
             .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
             .build(connector);
-        Ok(Http { pool, base_url, limits })
+        Ok(Http { pool, base_url, limits, bandwidth: Bandwidth::default() })
     }
 
     pub(super) fn base_url(&self) -> &str {

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::http::{HeaderMap, Response, StatusCode, header};
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use tokio_util::io::ReaderStream;
 use super::error::{AttemptError, ClientError, at};
 use super::http::{Failure, Http, RequestBody};
 use super::retry::Retry;
+use crate::rate::Bandwidth;
 use crate::server::BLOB_MAX_HEADER;
 use crate::tree::{SEGMENT_BYTES, content_id};
 
@@ -139,7 +141,7 @@ async fn put_once(
     pieces: impl futures_util::Stream<Item = io::Result<Bytes>> + Send + Sync + 'static,
 ) -> Result<(), Failure> {
     let sent = Arc::new(Sent::default());
-    let body = watched(pieces, sent.clone());
+    let body = watched(pieces, sent.clone(), http.bandwidth.clone());
     let response = tokio::select! {
         response = http.send(PUT, url, len, body) => response?,
         failure = watch(http, &sent, len) => return Err(failure.into()),
@@ -163,11 +165,17 @@ type Sent = AtomicU64;
 fn watched(
     pieces: impl futures_util::Stream<Item = io::Result<Bytes>> + Send + Sync + 'static,
     sent: Arc<Sent>,
+    bandwidth: Bandwidth,
 ) -> RequestBody {
-    let frames = pieces.map(move |piece| {
-        let bytes = piece?;
-        sent.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        Ok(Frame::data(bytes))
+    let frames = pieces.then(move |piece| {
+        let pause = piece.as_ref().map_or(Duration::ZERO, |bytes| bandwidth.pause_up(bytes.len() as u64));
+        let sent = Arc::clone(&sent);
+        async move {
+            tokio::time::sleep(pause).await;
+            let bytes = piece?;
+            sent.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            Ok(Frame::data(bytes))
+        }
     });
     BodyExt::boxed(StreamBody::new(frames))
 }

@@ -1,9 +1,9 @@
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use gristmill_store::{Client, ClientError, StoreLimits, content_id};
+use gristmill_store::{Bandwidth, Client, ClientError, StoreLimits, content_id};
 
 use crate::support::{SEGMENT, bytes, client, cutting_proxy, serve, store, store_with};
 
@@ -225,4 +225,22 @@ async fn a_thousand_small_blobs_go_through_quickly() {
     let took = started.elapsed();
     println!("1000 small blobs put and got over HTTP: {took:?}");
     assert!(took < Duration::from_secs(30), "{took:?}");
+}
+
+#[tokio::test]
+async fn transfers_together_stay_below_the_ceiling() {
+    let test = store();
+    let server = serve(&test.store).await;
+    let ceiling = 1 << 20;
+    let client = Client::new(&server.url()).unwrap().with_bandwidth(Bandwidth::new(Some(ceiling), Some(ceiling)));
+    let data = [1, 2].map(|seed| bytes(512 << 10, seed));
+    let started = Instant::now();
+    let (first, second) = tokio::join!(client.put_bytes(data[0].clone()), client.put_bytes(data[1].clone()));
+    assert!(started.elapsed() >= Duration::from_millis(900), "1 MiB went in {:?}", started.elapsed());
+    let started = Instant::now();
+    let (other, first, second) = (client.clone(), first.unwrap(), second.unwrap());
+    let (one, two) = tokio::join!(client.get_bytes(first, u64::MAX), other.get_bytes(second, u64::MAX));
+    assert!(started.elapsed() >= Duration::from_millis(900), "1 MiB came in {:?}", started.elapsed());
+    assert!(one.unwrap() == data[0] && two.unwrap() == data[1]);
+    server.stop().await;
 }
