@@ -1,6 +1,7 @@
 //! Whole networks of real processes: the binary as a user runs it.
 
 mod bad_input;
+mod container;
 mod crash;
 mod daily;
 mod dapp;

@@ -15,13 +15,13 @@ const FREED_WITHIN: Duration = Duration::from_secs(1);
 const STAYS_FREE: Duration = Duration::from_millis(1_500);
 
 /// A `gristmill worker` in a folder with a `worker.toml`. Dropping it kills it.
-struct Owned {
+pub struct Owned {
     child: Child,
     folder: PathBuf,
 }
 
 impl Owned {
-    fn start(pool: &str, folder: &Path, settings: &str) -> Self {
+    pub fn start(pool: &str, folder: &Path, settings: &str) -> Self {
         Self::start_with(folder, &format!("pool = \"{pool}\"\nslots = 1\n{settings}"))
     }
 
@@ -36,7 +36,7 @@ impl Owned {
     }
 
     /// `gristmill worker WHAT --json`; nothing when it does not succeed.
-    fn ask(&self, what: &str) -> Option<Value> {
+    pub fn ask(&self, what: &str) -> Option<Value> {
         let output = Command::new(GRISTMILL)
             .args(["worker", what, "--json", "--data-dir"])
             .arg(&self.folder)
