@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill_result::{Ending, Witness};
+use gristmill_types::{ContentId, ResourceLimits};
 
 use crate::LOG_BYTES_MAX;
 use crate::code::Codes;
 use crate::control::Control;
 use crate::error::SandboxError;
 use crate::execution::{
-    ChildCommand, Execution, Finished, HostFault, HostFaultKind, Input, Outcome, RunOptions, RunReport,
+    ChildCommand, Execution, Finished, HostFault, HostFaultKind, Input, ItemRun, Outcome, RunOptions, RunReport,
 };
 use crate::module;
 use crate::pool::{Key, Pool, PoolConfig};
@@ -30,6 +31,13 @@ const COMPILE_TIME_MAX: Duration = Duration::from_secs(300);
 const COMPILE_ATTEMPTS_MAX: u32 = 2;
 /// Bytes of all arguments, or of all variables of one run.
 const TEXT_BYTES_MAX: usize = 1 << 20;
+
+/// `(module (func (export "_start")))`.
+const PROBE: &[u8] =
+    b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x07\x0a\x01\x06_start\0\0\x0a\x04\x01\x02\0\x0b";
+/// Its time, and the work clock from which its limits follow.
+const PROBE_TIME_MAX: Duration = Duration::from_secs(30);
+const PROBE_WORK_CLOCK_S: u64 = 60;
 
 /// How a [`Runner`] works.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +78,41 @@ impl Runner {
         make_cache_dir(&config.cache_dir)?;
         let pool = Pool::new(config.child.clone(), pool);
         Ok(Self { shared: Arc::new(Shared { config, pool, codes: Codes::default() }) })
+    }
+
+    /// Runs a module that does nothing, and says which guarantees this host does not give. Blocks, for milliseconds.
+    ///
+    /// # Errors
+    /// Why no module can be run here, in words: the host forbids executable memory, for one.
+    pub fn probe(&self) -> Result<Vec<String>, String> {
+        let folder = &self.shared.config.cache_dir;
+        // Others may probe in the same folder.
+        let name = format!("probe-{}-{:p}", std::process::id(), Arc::as_ptr(&self.shared));
+        let (app, output_dir) = (folder.join(format!("{name}.wasm")), folder.join(name));
+        let text = |error: std::io::Error| format!("cannot use {}: {error}", folder.display());
+        std::fs::write(&app, PROBE).map_err(text)?;
+        let execution = Execution {
+            app: app.clone(),
+            app_id: ContentId(*blake3::hash(PROBE).as_bytes()),
+            args: vec![],
+            env: vec![],
+            seed: [0; 32],
+            inputs: vec![],
+            runs: vec![ItemRun { index: 0, env: vec![], inputs: vec![], output_dir: output_dir.clone() }],
+            limits: ResourceLimits::of_work_clock(PROBE_WORK_CLOCK_S),
+            wall_clock: PROBE_TIME_MAX,
+        };
+        let outcome = self.run(&execution, &Control::new());
+        // Whoever finds them finds nothing.
+        let _ = std::fs::remove_file(app).and(std::fs::remove_dir_all(output_dir));
+        match outcome.map_err(|error| error.to_string())? {
+            Outcome::Finished(finished) if finished.runs.iter().all(|run| run.ending.is_success()) => {
+                Ok(finished.missing_guarantees)
+            }
+            Outcome::Finished(finished) => Err(String::from_utf8_lossy(&finished.log).trim_end().to_owned()),
+            Outcome::HostFault(fault) => Err(fault.to_string()),
+            Outcome::Cancelled => Err("it was cancelled".to_owned()),
+        }
     }
 
     /// Runs an execution to its end, under the default profile and in a process that is not used again. Blocks: call it from a

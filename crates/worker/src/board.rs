@@ -27,6 +27,8 @@ const HELD_PART_OF_REST: u64 = 4;
 /// A job is held still so long at least before it is given back.
 const HELD_MS_MIN: u64 = 1_000;
 
+/// Guarantees that can be missing.
+const GUARANTEES_MAX: usize = 64;
 /// Lines that wait to be logged.
 const SAID_MAX: usize = 256;
 
@@ -241,12 +243,14 @@ impl Board {
         self.lock().jobs.len()
     }
 
-    pub(crate) fn set_missing_guarantees(&self, missing: Vec<String>) {
+    /// What the sandboxes cannot promise here; each is said once.
+    pub(crate) fn add_missing_guarantees(&self, missing: &[String]) {
         let mut state = self.lock();
-        if state.missing_guarantees != missing && !missing.is_empty() {
-            state.say(format!("the sandbox cannot give on this machine: {}", missing.join("; ")));
+        let new: Vec<String> = missing.iter().filter(|one| !state.missing_guarantees.contains(one)).cloned().collect();
+        if !new.is_empty() && state.missing_guarantees.len() + new.len() <= GUARANTEES_MAX {
+            state.say(format!("the sandbox cannot give on this machine: {}", new.join("; ")));
+            state.missing_guarantees.extend(new);
         }
-        state.missing_guarantees = missing;
     }
 
     /// Changes what is known of a pool.

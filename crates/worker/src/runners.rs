@@ -32,6 +32,8 @@ const PULLS_FOLDER: &str = "pulls";
 pub struct Runners {
     /// For modules.
     pub wasm: Runner,
+    /// What this host does not guarantee to modules, in words; or why it can run none.
+    pub modules: Result<Vec<String>, String>,
     /// For images, where this host can run them.
     pub containers: Result<Containers, String>,
 }
@@ -121,7 +123,13 @@ impl Runners {
             }
             Err(why) => tracing::info!(%why, "container images cannot be run here; modules can"),
         }
-        Self { wasm, containers }
+        let modules = wasm.probe();
+        match &modules {
+            Ok(missing) if missing.is_empty() => {}
+            Ok(missing) => tracing::info!(?missing, "modules can be run here, but for some guarantees"),
+            Err(why) => tracing::warn!(%why, "modules cannot be run here"),
+        }
+        Self { wasm, modules, containers }
     }
 
     /// Runs an image as `execution` says. Blocks; what has to come from a registry comes first.

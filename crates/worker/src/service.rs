@@ -498,12 +498,14 @@ impl Service {
             );
             return Some((Reason::Busy, text));
         }
-        match (lease.app_type.as_str(), &self.shared.runners.containers) {
-            ("wasm", _) | ("oci", Ok(_)) => {}
-            ("oci", Err(why)) => {
+        let Runners { modules, containers, .. } = &self.shared.runners;
+        match (lease.app_type.as_str(), modules, containers) {
+            ("wasm", Ok(_), _) | ("oci", _, Ok(_)) => {}
+            ("wasm", Err(why), _) => return Some((Reason::AppType, format!("this worker runs no modules: {why}"))),
+            ("oci", _, Err(why)) => {
                 return Some((Reason::AppType, format!("this worker runs no container images: {why}")));
             }
-            (other, _) => return Some((Reason::AppType, format!("this worker runs wasm and oci, not `{other}`"))),
+            (other, ..) => return Some((Reason::AppType, format!("this worker runs wasm and oci, not `{other}`"))),
         }
         let needed = ResourceLimits::of_work_clock(lease.work_clock_s).memory_bytes;
         if needed > self.shared.config.memory_bytes {
@@ -630,7 +632,7 @@ impl Service {
     fn note_run(&self, lease: LeaseId) {
         let Some((_, progress)) = self.board.progress().into_iter().find(|(id, _)| *id == lease) else { return };
         if let Some(missing) = progress.missing_guarantees.get() {
-            self.shared.board.set_missing_guarantees(missing.clone());
+            self.shared.board.add_missing_guarantees(missing);
         }
         if let (Some(used), false) = (progress.used.get(), self.board.was_held(lease)) {
             self.shared.about.observe(used.app, used.fuel, used.time);

@@ -111,8 +111,11 @@ pub fn start(mut config: WorkerConfig) -> Result<WorkerHandle, WorkerError> {
     let children = PoolConfig { ready: SANDBOXES_READY, ..PoolConfig::default() };
     let runner = Runner::with_pool(RunnerConfig { child: config.child.clone(), cache_dir }, children)?;
     let runners = Runners::new(runner, &config.container_child, &config.data_dir.join("layers"), &config.registries);
+    let missing = [runners.modules.as_ref().ok(), runners.containers.as_ref().ok().map(|found| &found.missing)];
+    let missing: Vec<String> = missing.into_iter().flatten().flatten().cloned().collect();
     let said = control::remembered(&dir.path().join(COMMAND_FILE));
     let board = Board::new(config.policy.clone(), config.slots.max(1), said, pools);
+    board.add_missing_guarantees(&missing);
     let guard = match config.senses.take() {
         Some(senses) => Some(Guard::start(senses, board.clone()).map_err(WorkerError::Guard)?),
         None => None,

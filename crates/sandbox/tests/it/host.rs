@@ -205,6 +205,7 @@ fn this_host_says_which_guarantees_it_does_not_give() {
     let other: Vec<&String> =
         finished.missing_guarantees.iter().filter(|missing| !missing.contains("Landlock")).collect();
     assert!(other.is_empty(), "{other:?}");
+    assert_eq!(bench.runner.probe(), Ok(finished.missing_guarantees), "and before the first task");
 }
 
 #[test]
