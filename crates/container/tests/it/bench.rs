@@ -233,7 +233,7 @@ pub fn probe() -> &'static Path {
         let status = Command::new("cc")
             .args(["-static", "-O1", "-Wall", "-Werror", "-pthread", "-o"])
             .arg(&unfinished)
-            .args(["probe", "files", "calls", "bombs"].map(|name| sources.join(format!("{name}.c"))))
+            .args(["probe", "files", "calls", "bombs", "facts"].map(|name| sources.join(format!("{name}.c"))))
             .status()
             .expect("the tests need a C compiler");
         assert!(status.success(), "{} does not compile", sources.display());

@@ -4,6 +4,7 @@ mod behaviour;
 mod bench;
 mod bombs;
 mod calls;
+mod everywhere;
 mod files;
 mod hello;
 mod host;

@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::sync::LazyLock;
 
-use gristmill_types::ResourceLimits;
+use gristmill_types::{Reach, ResourceLimits};
 use proptest::prelude::*;
 use wasmtime::{Extern, ExternType, Module, Val, ValType};
 
 use super::*;
 use crate::module;
-use crate::profile::{EngineProfile, Reach};
+use crate::profile::EngineProfile;
 use crate::vfs::tests::Local;
 
 const GUEST: &str = r#"(module

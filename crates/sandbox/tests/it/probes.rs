@@ -1,16 +1,11 @@
 //! What programs can find out about their host, and do not: probes for everything that could differ between two of them.
 
 use std::fmt::Write;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 
 use gristmill_result::Ending;
-use gristmill_sandbox::{
-    Control, CpuFeatures, EngineProfile, Execution, Finished, Outcome, PoolConfig, Reach, RunOptions,
-};
+use gristmill_sandbox::{Control, CpuFeatures, EngineProfile, Execution, Finished, Outcome, Reach, RunOptions};
 
-use crate::bench::{Bench, runner, tree};
-use crate::host::helper;
+use crate::bench::{Bench, tree};
 
 /// Numbers on which floating-point operations differ between processors, as bits of f64.
 const NUMBERS: [u64; 10] = [
@@ -156,21 +151,20 @@ const LOOKS: [&str; 18] = [
 ];
 
 /// An execution of what the C probe sees; it ends at the memory limit, as everywhere.
-fn looks(bench: &Bench) -> Execution {
+pub fn looks(bench: &Bench) -> Execution {
     let mut execution = bench.probe(&LOOKS);
     let names = ["sub/c.txt", "a.txt", "b.txt", "z.txt"];
     execution.inputs = names.iter().map(|name| bench.input(name, format!("bytes of {name}"))).collect();
     execution
 }
 
-fn numbers(bench: &Bench) -> (Execution, usize) {
+pub fn numbers(bench: &Bench) -> (Execution, usize) {
     let (module, scalars) = numbers_module();
     (bench.execution(&module), scalars)
 }
 
-fn run(bench: &Bench, execution: &Execution, profile: EngineProfile) -> Finished {
+fn run(bench: &Bench, execution: &Execution, options: RunOptions) -> Finished {
     std::fs::remove_dir_all(bench.path("out")).ok();
-    let options = RunOptions::new().profile(profile);
     match bench.runner.run_as(execution, &options, &Control::new(), &mut |_| {}).unwrap() {
         Outcome::Finished(finished) => finished,
         other => panic!("did not finish: {other:?}"),
@@ -178,11 +172,12 @@ fn run(bench: &Bench, execution: &Execution, profile: EngineProfile) -> Finished
 }
 
 /// All that replicas compare, in one line.
-fn seen(bench: &Bench, execution: &Execution, profile: EngineProfile) -> String {
-    let finished = run(bench, execution, profile);
+pub fn seen(bench: &Bench, execution: &Execution, options: RunOptions) -> String {
+    let finished = run(bench, execution, options);
     let mut hasher = blake3::Hasher::new();
     for (name, bytes) in tree(&bench.path("out")) {
-        hasher.update(name.as_bytes()).update(&bytes);
+        hasher.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
+        hasher.update(&(bytes.len() as u64).to_le_bytes()).update(&bytes);
     }
     let report = &finished.runs[0];
     let digest = hasher.finalize().to_hex();
@@ -193,9 +188,14 @@ fn seen(bench: &Bench, execution: &Execution, profile: EngineProfile) -> String 
 }
 
 /// The portable profile on this processor, and as on one without anything newer than 2003.
-fn portable() -> Vec<EngineProfile> {
+pub fn portable() -> Vec<EngineProfile> {
+    profiles(Reach::Portable)
+}
+
+/// All that this host runs for those who have to agree.
+pub fn profiles(reach: Reach) -> Vec<EngineProfile> {
     let all = [CpuFeatures::X86_64V3, CpuFeatures::X86_64, CpuFeatures::Other];
-    let all = all.map(|cpu| EngineProfile { reach: Reach::Portable, cpu });
+    let all = all.map(|cpu| EngineProfile { reach, cpu });
     all.into_iter().filter(|profile| profile.supported().is_ok()).collect()
 }
 
@@ -205,7 +205,7 @@ fn no_number_depends_on_the_processors_features() {
     let (execution, scalars) = numbers(&bench);
     let mut first = None;
     for profile in portable() {
-        let finished = run(&bench, &execution, profile);
+        let finished = run(&bench, &execution, RunOptions::new().profile(profile));
         assert_eq!(finished.runs[0].ending, Ending::Exited(0));
         let bits = std::fs::read(bench.path("out/stdout.txt")).unwrap();
         let words: Vec<u64> = bits.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)).collect();
@@ -227,25 +227,6 @@ fn no_number_depends_on_the_processors_features() {
 }
 
 #[test]
-fn a_hundred_repetitions_agree() {
-    let bench = Bench::new();
-    let mut reused = Bench::new();
-    reused.runner = runner(&reused.path("cache"), PoolConfig { ready: 1, ..PoolConfig::default() });
-    for execution in [looks as fn(&Bench) -> Execution, |bench| numbers(bench).0] {
-        let (here, there) = (execution(&bench), execution(&reused));
-        let first = seen(&bench, &here, EngineProfile::portable());
-        for round in 0..50 {
-            assert_eq!(seen(&bench, &here, EngineProfile::portable()), first, "{round}");
-            assert_eq!(seen(&reused, &there, EngineProfile::portable()), first, "{round}, with a child that was ready");
-        }
-        let same = seen(&bench, &here, EngineProfile::same_architecture());
-        for _ in 0..5 {
-            assert_eq!(seen(&bench, &here, EngineProfile::same_architecture()), same);
-        }
-    }
-}
-
-#[test]
 fn a_memory_that_cannot_grow_looks_the_same_everywhere() {
     let bench = Bench::new();
     // Past the module's own maximum WebAssembly says -1; past the deal's the run ends.
@@ -254,7 +235,8 @@ fn a_memory_that_cannot_grow_looks_the_same_everywhere() {
         (i32.store (i32.mul (memory.size) (i32.const 8)) (local.get $n))
         (br_if 0 (i32.ne (local.get $n) (i32.const -1))))))"#;
     let execution = bench.text(wat);
-    let lines: Vec<String> = portable().into_iter().map(|profile| seen(&bench, &execution, profile)).collect();
+    let lines: Vec<String> =
+        portable().into_iter().map(|profile| seen(&bench, &execution, RunOptions::new().profile(profile))).collect();
     assert!(
         lines.iter().all(|line| line == &lines[0] && line.starts_with("Exited(0)") && line.contains("memory 2621440"))
     );
@@ -271,81 +253,5 @@ fn instructions_whose_results_may_differ_are_refused() {
         let finished = bench.finish(&bench.text(&format!(r#"(module (func (export "_start") (drop {body})))"#)));
         assert_eq!(finished.runs[0].ending, Ending::NotRunnable, "{body}");
         std::fs::remove_dir_all(bench.path("out")).unwrap();
-    }
-}
-
-/// What another process sees, printed.
-#[test]
-#[ignore = "a part of the_host_around_makes_no_difference"]
-fn helper_that_tells_what_it_sees() {
-    let dir = std::path::PathBuf::from(std::env::var_os("SANDBOX_HELPER_DIR").expect("started by another test"));
-    let mut bench = Bench::in_dir(&dir);
-    bench.runner = runner(&bench.path("cache"), PoolConfig::default());
-    for profile in portable() {
-        println!("SEEN looks {}", seen(&bench, &looks(&bench), profile));
-        println!("SEEN numbers {}", seen(&bench, &numbers(&bench).0, profile));
-    }
-}
-
-/// What the helper sees when it is started by `wrapper` in a folder of this name; none when the host cannot do that.
-fn seen_by(folder: &str, wrapper: &[&str], change: &dyn Fn(&mut Command)) -> Option<Vec<String>> {
-    let dir = tempfile::tempdir().unwrap();
-    let inside = dir.path().join(folder);
-    std::fs::create_dir_all(&inside).unwrap();
-    let plain = helper("probes::helper_that_tells_what_it_sees", &inside, "x");
-    let mut command = match wrapper {
-        [] => Command::new(plain.get_program()),
-        [first, rest @ ..] => {
-            let mut command = Command::new(first);
-            command.args(rest).arg(plain.get_program());
-            command
-        }
-    };
-    command.args(plain.get_args());
-    for (key, value) in plain.get_envs() {
-        command.env(key, value.unwrap());
-    }
-    change(&mut command);
-    for path in [dir.path(), &inside] {
-        // Whoever it runs as may write there.
-        let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
-        std::fs::set_permissions(path, open).unwrap();
-    }
-    let output = command.output().ok()?;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    // The first may follow what the test runner says on the same line.
-    let lines = said.lines().filter_map(|line| line.find("SEEN").map(|at| line[at..].to_owned()));
-    let lines: Vec<String> = lines.collect();
-    if !output.status.success() && lines.is_empty() && !said.contains("panicked") {
-        eprintln!("skipped: this host cannot do {wrapper:?}: {}", String::from_utf8_lossy(&output.stderr));
-        return None;
-    }
-    assert!(output.status.success(), "{said}");
-    Some(lines)
-}
-
-#[test]
-fn the_host_around_makes_no_difference() {
-    let first = seen_by("a", &[], &|_| {}).unwrap();
-    assert_eq!(first.len(), 2 * portable().len());
-    // Features of the processor make none either: the lines of all profiles are alike.
-    assert!(first.chunks(2).all(|pair| pair == &first[..2]), "{first:#?}");
-    let nobody = |command: &mut Command| {
-        command.uid(65534).gid(65534);
-    };
-    let elsewhere = |command: &mut Command| {
-        command.env("TZ", "Asia/Kolkata").env("LANG", "de_DE.UTF-8").env("HOME", "/nowhere").current_dir("/");
-    };
-    let others = [
-        seen_by("another/folder with a space/and depth", &[], &elsewhere),
-        seen_by("b", &["taskset", "-c", "0"], &|_| {}),
-        seen_by("c", &["unshare", "-u", "-r", "sh", "-c", "hostname elsewhere; exec \"$@\"", "sh"], &|_| {}),
-        if nix::unistd::geteuid().is_root() { seen_by("d", &[], &nobody) } else { None },
-    ];
-    assert!(others.iter().flatten().count() >= 1);
-    for (number, other) in others.into_iter().enumerate() {
-        if let Some(lines) = other {
-            assert_eq!(lines, first, "{number}");
-        }
     }
 }

@@ -17,7 +17,7 @@ struct command {
     void (*run)(char *rest);
 };
 
-extern const struct command file_commands[], call_commands[], bomb_commands[];
+extern const struct command file_commands[], call_commands[], bomb_commands[], fact_commands[];
 
 /* Cuts the next word off. */
 char *word(char **rest);
