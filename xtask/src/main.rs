@@ -4,6 +4,7 @@ mod analysis;
 mod apps;
 mod check;
 mod contracts;
+mod direct;
 mod iexec;
 mod images;
 mod npm;
@@ -26,9 +27,11 @@ Usage: cargo xtask COMMAND
   docs            the API documentation with warnings denied
   contracts       compile the contracts and compare with the checked-in artifacts (--write to update them)
   analysis        what slither and halmos say of the contracts (part of test --slow)
-  apps            build the applications and compare with what is checked in
-  apps images     build the container images of the applications (or of those named) into target/apps; needs root and Debian
-  apps check      run these images (or those named) as their READMEs say, and look at the results; needs `cargo build --release`
+  apps            build and check all applications: the three below; needs root and Debian
+  apps modules    build the WebAssembly modules and compare with what is checked in
+  apps images     build the container images (or those named) into target/apps
+  apps check      run these images (or those named) as their READMEs say, compare with a direct run, and look at the results;
+                  needs `cargo build --release`
   iexec-e2e       iExec's own command lines, 8.24.0 and 9.0.1, against `gristmill up`, and a replicated task by ethers;
                   with 8, 9 or replicated only that
   tidy            layers, room names in ARCHITECTURE.md, sizes of files and functions (--write to lower the ratchet)
@@ -57,7 +60,8 @@ fn dispatch(words: &[&str]) -> Result<()> {
         ["contracts"] => contracts::compare(),
         ["contracts", "--write"] => contracts::write(),
         ["analysis"] => run_steps(&[("slither", &analysis::slither), ("halmos", &analysis::halmos)]),
-        ["apps"] => apps::rebuild(),
+        ["apps"] => apps::all(),
+        ["apps", "modules"] => apps::rebuild(),
         ["apps", "images", names @ ..] => images::build(names),
         ["apps", "check", names @ ..] => check::check(names),
         ["iexec-e2e", parts @ ..] => iexec::end_to_end(parts),
@@ -88,6 +92,8 @@ fn test(slow: bool) -> Result<()> {
     }
     steps.push(("applications: tests", &apps::test));
     steps.push(("Rust: tests", &rust_tests));
+    // Last, for they need the program that the Rust tests build.
+    steps.push(("applications: two images", &check::quick));
     run_steps(&steps)
 }
 
