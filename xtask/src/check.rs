@@ -47,7 +47,11 @@ fn check_all(names: &[String], workers: u32) -> Result<()> {
     let checks: Vec<_> = names.iter().map(|name| (name.as_str(), || check_one(name, &network, &place))).collect();
     let steps: Vec<(&str, &dyn Fn() -> Result<()>)> =
         checks.iter().map(|(name, check)| (*name, check as &dyn Fn() -> Result<()>)).collect();
-    run_steps(&steps)
+    run_steps(&steps)?;
+    // Each worker has unpacked each image. After a failure all of it stays, to be looked at.
+    let folder = network.folder.clone();
+    drop(network);
+    images::remove(&folder)
 }
 
 /// Makes the example, runs the README's first command, compares what comes out with a direct run of the same, and has `check.sh`

@@ -228,4 +228,38 @@ mod tests {
         assert!(same(&one, &two).is_err());
         fs::remove_dir_all(place).unwrap();
     }
+
+    #[test]
+    fn a_layer_takes_away_what_is_below() {
+        let place = std::env::temp_dir().join(format!("xtask-layers-{}", std::process::id()));
+        let blobs = place.join("blobs/sha256");
+        fs::create_dir_all(&blobs).unwrap();
+        let layers = [
+            ["a/gone", "a/stays", "b/hidden", "c"].as_slice(),
+            ["a/.wh.gone", "b/.wh..wh..opq", "b/new", ".wh.c"].as_slice(),
+        ];
+        let mut digests = Vec::new();
+        for (number, files) in layers.iter().enumerate() {
+            let folder = place.join(format!("layer{number}"));
+            for file in *files {
+                fs::create_dir_all(folder.join(file).parent().unwrap()).unwrap();
+                fs::write(folder.join(file), "").unwrap();
+            }
+            let packed = place.join("layer.tar");
+            command("tar", &["-C", text(&folder).unwrap(), "-cf", text(&packed).unwrap(), "."]).run().unwrap();
+            let digest = gristmill_image::Digest::of(&fs::read(&packed).unwrap()).hex();
+            fs::rename(&packed, blobs.join(&digest)).unwrap();
+            digests.push(digest);
+        }
+        let (archive, root) = (place.join("archive.tar"), place.join("root"));
+        command("tar", &["-C", text(&place).unwrap(), "-cf", text(&archive).unwrap(), "blobs"]).run().unwrap();
+        let words =
+            ["apps/direct.sh", "unpack", text(&archive).unwrap(), text(&root).unwrap(), &digests[0], &digests[1]];
+        command("sh", &words).run().unwrap();
+        let files = command("find", &[text(&root).unwrap(), "-type", "f", "-printf", "%P "]).output().unwrap();
+        let mut files: Vec<&str> = files.split_whitespace().collect();
+        files.sort_unstable();
+        assert_eq!(files, ["a/stays", "b/new"]);
+        fs::remove_dir_all(place).unwrap();
+    }
 }

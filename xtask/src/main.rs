@@ -27,11 +27,12 @@ Usage: cargo xtask COMMAND
   docs            the API documentation with warnings denied
   contracts       compile the contracts and compare with the checked-in artifacts (--write to update them)
   analysis        what slither and halmos say of the contracts (part of test --slow)
-  apps            build and check all applications: the three below; needs root and Debian
+  apps            build and check all applications: the next three; needs root and Debian
   apps modules    build the WebAssembly modules and compare with what is checked in
   apps images     build the container images (or those named) into target/apps
   apps check      run these images (or those named) as their READMEs say, compare with a direct run, and look at the results;
                   needs `cargo build --release`
+  apps quick      images and check of two that are quick (the last part of test)
   iexec-e2e       iExec's own command lines, 8.24.0 and 9.0.1, against `gristmill up`, and a replicated task by ethers;
                   with 8, 9 or replicated only that
   tidy            layers, room names in ARCHITECTURE.md, sizes of files and functions (--write to lower the ratchet)
@@ -64,6 +65,7 @@ fn dispatch(words: &[&str]) -> Result<()> {
         ["apps", "modules"] => apps::rebuild(),
         ["apps", "images", names @ ..] => images::build(names),
         ["apps", "check", names @ ..] => check::check(names),
+        ["apps", "quick"] => check::quick(),
         ["iexec-e2e", parts @ ..] => iexec::end_to_end(parts),
         ["tidy"] => tidy::check(),
         ["tidy", "--write"] => tidy::write_ratchet(),
