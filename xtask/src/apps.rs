@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 
-use crate::step::command;
+use crate::step::{cargo, command, run_steps};
+use crate::{check, images};
 
 /// Applications in `apps/`, each with a `test.sh`; `wasm.sh` builds them.
 const APPS: [&str; 4] = ["compare-numbers", "compare-pixels", "efast", "primes"];
@@ -21,4 +22,15 @@ pub fn rebuild() -> Result<()> {
         command("bash", &["apps/wasm.sh", app, "--check"]).run()?;
     }
     Ok(())
+}
+
+/// Builds and checks all: modules, images, and what the images compute.
+pub fn all() -> Result<()> {
+    run_steps(&[
+        ("modules", &rebuild),
+        ("modules: tests", &test),
+        ("images", &|| images::build(&[])),
+        ("gristmill", &|| cargo(&["build", "--release", "--locked"])),
+        ("images: checks", &|| check::check(&[])),
+    ])
 }

@@ -16,6 +16,7 @@ use crate::step::command;
 const RELEASE: &str = "bookworm";
 /// Where an image's own files are in it.
 const FILES_FOLDER: &str = "app";
+
 /// What a host needs, and why.
 const NEEDS: &str =
     "images are built on Debian or Ubuntu as root: debootstrap makes the base and overlay mounts the layers";
@@ -54,6 +55,39 @@ pub fn build(names: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// Builds those of the named images that are not built, or before the last change of what they are made of here.
+pub fn build_older(names: &[&str]) -> Result<()> {
+    let mut older = Vec::new();
+    for name in names {
+        if !is_newest(&archive(name), name)? {
+            older.push(*name);
+        }
+    }
+    if older.is_empty() { Ok(()) } else { build(&older) }
+}
+
+fn is_newest(archive: &Path, name: &str) -> Result<bool> {
+    let Ok(built) = fs::metadata(archive).and_then(|file| file.modified()) else {
+        return Ok(false);
+    };
+    let apps = crate::root().join("apps");
+    let folder = apps.join(name);
+    let mut parts = vec![apps.join("layer.sh"), folder.join("image.toml")];
+    parts.extend(recipe(name)?.files.iter().map(|file| folder.join(file)));
+    for part in parts {
+        let changed = fs::metadata(&part).and_then(|file| file.modified());
+        if changed.with_context(|| format!("cannot look at {}", part.display()))? > built {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The archive of an image.
+pub fn archive(name: &str) -> PathBuf {
+    target().join(format!("{name}.oci.tar"))
+}
+
 /// Where the archives go: `apps` in cargo's target folder.
 pub fn target() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
@@ -82,6 +116,18 @@ fn recipe(name: &str) -> Result<Recipe> {
         bail!("apps/{name}/image.toml: `{file}` should be the name of a file in apps/{name}");
     }
     Ok(recipe)
+}
+
+/// Fails unless root runs this: only root mounts and calls `chroot`.
+pub fn require_root() -> Result<()> {
+    let user = command("id", &["-u"]).output()?;
+    if user.trim() != "0" {
+        bail!(
+            "images are built and run directly as root, with mounts and chroot, and this is user {}: use sudo",
+            user.trim()
+        );
+    }
+    Ok(())
 }
 
 /// Fails with what is missing, and installs debootstrap if only that is.
@@ -133,7 +179,7 @@ fn image(name: &str, recipe: &Recipe, target: &Path, base: &Path, base_layer: &P
     }
     let installed = started.elapsed().as_secs_f64();
     let layer = PackedLayer::of_folder(&upper, Times::Zero, target)?;
-    let archive = target.join(format!("{name}.oci.tar"));
+    let archive = archive(name);
     let run = Run { entrypoint: recipe.entrypoint.clone(), env: recipe.env.clone(), ..Run::default() };
     let digest = Writer::new(Host::this()).layer(base_layer).layer(&layer).write(&archive, name, &run)?;
     remove(&work)?;
@@ -154,13 +200,15 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-fn remove(folder: &Path) -> Result<()> {
+/// Removes a folder if it is there.
+pub fn remove(folder: &Path) -> Result<()> {
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     }
     Ok(())
 }
 
-fn text(path: &Path) -> Result<&str> {
+/// A path as an argument.
+pub fn text(path: &Path) -> Result<&str> {
     path.to_str().with_context(|| format!("{} is no UTF-8, and a program is to be told of it", path.display()))
 }

@@ -5,6 +5,7 @@ mod apps;
 mod check;
 mod contracts;
 mod debian;
+mod direct;
 mod dist;
 mod iexec;
 mod images;
@@ -28,9 +29,12 @@ Usage: cargo xtask COMMAND
   docs            the API documentation with warnings denied
   contracts       compile the contracts and compare with the checked-in artifacts (--write to update them)
   analysis        what slither and halmos say of the contracts (part of test --slow)
-  apps            build the applications and compare with what is checked in
-  apps images     build the container images of the applications (or of those named) into target/apps; needs root and Debian
-  apps check      run these images (or those named) as their READMEs say, and look at the results; needs `cargo build --release`
+  apps            build and check all applications: the next three; needs root and Debian
+  apps modules    build the WebAssembly modules and compare with what is checked in
+  apps images     build the container images (or those named) into target/apps
+  apps check      run these images (or those named) as their READMEs say, compare with a direct run, and look at the results;
+                  needs `cargo build --release`
+  apps quick      images and check of two that are quick (the last part of test)
   dist            make what is shipped, a Debian package and a tarball, in target/dist; [--profile NAME], or --program FILE that
                   is built already; --check installs and uses the package on a bare Debian (as root)
   iexec-e2e       iExec's own command lines, 8.24.0 and 9.0.1, against `gristmill up`, and a replicated task by ethers;
@@ -61,10 +65,12 @@ fn dispatch(words: &[&str]) -> Result<()> {
         ["contracts"] => contracts::compare(),
         ["contracts", "--write"] => contracts::write(),
         ["analysis"] => run_steps(&[("slither", &analysis::slither), ("halmos", &analysis::halmos)]),
-        ["apps"] => apps::rebuild(),
+        ["apps"] => apps::all(),
+        ["apps", "modules"] => apps::rebuild(),
         ["apps", "images", names @ ..] => images::build(names),
         ["apps", "check", names @ ..] => check::check(names),
         ["dist", words @ ..] => dist::run(words),
+        ["apps", "quick"] => check::quick(),
         ["iexec-e2e", parts @ ..] => iexec::end_to_end(parts),
         ["tidy"] => tidy::check(),
         ["tidy", "--write"] => tidy::write_ratchet(),
@@ -93,6 +99,8 @@ fn test(slow: bool) -> Result<()> {
     }
     steps.push(("applications: tests", &apps::test));
     steps.push(("Rust: tests", &rust_tests));
+    // Last, for they need the program that the Rust tests build.
+    steps.push(("applications: two images", &check::quick));
     if slow {
         steps.push(("dist: on a bare Debian", &dist::check_release));
     }

@@ -19,11 +19,12 @@ LC_ALL=C awk '
             print ">subject" number > "database.fa"
             for (base = 1; base <= 100000; base += 80) print substr(sequence, base, 80) > "database.fa"
             for (query = 1; query <= 3; query++) {
-                found = substr(sequence, random(99000) + 1, 600)
+                place = random(99000) + 1
+                found = substr(sequence, place, 600)
                 changed = ""
                 for (base = 1; base <= 600; base++)
                     changed = changed (random(20) ? substr(found, base, 1) : substr("ACGT", random(4) + 1, 1))
-                print ">query" number "." query "\n" changed > ("queries/chunk" int((number - 1) / 5) ".fa")
+                print ">query" number "." query " cut out at " place "\n" changed > ("queries/chunk" int((number - 1) / 5) ".fa")
             }
         }
     }'

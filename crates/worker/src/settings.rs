@@ -305,7 +305,7 @@ pub const TEMPLATE: &str = r#"# What this machine does for others. Every line is
 #up_kib_s = 256
 
 [machine]
-# What pools are told besides what the kernel says: where it is, and what it draws under load, in watts.
+# What the machine's ad says besides what the kernel tells: where it is, and what it draws under load, in watts.
 #region = "eu-west"
 #watts = 65.0
 

@@ -129,14 +129,17 @@ fn an_image_of_a_registry_is_pulled_once_and_only_where_the_owner_allows_it() {
 
     let up = Up::start(&folder.path().join("net"), &["--workers", "0"]);
     let careful = Owned::start(&up.pool(), &folder.path().join("careful"), "");
-    let ordered = up.json(&["run", &reference, "--trust", "1", "--tasks", "1", "--detach"]);
+    let items = folder.path().join("quiet");
+    std::fs::write(&items, "quiet\n").unwrap();
+    let items = items.display().to_string();
+    let ordered = up.json(&["run", &reference, "--items", &items, "--trust", "1", "--detach"]);
     wait_until("the careful one to fail", || careful.ask("status").unwrap()["counters"]["failures"] != 0);
     assert_eq!(blobs.load(Ordering::Relaxed), 0, "it has not knocked");
-    let cancelled = up.run(&["job", "cancel", ordered["job"].as_str().unwrap()]);
-    println!("{}", text(&cancelled));
     drop(careful);
 
     let _open = Owned::start(&up.pool(), &folder.path().join("open"), "[registries]\nprivate = true\n");
+    let waited = up.run(&["job", "wait", ordered["job"].as_str().unwrap()]);
+    assert!(waited.status.success(), "{}", text(&waited));
     let job = folder.path().join("job");
     std::fs::create_dir(&job).unwrap();
     shouts(&up, &reference, &["--trust", "1"], &job);
