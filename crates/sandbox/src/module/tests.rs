@@ -8,7 +8,10 @@ fn engine() -> Engine {
 }
 
 fn refused(bytes: &[u8]) -> String {
-    compile(&engine(), Reach::Portable, bytes).unwrap_err()
+    match compile(&engine(), Reach::Portable, bytes).unwrap_err() {
+        Uncompiled::Unfit(reason) => reason,
+        Uncompiled::Host(fault) => panic!("it is the module that is at fault: {fault}"),
+    }
 }
 
 fn refused_text(wat: &str) -> String {
