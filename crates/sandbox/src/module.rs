@@ -17,6 +17,9 @@ pub const MODULE_BYTES_MAX: u64 = 256 << 20;
 const MAGIC: &[u8; 4] = b"\0asm";
 /// Follows [`MAGIC`] in a core module.
 const CORE_VERSION: [u8; 4] = [1, 0, 0, 0];
+/// A module that does nothing: `(module (func (export "_start")))`.
+pub(crate) const PROBE: &[u8] =
+    b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x07\x0a\x01\x06_start\0\0\x0a\x04\x01\x02\0\x0b";
 /// Separates the check sum of a compiled module from every other use of the hash.
 const CACHE_CONTEXT: &str = "gristmill 2026 compiled module v1";
 const CHECKSUM_BYTES: usize = 32;
@@ -51,10 +54,21 @@ pub(crate) fn compile(engine: &Engine, reach: Reach, bytes: &[u8]) -> Result<Vec
     let bytes = meter::instrument(bytes, reach)?;
     let compiled = engine.precompile_module(&bytes).map_err(invalid)?;
     // SAFETY: the bytes were made by this engine a line ago.
-    let module = unsafe { Module::deserialize(engine, &compiled) }
-        .map_err(|error| Uncompiled::Host(format!("the compiled module cannot be loaded: {error:#}")))?;
+    let module = unsafe { Module::deserialize(engine, &compiled) }.map_err(|error| {
+        let reason = format!("the compiled module cannot be loaded: {error:#}");
+        if is_hosts(engine, &error) { Uncompiled::Host(reason) } else { Uncompiled::Unfit(reason) }
+    })?;
     check_interface(engine, &module)?;
     Ok(compiled)
+}
+
+/// Whether a module could not be loaded because of this host: the system refused something, or refuses it to any module. Otherwise
+/// it asks for more than the engine gives, on any host.
+fn is_hosts(engine: &Engine, error: &wasmtime::Error) -> bool {
+    let is_systems = error.chain().any(|cause| cause.is::<std::io::Error>());
+    // SAFETY: the bytes are made by this engine.
+    let loads = || engine.precompile_module(PROBE).and_then(|made| unsafe { Module::deserialize(engine, &made) });
+    is_systems || loads().is_err()
 }
 
 /// Registers preview1 in a linker.

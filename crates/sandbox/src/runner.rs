@@ -17,7 +17,7 @@ use crate::error::SandboxError;
 use crate::execution::{
     ChildCommand, Execution, Finished, HostFault, HostFaultKind, Input, ItemRun, Outcome, RunOptions, RunReport,
 };
-use crate::module;
+use crate::module::{self, PROBE};
 use crate::pool::{Key, Pool, PoolConfig};
 use crate::process::Heard;
 use crate::profile::EngineProfile;
@@ -32,10 +32,7 @@ const COMPILE_ATTEMPTS_MAX: u32 = 2;
 /// Bytes of all arguments, or of all variables of one run.
 const TEXT_BYTES_MAX: usize = 1 << 20;
 
-/// `(module (func (export "_start")))`.
-const PROBE: &[u8] =
-    b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x07\x0a\x01\x06_start\0\0\x0a\x04\x01\x02\0\x0b";
-/// Its time, and the work clock from which its limits follow.
+/// Time of a probe, and the work clock from which its limits follow.
 const PROBE_TIME_MAX: Duration = Duration::from_secs(30);
 const PROBE_WORK_CLOCK_S: u64 = 60;
 
