@@ -1,5 +1,6 @@
 //! What a container that does nothing takes, beside the peers and the bare fork and exec, in one run. See `README.md`.
 
+use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -61,19 +62,18 @@ fn main() {
     let bundle = place.bundle(&small);
     let noop = small.join("noop");
     let root = small.display().to_string();
-    let mut number = 0;
-    let mut id = move || {
-        number += 1;
-        format!("gristmill-bench-{}-{number}", std::process::id())
+    let runs = Cell::new(0);
+    let id = || {
+        runs.set(runs.get() + 1);
+        format!("gristmill-bench-{}-{}", std::process::id(), runs.get())
     };
-    let (mut crun_id, mut runc_id) = (id.clone(), move || id());
     let mut contenders = vec![
         Contender::new("fork and exec", false, || command(&noop.display().to_string(), &[])),
         Contender::new("gristmill, small image", false, || place.run(&[&small])),
         Contender::new("gristmill, 400 MB image", false, || place.run(&[&large, &small])),
         Contender::new("bubblewrap", false, || command("bwrap", &bwrap(&root))),
-        Contender::new("crun", false, || command("crun", &["run", "--bundle", &bundle, &crun_id()])),
-        Contender::new("runc", true, || command("runc", &["run", "--bundle", &bundle, &runc_id()])),
+        Contender::new("crun", false, || command("crun", &["run", "--bundle", &bundle, &id()])),
+        Contender::new("runc", true, || command("runc", &["run", "--bundle", &bundle, &id()])),
         Contender::new("podman", true, || command("podman", &podman(&root))),
     ];
     for round in 0..ROUNDS {
