@@ -2,7 +2,7 @@
 //!
 //! A [`ClassAd`] is a set of named expressions. A name stands for an attribute of the own ad, or of the ad that it is matched with
 //! (`TARGET`); what nobody has is `undefined`, and what makes no sense is `error`, both of them values. Two ads match
-//! ([`matches`]) if the `Requirements` of each are true of the other, and [`rank`] says how much one likes the other.
+//! ([`matches()`]) if the `Requirements` of each are true of the other, and [`rank`] says how much one likes the other.
 //!
 //! ```
 //! use gristmill_classad::{ClassAd, Value, matches, rank};

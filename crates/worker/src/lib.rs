@@ -10,7 +10,7 @@
 //! owner's policy ([`settings`]) and freezes what runs when the machine is needed. [`control`] asks and tells a running worker,
 //! [`status`] is what it answers, [`earnings`] what it has earned.
 //!
-//! [`start`] runs all this ([`service`]); [`WorkerConfig`] says for whom.
+//! [`start()`] begins all this, a [`service`] for each pool; [`WorkerConfig`] says for whom.
 
 mod about;
 pub mod attempt;
