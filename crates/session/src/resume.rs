@@ -38,7 +38,8 @@ pub struct Session<T> {
 pub struct Offer {
     /// The session it would resume, and the last number it took in it.
     pub resume: Option<(SessionId, u64)>,
-    /// The session to begin otherwise. Never used before.
+    /// The session to begin otherwise. The same in every offer until one of them is answered, never used before: so
+    /// the other side knows a session whose beginning was lost on the way back.
     pub fresh: SessionId,
 }
 
@@ -52,6 +53,9 @@ pub enum Answer {
     },
     /// The fresh session begins; both directions start at 1.
     Fresh,
+    /// The fresh session had begun with an earlier offer whose answer did not arrive. It goes on, with all that the
+    /// answering side has said in it since. To the side that dials it is the same as [`Answer::Fresh`].
+    Begun,
 }
 
 /// The other end's numbers cannot belong to this session.
@@ -98,6 +102,9 @@ impl<T> Session<T> {
 
     /// Answers an offer on the side that is dialled. `known` is the session kept for that peer, if any; when it cannot
     /// go on it is replaced by a new one, and its unacknowledged messages come back.
+    ///
+    /// An offer that comes late, when its session has long been talking, leaves that session as it is too: whoever
+    /// sent it has dialled again since.
     pub fn answer(known: &mut Option<Self>, offer: &Offer, window: usize) -> (Answer, Vec<T>) {
         if let (Some(session), Some((id, last_received))) = (known.as_mut(), offer.resume)
             && session.id == id
@@ -105,12 +112,15 @@ impl<T> Session<T> {
         {
             return (Answer::Resumed { last_received: session.incoming.ack() }, Vec::new());
         }
+        if known.as_ref().is_some_and(|session| session.id == offer.fresh) {
+            return (Answer::Begun, Vec::new());
+        }
         let old = known.replace(Self::new(offer.fresh, window));
         (Answer::Fresh, old.map(|session| session.outgoing.into_unacked()).unwrap_or_default())
     }
 
-    /// Takes the answer on the side that dialled. `known` is the session that the offer named, if any. After
-    /// [`Answer::Fresh`] it is replaced by a new one, and its unacknowledged messages come back.
+    /// Takes the answer on the side that dialled. `known` is the session that the offer named, if any. Unless it is
+    /// [`Answer::Resumed`] it is replaced by a new one, and its unacknowledged messages come back.
     ///
     /// # Errors
     /// [`ResumeError`] when the answer does not fit; `known` is unchanged. The next offer should then name no session
@@ -127,7 +137,7 @@ impl<T> Session<T> {
                 session.ok_or(ResumeError::NotOffered)?.resume(last_received)?;
                 Ok(Vec::new())
             }
-            Answer::Fresh => {
+            Answer::Fresh | Answer::Begun => {
                 let old = known.replace(Self::new(offer.fresh, window));
                 Ok(old.map(|session| session.outgoing.into_unacked()).unwrap_or_default())
             }

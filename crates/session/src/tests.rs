@@ -97,6 +97,27 @@ fn an_unknown_session_begins_anew_and_hands_back_what_was_open() {
     assert_eq!(worker.unwrap().id, fresh);
 }
 
+#[test]
+fn a_beginning_whose_answer_was_lost_goes_on() {
+    let offer = Offer { resume: None, fresh: SessionId([5; 16]) };
+    let (mut pool, mut worker): (Option<Session<&str>>, Option<Session<&str>>) = (None, None);
+    assert_eq!(Session::answer(&mut pool, &offer, WINDOW).0, Answer::Fresh);
+    pool.as_mut().unwrap().outgoing.push("said to nobody").unwrap();
+
+    let (answer, lost) = Session::answer(&mut pool, &offer, WINDOW);
+    assert_eq!((answer, lost), (Answer::Begun, vec![]));
+    assert_eq!(pool.as_ref().unwrap().outgoing.after(0).collect::<Vec<_>>(), [(1, &"said to nobody")]);
+    assert_eq!(Session::conclude(&mut worker, &offer, answer, WINDOW), Ok(vec![]));
+    assert_eq!(worker, Some(Session::new(offer.fresh, WINDOW)));
+
+    // The first offer once more, late: what was said in between stays.
+    pool.as_mut().unwrap().outgoing.on_ack(1).unwrap();
+    pool.as_mut().unwrap().incoming.accept(1);
+    let before = pool.clone();
+    assert_eq!(Session::answer(&mut pool, &offer, WINDOW).0, Answer::Begun);
+    assert_eq!(pool, before);
+}
+
 /// A message says in which life of the sender's session it was pushed, and its place in it.
 type Message = (SessionId, u64);
 
@@ -212,8 +233,8 @@ impl World {
         self.worker.wire.clear();
         self.pool.wire.clear();
         let mut losses = u8::from(answer_lost);
+        self.ids = self.ids.checked_add(1).expect("fewer sessions than ids");
         loop {
-            self.ids = self.ids.checked_add(1).expect("fewer sessions than ids");
             let known = self.worker.session.as_ref();
             let resume = known.map(|session| (session.id, session.incoming.ack()));
             let offer = Offer { resume, fresh: SessionId([self.ids; 16]) };
@@ -228,7 +249,7 @@ impl World {
                 continue;
             }
             Session::conclude(&mut self.worker.session, &offer, answer, WINDOW).expect("honest ends agree");
-            if answer == Answer::Fresh {
+            if !matches!(answer, Answer::Resumed { .. }) {
                 self.worker.begin_anew();
             }
             break;

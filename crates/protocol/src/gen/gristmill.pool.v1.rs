@@ -70,7 +70,8 @@ pub struct Hello {
     /// Last number of the pool's messages that the worker took in that session.
     #[prost(uint64, tag = "2")]
     pub last_received: u64,
-    /// Session to begin if the pool cannot resume, 16 fresh random bytes.
+    /// Session to begin if the pool cannot resume, 16 fresh random bytes; the same in each Hello until a Welcome came. A
+    /// pool that has begun it, and whose Welcome was lost, goes on with it.
     #[prost(bytes = "vec", tag = "3")]
     pub new_session_id: ::prost::alloc::vec::Vec<u8>,
     /// Ledger address of the worker, 20 bytes.

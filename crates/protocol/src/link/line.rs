@@ -255,7 +255,7 @@ impl<O: Frame, I: Frame, N: Note> Line<O, I, N> {
         }
     }
 
-    /// What to offer on a new connection, with `fresh` as the id of a session to begin.
+    /// What to offer on a new connection, with `fresh` as the id of a session to begin: the same until one began.
     pub(crate) fn offer(&self, fresh: gristmill_session::SessionId) -> Offer {
         let state = self.lock();
         Offer { resume: state.session.as_ref().map(|session| (session.id, session.incoming.ack())), fresh }
@@ -290,7 +290,7 @@ impl<O: Frame, I: Frame, N: Note> Line<O, I, N> {
     ) -> Result<(), ResumeError> {
         let mut state = self.lock();
         Session::conclude(&mut state.session, offer, answer, SESSION_WINDOW)?;
-        let fresh = answer == Answer::Fresh;
+        let fresh = !matches!(answer, Answer::Resumed { .. });
         state.attach(connection, fresh, None);
         state.note(note(fresh));
         drop(state);

@@ -293,7 +293,7 @@ impl Inner {
         self.mark_ready(worker);
         (welcome.resumed, welcome.last_received) = match answer {
             Answer::Resumed { last_received } => (true, last_received),
-            Answer::Fresh => (false, 0),
+            Answer::Fresh | Answer::Begun => (false, 0),
         };
         let first = PoolFrame { seq: 0, ack: 0, body: Some(pool_frame::Body::Welcome(welcome)) };
         let outbound = line.outbound(&connection, Some(first)).map(Ok);

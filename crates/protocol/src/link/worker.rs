@@ -308,10 +308,11 @@ struct Driver {
 impl Driver {
     async fn run(self: Arc<Self>) {
         let (mut failures, mut ever_welcomed) = (0u32, false);
+        let mut fresh = SessionId(rand::random());
         loop {
             let connection = Connection::new();
             let mut progress = Progress::default();
-            let Err(error) = Arc::clone(&self).connection(&connection, &mut progress).await;
+            let Err(error) = Arc::clone(&self).connection(&connection, fresh, &mut progress).await;
             connection.end(None);
             if let Some(welcomed_at) = progress.welcomed_at {
                 ever_welcomed = true;
@@ -321,6 +322,10 @@ impl Driver {
             }
             if error.spoils_session() {
                 self.line.forget_session();
+            }
+            // While no welcome came, the pool may have begun the session that was offered, and have spoken in it.
+            if progress.welcomed_at.is_some() || error.spoils_session() {
+                fresh = SessionId(rand::random());
             }
             failures = failures.saturating_add(1);
             let is_final = error.is_final(ever_welcomed);
@@ -343,9 +348,10 @@ impl Driver {
     async fn connection(
         self: Arc<Self>,
         connection: &Arc<Connection<worker_frame::Body>>,
+        fresh: SessionId,
         progress: &mut Progress,
     ) -> Result<std::convert::Infallible, LinkError> {
-        let offer = self.line.offer(SessionId(rand::random()));
+        let offer = self.line.offer(fresh);
         let hello = worker_frame::Body::Hello(self.hello(&offer));
         check::worker_body(&hello).map_err(LinkError::Profile)?;
         let channel = connect(&self.config.pool, &self.config.timeouts).await?;
