@@ -15,9 +15,10 @@ const MOUNT: &str = "/sys/fs/cgroup";
 const PREFIX: &str = "gristmill-";
 /// The group that the worker itself moves to: in version 2 a group with groups below has no processes of its own.
 const OWN_GROUP: &str = "gristmill-worker";
-/// Times that an empty group is tried to be removed: the kernel lets go of the dead a moment later.
+/// Times that an empty group is tried to be removed: the kernel lets go of the dead a moment later. The first pauses are short.
 const REMOVE_ATTEMPTS: u32 = 200;
-const REMOVE_PAUSE: Duration = Duration::from_millis(2);
+const REMOVE_PAUSE_MIN: Duration = Duration::from_micros(50);
+const REMOVE_PAUSE_MAX: Duration = Duration::from_millis(2);
 /// A run has one processor: all of a period.
 const PERIOD_US: u64 = 100_000;
 /// What a run is worth when others want the processor too, of 1024 (version 1) and of 100 (version 2): the machine's owner goes first,
@@ -52,11 +53,11 @@ fn next_number() -> u64 {
 }
 
 /// A group, in one folder or several. Dropping it kills who is in it and removes it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Group {
     folders: Vec<PathBuf>,
-    pub(crate) bounds_memory: bool,
     memory: Option<PathBuf>,
+    pids: Option<PathBuf>,
     cpu: Option<PathBuf>,
     unified: bool,
 }
@@ -137,46 +138,59 @@ impl Cgroups {
         Self { memory: folder("memory"), pids: folder("pids"), cpu: folder("cpu"), unified: false }
     }
 
-    /// A new group with these bounds. Without controllers it bounds nothing.
-    pub(crate) fn make(&self, allowance: Allowance) -> io::Result<Group> {
+    /// A new group, which bounds nothing yet. It is of no folders where there are no controllers.
+    pub(crate) fn make(&self) -> io::Result<Group> {
         let name = format!("{PREFIX}{}-{}", std::process::id(), next_number());
-        let mut group =
-            Group { folders: Vec::new(), bounds_memory: false, memory: None, cpu: None, unified: self.unified };
+        let below = |parent: &Option<PathBuf>| parent.as_ref().map(|parent| parent.join(&name));
+        let mut group = Group {
+            folders: Vec::new(),
+            memory: below(&self.memory),
+            pids: below(&self.pids),
+            cpu: below(&self.cpu),
+            unified: self.unified,
+        };
         for parent in self.folders() {
             let folder = parent.join(&name);
             fs::create_dir(&folder)?;
             group.folders.push(folder);
         }
-        let set = |controller: &Option<PathBuf>, file: &str, value: &str| match controller {
-            Some(parent) => fs::write(parent.join(&name).join(file), value).is_ok(),
-            None => false,
+        Ok(group)
+    }
+}
+
+impl Group {
+    /// Bounds what those in it use together. True if their memory is.
+    pub(crate) fn bound(&self, allowance: Allowance) -> bool {
+        let set = |folder: &Option<PathBuf>, file: &str, value: &str| {
+            folder.as_ref().is_some_and(|folder| fs::write(folder.join(file), value).is_ok())
         };
         let memory = allowance.memory_bytes.to_string();
         let processes = allowance.processes.to_string();
+        let bounds_memory;
         if self.unified {
-            group.bounds_memory = set(&self.memory, "memory.max", &memory);
+            bounds_memory = set(&self.memory, "memory.max", &memory);
             set(&self.memory, "memory.swap.max", "0");
             set(&self.memory, "memory.oom.group", "1");
             set(&self.pids, "pids.max", &processes);
             set(&self.cpu, "cpu.max", &format!("{PERIOD_US} {PERIOD_US}"));
         } else {
-            group.bounds_memory = set(&self.memory, "memory.limit_in_bytes", &memory);
+            bounds_memory = set(&self.memory, "memory.limit_in_bytes", &memory);
             // Not on every kernel.
             set(&self.memory, "memory.memsw.limit_in_bytes", &memory);
             set(&self.pids, "pids.max", &processes);
             set(&self.cpu, "cpu.cfs_period_us", &PERIOD_US.to_string());
             set(&self.cpu, "cpu.cfs_quota_us", &PERIOD_US.to_string());
         }
-        group.cpu = self.cpu.as_ref().map(|parent| parent.join(&name));
-        group.memory = self.memory.as_ref().map(|parent| parent.join(&name));
-        Ok(group)
+        bounds_memory
     }
-}
 
-impl Group {
-    /// Puts a process in, and with it those that it will make.
-    pub(crate) fn take_in(&self, process: u32) -> io::Result<()> {
-        self.folders.iter().try_for_each(|folder| fs::write(folder.join("cgroup.procs"), process.to_string()))
+    /// The files by which a process of one thread puts itself in, and with it those that it will make: it writes `0`.
+    ///
+    /// Where there is one for a single thread it is that one. To move a whole process the kernel waits until no process is being made
+    /// anywhere, some milliseconds.
+    pub(crate) fn doors(&self) -> Vec<PathBuf> {
+        let file = if self.unified { "cgroup.procs" } else { "tasks" };
+        self.folders.iter().map(|folder| folder.join(file)).collect()
     }
 
     /// From now on others that want the processor have it first. Making the sandbox is not slowed down by that, nor is dying.
@@ -221,7 +235,7 @@ fn if_exists(error: io::Error) -> io::Result<()> {
 
 /// Kills who is in a group and removes it.
 fn remove(folder: &Path) -> io::Result<()> {
-    let mut last = None;
+    let (mut last, mut pause) = (None, REMOVE_PAUSE_MIN);
     for _ in 0..REMOVE_ATTEMPTS {
         match fs::remove_dir(folder) {
             Ok(()) => return Ok(()),
@@ -235,7 +249,8 @@ fn remove(folder: &Path) -> io::Result<()> {
                 let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(member), nix::sys::signal::Signal::SIGKILL);
             }
         }
-        std::thread::sleep(REMOVE_PAUSE);
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(REMOVE_PAUSE_MAX);
     }
     Err(last.unwrap_or_else(|| io::Error::other("it does not get empty")))
 }
@@ -273,10 +288,24 @@ mod tests {
     #[test]
     fn a_group_is_gone_when_it_is_dropped_with_all_that_were_in_it() {
         let groups = Cgroups::find();
-        let group = groups.make(Allowance { memory_bytes: 64 << 20, processes: 10 }).unwrap();
+        let group = groups.make().unwrap();
         let folders = group.folders.clone();
-        let mut sleeper = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
-        group.take_in(sleeper.id()).unwrap();
+        assert_eq!(group.bound(Allowance { memory_bytes: 64 << 20, processes: 10 }), groups.memory.is_some());
+        let mut command = std::process::Command::new("sh");
+        // The shell goes in by itself, as the helper does.
+        command.args(["-c", "for door; do echo 0 > $door || exit 1; done; sleep 1000", "sh"]).args(group.doors());
+        let mut sleeper = command.spawn().unwrap();
+        let begun = std::time::Instant::now();
+        let is_in = |folder: &PathBuf| {
+            fs::read_to_string(folder.join("cgroup.procs"))
+                .unwrap()
+                .lines()
+                .any(|line| line == sleeper.id().to_string())
+        };
+        while !folders.iter().all(is_in) {
+            assert!(begun.elapsed() < Duration::from_secs(20), "it does not go in");
+            std::thread::sleep(Duration::from_millis(5));
+        }
         if folders.is_empty() {
             // Nothing can be made here, which is said.
             assert_eq!(groups.missing().len(), 2);

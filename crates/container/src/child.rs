@@ -23,7 +23,7 @@ use crate::deliver::{Bounds, Copied, deliver};
 use crate::init::{self, Status};
 use crate::payload::Program;
 use crate::rootfs::{self, Refused, Rootfs, refused};
-use crate::wire::{Delivered, REQUEST_BYTES_MAX, Reply, Request, WORD_FREEZE, WORD_THAW};
+use crate::wire::{Delivered, Place, REQUEST_BYTES_MAX, Reply, Request, WORD_FREEZE, WORD_THAW};
 
 /// Exit code when the request makes no sense or the runner is gone.
 const EXIT_NO_WORK: u8 = 3;
@@ -31,7 +31,7 @@ const EXIT_NO_WORK: u8 = 3;
 /// The whole life of the helper. Call it first thing in `main` of the program that [`crate::RunnerConfig`] names, before any thread
 /// is started or file opened: it closes every descriptor past 2, and forks.
 ///
-/// Reads a request from stdin and replies on stdout; not for people.
+/// Reads a place and a request from stdin and replies on stdout; not for people.
 pub fn child_main() -> ExitCode {
     // SAFETY: nothing in this process has opened a descriptor past 2 yet, so none is owned by a Rust value.
     unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) };
@@ -39,11 +39,15 @@ pub fn child_main() -> ExitCode {
     nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
     // Made while there is nothing else to do.
     let filters = crate::seccomp::filters();
-    let Some((request, words)) = read_request() else {
+    let mut said = Said::default();
+    let entered = said.line().and_then(|place| Some(go_in(&serde_json::from_slice(&place).ok()?)));
+    let request = said.line().and_then(|request| serde_json::from_slice::<Request>(&request).ok());
+    let (Some(entered), Some(request)) = (entered, request) else {
         eprintln!("this is the inside of the container: it is started by gristmill itself");
         return ExitCode::from(EXIT_NO_WORK);
     };
-    let program = filters.and_then(|filters| Program::new(&request, filters));
+    let words = said.rest;
+    let program = entered.and(filters).and_then(|filters| Program::new(&request, filters));
     let last = match program {
         Ok(program) => run(request, &program, &words),
         Err(reason) => Reply::Unable { reason },
@@ -52,23 +56,40 @@ pub fn child_main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The request, and what came after it.
-fn read_request() -> Option<(Request, Vec<u8>)> {
-    let mut read = Vec::new();
-    let mut buffer = vec![0; 64 * 1024];
-    let end = loop {
-        let count = std::io::stdin().lock().read(&mut buffer).ok().filter(|count| *count > 0)?;
-        let before = read.len();
-        read.extend_from_slice(&buffer[..count]);
-        if let Some(end) = read[before..].iter().position(|byte| *byte == b'\n') {
-            break before + end;
+/// What the runner said and nobody has looked at yet.
+#[derive(Default)]
+struct Said {
+    rest: Vec<u8>,
+}
+
+impl Said {
+    /// The next line; none when there is no more, or no end to it.
+    fn line(&mut self) -> Option<Vec<u8>> {
+        let mut buffer = vec![0; 64 * 1024];
+        let mut searched = 0;
+        loop {
+            if let Some(end) = self.rest[searched..].iter().position(|byte| *byte == b'\n') {
+                let after = self.rest.split_off(searched + end + 1);
+                let mut line = std::mem::replace(&mut self.rest, after);
+                line.pop();
+                return Some(line);
+            }
+            searched = self.rest.len();
+            if searched as u64 > REQUEST_BYTES_MAX {
+                return None;
+            }
+            let count = std::io::stdin().lock().read(&mut buffer).ok().filter(|count| *count > 0)?;
+            self.rest.extend_from_slice(&buffer[..count]);
         }
-        if read.len() as u64 > REQUEST_BYTES_MAX {
-            return None;
-        }
-    };
-    let request = serde_json::from_slice(&read[..end]).ok()?;
-    Some((request, read.split_off(end + 1)))
+    }
+}
+
+/// Into the cgroup, while there is nothing else to do: that may take some milliseconds.
+fn go_in(place: &Place) -> Result<(), Refused> {
+    for door in &place.doors {
+        std::fs::write(door, "0").map_err(refused(format_args!("to go into the cgroup by {}", door.display())))?;
+    }
+    Ok(())
 }
 
 fn reply(reply: &Reply) {

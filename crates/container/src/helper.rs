@@ -12,8 +12,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use gristmill_sandbox::{ChildCommand, Control, Registration, Wish};
 
+use crate::cgroup::Group;
 use crate::error::ContainerError;
-use crate::wire::{REPLY_BYTES_MAX, Reply, Request, WORD_FREEZE, WORD_THAW};
+use crate::wire::{Place, REPLY_BYTES_MAX, Reply, Request, WORD_FREEZE, WORD_THAW};
 
 /// Events that wait to be heard.
 const EVENTS_MAX: usize = 16;
@@ -41,16 +42,19 @@ pub(crate) enum Heard {
     TimedOut,
 }
 
-/// A running helper. Dropping it ends it, and with it all that it started; then it is reaped.
+/// A running helper. Dropping it ends it, and with it all that it started; then it is reaped, and its group removed.
 #[derive(Debug)]
 pub(crate) struct Helper {
     child: Child,
     leash: Option<ChildStdin>,
+    /// After the process, which is in it.
+    pub(crate) group: Group,
 }
 
 impl Helper {
-    /// Starts one that waits for its request. It is ready when that comes, so the time it takes to start need not be waited for.
-    pub(crate) fn start(command: &ChildCommand) -> Result<Self, ContainerError> {
+    /// Starts one that goes into the group and waits for its request. It is ready when that comes, so the time it takes to start need
+    /// not be waited for.
+    pub(crate) fn start(command: &ChildCommand, group: Group) -> Result<Self, ContainerError> {
         let mut child = Command::new(&command.program)
             .args(&command.args)
             .env_clear()
@@ -61,18 +65,22 @@ impl Helper {
             .process_group(0)
             .spawn()
             .map_err(|source| ContainerError::Spawn { program: command.program.clone(), source })?;
-        let leash = child.stdin.take();
-        Ok(Self { child, leash })
+        let mut helper = Self { leash: child.stdin.take(), child, group };
+        // One that dies at once is noticed when it gets its request.
+        if let (Some(leash), Ok(line)) = (&mut helper.leash, to_line(&Place { doors: helper.group.doors() })) {
+            let _ = leash.write_all(&line);
+        }
+        Ok(helper)
     }
 
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
+    /// Whether it still waits.
+    pub(crate) fn is_there(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
     }
 
     /// Hands it its run.
     pub(crate) fn begin(mut self, request: &Request, control: &Control) -> Result<Conversation, ContainerError> {
-        let mut line = serde_json::to_vec(request).map_err(|error| ContainerError::Malformed(error.to_string()))?;
-        line.push(b'\n');
+        let line = to_line(request)?;
         let (Some(leash), Some(stdout), Some(stderr)) =
             (self.leash.take(), self.child.stdout.take(), self.child.stderr.take())
         else {
@@ -95,6 +103,12 @@ impl Helper {
             _registration: registration,
         })
     }
+}
+
+fn to_line(said: &impl serde::Serialize) -> Result<Vec<u8>, ContainerError> {
+    let mut line = serde_json::to_vec(said).map_err(|error| ContainerError::Malformed(error.to_string()))?;
+    line.push(b'\n');
+    Ok(line)
 }
 
 impl Drop for Helper {
@@ -159,7 +173,7 @@ impl Leash {
 pub(crate) struct Conversation {
     /// Before the helper: what is dropped first tells it to end.
     leash: Leash,
-    helper: Helper,
+    pub(crate) helper: Helper,
     events: Receiver<Event>,
     stderr: Option<std::process::ChildStderr>,
     control: Control,

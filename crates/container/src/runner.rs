@@ -94,7 +94,7 @@ pub struct ContainerRunner {
     config: RunnerConfig,
     cgroups: Cgroups,
     cores: Cores,
-    /// A helper that waits for the next run.
+    /// A helper that waits for the next run, in a group of its own.
     ready: Arc<Mutex<Option<Helper>>>,
 }
 
@@ -136,7 +136,7 @@ impl ContainerRunner {
             memory_is_bounded: true,
             number: 0,
         };
-        let heard = Helper::start(&self.config.child)
+        let heard = Helper::start(&self.config.child, Group::default())
             .and_then(|helper| helper.begin(&request, &Control::new()))
             .map(|mut conversation| conversation.hear(Instant::now() + START_TIME_MAX));
         let _ = std::fs::remove_dir_all(&folder);
@@ -234,13 +234,10 @@ impl ContainerRunner {
         let outputs = request.output_bytes.saturating_add(request.output_files.saturating_mul(page_bytes()));
         let memory = request.memory_bytes.saturating_add(outputs).saturating_add(SCRATCH_BYTES + OWN_BYTES);
         let allowance = Allowance { memory_bytes: memory, processes: PROCESSES_MAX + OWN_PROCESSES };
-        let group =
-            self.cgroups.make(allowance).map_err(|error| ContainerError::Unable(format!("a cgroup: {error}")))?;
+        let helper = self.helper()?;
         let core = self.cores.take();
         request.core = core.as_ref().map(|core| core.number);
-        request.memory_is_bounded = group.bounds_memory;
-        let helper = self.helper()?;
-        group.take_in(helper.id()).map_err(|error| ContainerError::Unable(format!("a cgroup: {error}")))?;
+        request.memory_is_bounded = helper.group.bound(allowance);
         let mut conversation = helper.begin(&request, control)?;
         // While this one works, the next can start.
         self.keep_ready();
@@ -251,7 +248,7 @@ impl ContainerRunner {
             let look = now.checked_sub(conversation.held()).unwrap_or(now) + LOOK_EVERY;
             match conversation.hear(until.min(look)) {
                 // The kernel kills one process after the other, and a program whose others wait for it would never end.
-                Heard::TimedOut if group.was_killed_for_memory() => {
+                Heard::TimedOut if conversation.helper.group.was_killed_for_memory() => {
                     break Err(Heard::Died("one of its processes was killed".to_owned()));
                 }
                 Heard::TimedOut if look < until => {}
@@ -259,17 +256,18 @@ impl ContainerRunner {
                     Reply::Ready { missing: found } if !is_ready => {
                         *missing = found.into_iter().chain(self.cgroups.missing()).collect();
                         (until, is_ready) = (*deadline, true);
-                        group.be_polite();
+                        conversation.helper.group.be_polite();
                     }
                     reply => break Ok(reply),
                 },
                 other => break Err(other),
             }
         };
+        let group = &conversation.helper.group;
         group.hurry();
         // Time that it was held still does not count for the runs that follow either.
         *deadline += conversation.held();
-        self.judge(heard, &group, is_ready)
+        self.judge(heard, group, is_ready)
     }
 
     /// What the helper's last word, or its silence, says of the run.
@@ -320,16 +318,21 @@ impl ContainerRunner {
     fn helper(&self) -> Result<Helper, ContainerError> {
         let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner).take();
         match ready {
-            Some(helper) => Ok(helper),
-            None => Helper::start(&self.config.child),
+            Some(mut helper) if helper.is_there() => Ok(helper),
+            _ => self.new_helper(),
         }
+    }
+
+    fn new_helper(&self) -> Result<Helper, ContainerError> {
+        let group = self.cgroups.make().map_err(|error| ContainerError::Unable(format!("a cgroup: {error}")))?;
+        Helper::start(&self.config.child, group)
     }
 
     fn keep_ready(&self) {
         let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
         if ready.is_none() {
             // The next run says it better.
-            *ready = Helper::start(&self.config.child).ok();
+            *ready = self.new_helper().ok();
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What runner and helper say to each other: one request as a line of JSON, then words of a byte; replies as lines of JSON.
+//! What runner and helper say to each other: a place and later a request, each as a line of JSON, then words of a byte; replies as
+//! lines of JSON.
 
 use std::path::PathBuf;
 
@@ -14,6 +15,13 @@ pub(crate) const REPLY_BYTES_MAX: u64 = 1 << 20;
 pub(crate) const WORD_FREEZE: u8 = b'f';
 /// After the request: let it go on.
 pub(crate) const WORD_THAW: u8 = b't';
+
+/// What the helper is told first: where it goes while it waits for its run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Place {
+    /// Files into which it writes `0` to be in the cgroup.
+    pub(crate) doors: Vec<PathBuf>,
+}
 
 /// One run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
