@@ -74,7 +74,8 @@ fn main() {
         Contender::new("bubblewrap", false, || command("bwrap", &bwrap(&root))),
         Contender::new("crun", false, || command("crun", &["run", "--bundle", &bundle, &id()])),
         Contender::new("runc", true, || command("runc", &["run", "--bundle", &bundle, &id()])),
-        Contender::new("podman", true, || command("podman", &podman(&root))),
+        Contender::new("podman", true, || command("podman", &podman(&root, &[]))),
+        Contender::new("podman with runc", true, || command("podman", &podman(&root, &PODMAN_HERE))),
     ];
     for round in 0..ROUNDS {
         for contender in &mut contenders {
@@ -183,8 +184,21 @@ fn bwrap(root: &str) -> Vec<&str> {
     args
 }
 
-fn podman(root: &str) -> Vec<&str> {
-    vec!["run", "--rm", "--network", "none", "--log-driver", "none", "--rootfs", root, "/noop"]
+/// What podman needs on hosts with hybrid cgroups, which crun refuses, and with limits that cannot be raised.
+const PODMAN_HERE: [&str; 7] = [
+    "--runtime=runc",
+    "--cgroup-manager=cgroupfs",
+    "run",
+    "--ulimit=nofile=1024:1024",
+    "--ulimit=nproc=1024:1024",
+    "--network=none",
+    "--rm",
+];
+
+fn podman<'a>(root: &'a str, instead: &[&'a str]) -> Vec<&'a str> {
+    let mut args = if instead.is_empty() { vec!["run", "--rm", "--network=none"] } else { instead.to_vec() };
+    args.extend(["--log-driver", "none", "--rootfs", root, "/noop"]);
+    args
 }
 
 fn command(program: &str, args: &[&str]) -> Result<(), String> {

@@ -40,7 +40,7 @@ pub fn child_main() -> ExitCode {
     // Made while there is nothing else to do.
     let filters = crate::seccomp::filters();
     let mut said = Said::default();
-    let entered = said.line().and_then(|place| Some(go_in(&serde_json::from_slice(&place).ok()?)));
+    let entered = said.line().and_then(|place| Some(prepare(&serde_json::from_slice(&place).ok()?)));
     let request = said.line().and_then(|request| serde_json::from_slice::<Request>(&request).ok());
     let (Some(entered), Some(request)) = (entered, request) else {
         eprintln!("this is the inside of the container: it is started by gristmill itself");
@@ -84,12 +84,24 @@ impl Said {
     }
 }
 
-/// Into the cgroup, while there is nothing else to do: that may take some milliseconds.
-fn go_in(place: &Place) -> Result<(), Refused> {
+/// What of the sandbox can be made while there is no run yet: the cgroup, and the network, which take the longest.
+///
+/// Not its mounts: what the host mounts between now and the run is to be seen by the run.
+fn prepare(place: &Place) -> Result<(), Refused> {
     for door in &place.doors {
         std::fs::write(door, "0").map_err(refused(format_args!("to go into the cgroup by {}", door.display())))?;
     }
-    Ok(())
+    match place.user {
+        None if nix::unistd::geteuid().is_root() => Err("root's own user is not lent to programs".to_owned()),
+        None => new_namespaces(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET | others()),
+        // Root's own network, then: in it the program, who is root of its own user namespace only, has even less to say.
+        Some(_) => new_namespaces(CloneFlags::CLONE_NEWNET),
+    }
+}
+
+/// Neither users nor mounts nor network.
+fn others() -> CloneFlags {
+    CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWCGROUP
 }
 
 fn reply(reply: &Reply) {
@@ -125,11 +137,16 @@ fn set_up(request: &mut Request, missing: &mut Vec<String>) -> Result<(Rootfs, O
     let target = open(&request.output_dir, flags, Mode::empty());
     let target = target.map_err(refused(format_args!("the output folder {}", request.output_dir.display())))?;
     let base = match request.user {
-        None if nix::unistd::geteuid().is_root() => return Err("root's own user is not lent to programs".to_owned()),
-        None => rootfs::workshop()?,
-        Some(user) => become_user(request, user, &target)?,
+        None => {
+            new_namespaces(CloneFlags::CLONE_NEWNS)?;
+            rootfs::workshop()?
+        }
+        Some(user) => {
+            let base = become_user(request, user, &target)?;
+            new_namespaces(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS | others())?;
+            base
+        }
     };
-    new_namespaces()?;
     rootfs::make_private()?;
     if let Some(guarantee) = no_landlock() {
         missing.push(guarantee);
@@ -156,21 +173,18 @@ fn become_user(request: &mut Request, (uid, gid): (u32, u32), target: &OwnedFd) 
     Ok(base)
 }
 
-fn new_namespaces() -> Result<(), Refused> {
+/// Leaves the host's. In a new user namespace it is user 0 from then on.
+fn new_namespaces(flags: CloneFlags) -> Result<(), Refused> {
     let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
-    let flags = CloneFlags::CLONE_NEWUSER
-        | CloneFlags::CLONE_NEWNS
-        | CloneFlags::CLONE_NEWPID
-        | CloneFlags::CLONE_NEWNET
-        | CloneFlags::CLONE_NEWIPC
-        | CloneFlags::CLONE_NEWUTS
-        | CloneFlags::CLONE_NEWCGROUP;
     unshare(flags).map_err(|error| {
         format!(
             "new namespaces: {error} (user namespaces may be switched off: see the sysctls user.max_user_namespaces, \
              kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns)"
         )
     })?;
+    if !flags.contains(CloneFlags::CLONE_NEWUSER) {
+        return Ok(());
+    }
     for (file, text) in
         [("setgroups", "deny".to_owned()), ("uid_map", format!("0 {uid} 1")), ("gid_map", format!("0 {gid} 1"))]
     {
@@ -196,6 +210,7 @@ struct Watch {
     /// What is said to it; it ends when this is closed.
     words: OwnedFd,
     stderr: File,
+    is_log_open: bool,
     log: Vec<u8>,
     /// Whether it is to hold still.
     frozen: bool,
@@ -215,7 +230,8 @@ impl Watch {
                 init::be_process_one(request, program, rootfs, files)
             }
             ForkResult::Parent { child } => {
-                Ok(Self { init: child, status, words, stderr: File::from(stderr), log: Vec::new(), frozen })
+                let stderr = File::from(stderr);
+                Ok(Self { init: child, status, words, stderr, is_log_open: true, log: Vec::new(), frozen })
             }
         }
     }
@@ -266,14 +282,16 @@ impl Watch {
                 PollFd::new(stdin.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.stderr.as_fd(), PollFlags::POLLIN),
             ];
-            match poll(&mut files, PollTimeout::NONE) {
+            // A pipe that has come to its end would be ready at once, always, and keep process 1 from ending on the same core.
+            let heard = if self.is_log_open { &mut files[..] } else { &mut files[..2] };
+            match poll(heard, PollTimeout::NONE) {
                 Ok(_) => {}
                 Err(Errno::EINTR) => continue,
                 Err(_) => return Heard::LetGo,
             }
             let [status, words, log] = files.map(|file| file.any().unwrap_or(true));
-            if log {
-                self.read_log();
+            if log && self.is_log_open {
+                self.is_log_open = self.read_log();
             }
             if words {
                 let mut buffer = [0; 64];

@@ -14,6 +14,7 @@ use gristmill_sandbox::{ChildCommand, Control, Registration, Wish};
 
 use crate::cgroup::Group;
 use crate::error::ContainerError;
+use crate::runner::RunAs;
 use crate::wire::{Place, REPLY_BYTES_MAX, Reply, Request, WORD_FREEZE, WORD_THAW};
 
 /// Events that wait to be heard.
@@ -54,7 +55,7 @@ pub(crate) struct Helper {
 impl Helper {
     /// Starts one that goes into the group and waits for its request. It is ready when that comes, so the time it takes to start need
     /// not be waited for.
-    pub(crate) fn start(command: &ChildCommand, group: Group) -> Result<Self, ContainerError> {
+    pub(crate) fn start(command: &ChildCommand, run_as: RunAs, group: Group) -> Result<Self, ContainerError> {
         let mut child = Command::new(&command.program)
             .args(&command.args)
             .env_clear()
@@ -67,7 +68,9 @@ impl Helper {
             .map_err(|source| ContainerError::Spawn { program: command.program.clone(), source })?;
         let mut helper = Self { leash: child.stdin.take(), child, group };
         // One that dies at once is noticed when it gets its request.
-        if let (Some(leash), Ok(line)) = (&mut helper.leash, to_line(&Place { doors: helper.group.doors() })) {
+        if let (Some(leash), Ok(line)) =
+            (&mut helper.leash, to_line(&Place { doors: helper.group.doors(), user: run_as.spare() }))
+        {
             let _ = leash.write_all(&line);
         }
         Ok(helper)

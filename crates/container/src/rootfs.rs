@@ -4,7 +4,7 @@
 //! image has of that name is hidden, not followed. A folder of that name would be merged, links in it and all; so each of them is
 //! mounted on before anything is made or mounted below it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -267,12 +267,11 @@ fn write_masks(masks: &Path, request: &Request) -> io::Result<()> {
     ] {
         fs::write(masks.join(name), text)?;
     }
+    let sys = masks.join("sys");
+    let folders: BTreeSet<&Path> = SETTINGS.iter().filter_map(|(name, _)| Path::new(name).parent()).collect();
+    folders.into_iter().try_for_each(|folder| fs::create_dir_all(sys.join(folder)))?;
     for (name, text) in SETTINGS {
-        let path = masks.join("sys").join(name);
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        fs::write(path, format!("{text}\n"))?;
+        fs::write(sys.join(name), format!("{text}\n"))?;
     }
     Ok(())
 }

@@ -136,7 +136,7 @@ impl ContainerRunner {
             memory_is_bounded: true,
             number: 0,
         };
-        let heard = Helper::start(&self.config.child, Group::default())
+        let heard = Helper::start(&self.config.child, self.config.run_as, Group::default())
             .and_then(|helper| helper.begin(&request, &Control::new()))
             .map(|mut conversation| conversation.hear(Instant::now() + START_TIME_MAX));
         let _ = std::fs::remove_dir_all(&folder);
@@ -317,15 +317,16 @@ impl ContainerRunner {
 
     fn helper(&self) -> Result<Helper, ContainerError> {
         let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match ready {
-            Some(mut helper) if helper.is_there() => Ok(helper),
-            _ => self.new_helper(),
+        // One that waited for long may have been killed meanwhile.
+        match ready.and_then(|mut helper| helper.is_there().then_some(helper)) {
+            Some(helper) => Ok(helper),
+            None => self.new_helper(),
         }
     }
 
     fn new_helper(&self) -> Result<Helper, ContainerError> {
         let group = self.cgroups.make().map_err(|error| ContainerError::Unable(format!("a cgroup: {error}")))?;
-        Helper::start(&self.config.child, group)
+        Helper::start(&self.config.child, self.config.run_as, group)
     }
 
     fn keep_ready(&self) {

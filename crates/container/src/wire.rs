@@ -21,6 +21,8 @@ pub(crate) const WORD_THAW: u8 = b't';
 pub(crate) struct Place {
     /// Files into which it writes `0` to be in the cgroup.
     pub(crate) doors: Vec<PathBuf>,
+    /// As in the request.
+    pub(crate) user: Option<(u32, u32)>,
 }
 
 /// One run.
