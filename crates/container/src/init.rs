@@ -134,12 +134,14 @@ fn attempt(request: &Request, program: &Program, rootfs: &Rootfs, files: &Files)
         return Ok(Status::Exited { code: 0, peak_bytes: 0 });
     }
     tell(files, &Status::Ready);
-    let (failure, failure_in) = pipe2(OFlag::O_CLOEXEC).map_err(refused("a pipe"))?;
+    let pipe = || pipe2(OFlag::O_CLOEXEC).map_err(refused("a pipe"));
+    let ((failure, failure_in), (go, go_in)) = (pipe()?, pipe()?);
     // SAFETY: there is one thread in this process, so that the child may do what it likes.
     let main = match unsafe { fork() }.map_err(refused("the program's process"))? {
         ForkResult::Child => {
             let stdio = [null.as_fd(), rootfs.stdout.as_fd(), files.stderr.as_fd()];
-            let failed = program.become_it(stdio, failure_in.as_fd());
+            drop(go_in);
+            let failed = program.become_it(stdio, failure_in.as_fd(), go.as_fd());
             let mut said = (failed.error as i32).to_le_bytes().to_vec();
             said.extend_from_slice(failed.what.as_bytes());
             let _ = nix::unistd::write(&failure_in, &said);
@@ -148,11 +150,14 @@ fn attempt(request: &Request, program: &Program, rootfs: &Rootfs, files: &Files)
         }
         ForkResult::Parent { child } => child,
     };
-    drop((failure_in, null));
+    drop((failure_in, null, go));
     // Nobody looks into this process, and it has nothing left that anybody could want.
     prctl::set_dumpable(false).map_err(refused("no inspection"))?;
     drop_capabilities().map_err(refused("no capabilities"))?;
     prctl::set_no_new_privs().map_err(refused("no new privileges"))?;
+    // The program begins only now. If it is dead already, that is told in another way.
+    let _ = nix::unistd::write(&go_in, b"g");
+    drop(go_in);
     if let Some(status) = start_failure(failure) {
         return status;
     }

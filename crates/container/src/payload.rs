@@ -91,18 +91,19 @@ impl Program {
         })
     }
 
-    /// Becomes the program. Returns only when that fails, with what the kernel said of it.
-    pub(crate) fn become_it(&self, stdio: [BorrowedFd<'_>; 3], keep: BorrowedFd<'_>) -> Failure {
-        match self.prepare(stdio, keep) {
+    /// Becomes the program, as soon as process 1 says by `go` that it is closed to it. Returns only when that fails, with what the
+    /// kernel said of it. `failure` stays open until then.
+    pub(crate) fn become_it(&self, stdio: [BorrowedFd<'_>; 3], failure: BorrowedFd<'_>, go: BorrowedFd<'_>) -> Failure {
+        match self.prepare(stdio, failure, go) {
             Ok(()) => self.execute(),
             Err(failure) => failure,
         }
     }
 
-    fn prepare(&self, stdio: [BorrowedFd<'_>; 3], keep: BorrowedFd<'_>) -> Result<(), Failure> {
+    fn prepare(&self, stdio: [BorrowedFd<'_>; 3], failure: BorrowedFd<'_>, go: BorrowedFd<'_>) -> Result<(), Failure> {
         let step = |what: &'static str| move |error: Errno| Failure { what, error };
         nix::unistd::setsid().map_err(step("a session of its own"))?;
-        redirect(stdio, keep).map_err(step("its standard files"))?;
+        redirect(stdio, [failure, go]).map_err(step("its standard files"))?;
         default_signals().map_err(step("its signals"))?;
         self.limit().map_err(step("its limits"))?;
         let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
@@ -112,6 +113,7 @@ impl Program {
         unsafe { libc::personality(ADDR_NO_RANDOMIZE) };
         prctl::set_no_new_privs().map_err(step("no new privileges"))?;
         drop_capabilities().map_err(step("no capabilities"))?;
+        wait_for(go).map_err(step("process 1"))?;
         // Only now, when it cannot look into process 1 any more: what the image calls /tmp, or the task its working folder, may be
         // a link to something that process 1 has open.
         self.go_to_work()?;
@@ -230,13 +232,26 @@ pub(crate) fn close_all_but(keep: &[RawFd]) -> nix::Result<()> {
     Ok(())
 }
 
-/// Leaves the three standard files and `keep`, which goes away when the program begins.
-fn redirect(stdio: [BorrowedFd<'_>; 3], keep: BorrowedFd<'_>) -> nix::Result<()> {
+/// Leaves the three standard files and `keep`, which go away when the program begins.
+fn redirect(stdio: [BorrowedFd<'_>; 3], keep: [BorrowedFd<'_>; 2]) -> nix::Result<()> {
     for (number, file) in stdio.iter().enumerate() {
-        // SAFETY: all four descriptors lie past 2, so that none is overwritten before it was copied.
+        // SAFETY: all these descriptors lie past 2, so that none is overwritten before it was copied.
         Errno::result(unsafe { libc::dup2(file.as_raw_fd(), number as i32) })?;
     }
-    close_all_but(&[keep.as_raw_fd()])
+    close_all_but(&keep.map(|file| file.as_raw_fd()))
+}
+
+/// Waits for a byte. That none comes is an error: whoever was to write it is gone.
+fn wait_for(go: BorrowedFd<'_>) -> nix::Result<()> {
+    let mut byte = [0];
+    loop {
+        match nix::unistd::read(go, &mut byte) {
+            Ok(1) => return Ok(()),
+            Ok(_) => return Err(Errno::EPIPE),
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// What this program ignores or holds back, the other is to have as ever.
