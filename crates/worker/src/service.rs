@@ -171,6 +171,8 @@ pub(crate) struct Service {
     pool: Option<PoolSide>,
     /// Tasks of the journal that the pool wants revealed; it asks again after a restart of either.
     asked: BTreeSet<TaskId>,
+    /// Tasks whose contribution is under way.
+    contributing: BTreeSet<TaskId>,
     /// A look at the ledger is under way.
     watching: bool,
     /// Since when it may not take tasks.
@@ -207,6 +209,7 @@ impl Service {
             news,
             pool: None,
             asked: BTreeSet::new(),
+            contributing: BTreeSet::new(),
             watching: false,
             idle_since: None,
             retired: false,
@@ -554,8 +557,12 @@ impl Service {
         Ok(())
     }
 
-    fn contribute(&self, record: Record, signature: Bytes) {
+    fn contribute(&mut self, record: Record, signature: Bytes) {
         let Some(pool) = &self.pool else { return };
+        // A pool that was asked again, after a cut, authorises again.
+        if !self.contributing.insert(record.task) {
+            return;
+        }
         let (ledger, news) = (pool.ledger.clone(), self.news_sender.clone());
         tokio::spawn(async move {
             let result = ledger.contribute(&record, signature).await;
@@ -640,6 +647,7 @@ impl Service {
     }
 
     fn on_contributed(&mut self, task: TaskId, result: Result<Outcome, OutboxError>) -> Result<(), WorkerError> {
+        self.contributing.remove(&task);
         match result {
             Ok(outcome) => {
                 self.shared.counters.contributions.fetch_add(1, Ordering::Relaxed);
