@@ -22,6 +22,7 @@ const CUTS: u32 = 50;
 /// Jobs that the cuts may be spread over.
 const JOBS_MAX: u32 = 60;
 const TASKS: u32 = 12;
+const WORKERS: u32 = 3;
 
 /// The host's end of the way out.
 #[derive(Clone, Default)]
@@ -220,10 +221,15 @@ fn behind_a_wall_and_cut_off_fifty_times_nothing_is_lost_and_nothing_done_twice(
     let _alone = alone();
     let seed = seed();
     let folder = tempfile::tempdir().unwrap();
-    // Three must agree at 80 %, and the network has two: nothing is done without the one behind the wall.
-    let up = Up::start(&folder.path().join("net"), &["--workers", "2"]);
-    let way = WayOut::default();
-    let worker = Unreachable::start(&up, &folder.path().join("inside"), &way);
+    // Nobody else is there to do the work. Three must agree at 80 %, later fewer, when they have a name.
+    let up = Up::start(&folder.path().join("net"), &["--workers", "0"]);
+    let workers: Vec<(WayOut, Unreachable)> = (0..WORKERS)
+        .map(|number| {
+            let way = WayOut::default();
+            let worker = Unreachable::start(&up, &folder.path().join(number.to_string()), &way);
+            (way, worker)
+        })
+        .collect();
     let probe = probe().display().to_string();
     let input = folder.path().join("numbers");
     std::fs::write(&input, vec![7; 3 << 20]).unwrap();
@@ -240,6 +246,7 @@ fn behind_a_wall_and_cut_off_fifty_times_nothing_is_lost_and_nothing_done_twice(
         let job = ordered["job"].as_str().unwrap().to_owned();
         while cuts < CUTS && !is_done(&up, &job) {
             thread::sleep(Duration::from_millis(next(&mut random) % 400));
+            let (way, _) = &workers[next(&mut random) as usize % workers.len()];
             let cut = way.cut(Duration::from_millis(next(&mut random) % 200));
             // While the worker waits before it dials again there is nothing to cut.
             cuts += u32::from(cut > 0);
@@ -249,16 +256,23 @@ fn behind_a_wall_and_cut_off_fifty_times_nothing_is_lost_and_nothing_done_twice(
         assert!(waited.status.success(), "seed {seed}, after {cuts} cuts: {}", text(&waited));
     }
     println!("{cuts} cuts of {connections} connections in {jobs} jobs");
-    let all = jobs * TASKS;
-    let status = worker.ask("status").unwrap();
-    // Each task was computed once, committed once, paid once.
-    let counters = &status["counters"];
-    let counted = ["results", "contributions", "failures"].map(|name| counters[name].as_u64().unwrap());
-    assert_eq!(counted, [all.into(), all.into(), 0], "seed {seed}: {status}");
-    let total = &worker.ask("earnings").unwrap()["total"];
-    assert_eq!((&total["tasks_paid"], &total["tasks_seized"]), (&all.into(), &0.into()), "seed {seed}");
     up.assert_invariants();
-    assert_eq!(worker.end(), "[]", "ports that somebody listens at beside the ways out");
+    let mut paid = 0;
+    for (_, worker) in workers {
+        let status = worker.ask("status").unwrap();
+        let [results, contributions] =
+            ["results", "contributions"].map(|name| status["counters"][name].as_u64().unwrap());
+        let total = &worker.ask("earnings").unwrap()["total"];
+        // What was committed was revealed in time and paid, once. Computed it may have been in vain: a pool that did not hear of a
+        // worker for too long gives its task to another.
+        let seen = (&total["tasks_paid"], &total["tasks_seized"]);
+        assert_eq!(seen, (&contributions.into(), &0.into()), "seed {seed}: {status}");
+        assert!(results >= contributions, "seed {seed}: {status}");
+        paid += contributions;
+        assert_eq!(worker.end(), "[]", "ports that somebody listens at beside the ways out");
+    }
+    // In the first job nobody has a name yet, so that it takes all three.
+    assert!(paid >= u64::from((WORKERS + jobs - 1) * TASKS), "seed {seed}: {paid} contributions in {jobs} jobs");
 }
 
 fn is_done(up: &Up, job: &str) -> bool {
