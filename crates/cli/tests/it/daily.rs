@@ -122,8 +122,11 @@ fn a_worker_killed_in_the_middle_of_a_task_does_not_stop_the_job() {
     let ordered = up.json(&["run", "efast", "--input", &prices, "--tasks", "4", "--detach"]);
     let job = job_of(&ordered);
     // Once its folder of a task appears, it is in the middle of one.
-    let jobs = folder.path().join("worker/worker/jobs");
-    wait_until("the worker to work", || std::fs::read_dir(&jobs).is_ok_and(|mut entries| entries.next().is_some()));
+    let pools = folder.path().join("worker/worker/pools");
+    let entries = |folder: &std::path::Path| std::fs::read_dir(folder).into_iter().flatten().flatten();
+    wait_until("the worker to work", || {
+        entries(&pools).any(|pool| entries(&pool.path().join("jobs")).next().is_some())
+    });
     worker.kill();
     let waited = up.run(&["job", "wait", &job]);
     assert!(waited.status.success(), "{}", text(&waited));
