@@ -240,7 +240,7 @@ fn connected(service: &Service, worker: &mut Running) -> Result<String> {
 pub fn has_pool(service: &Service) -> Result<Option<String>> {
     // Before it listens it cannot be asked.
     let Ok(status) = ask(service, "status") else { return Ok(None) };
-    let is_connected = status["pool"]["connected"] == true;
+    let is_connected = status["pools"][0]["connected"] == true;
     Ok(is_connected.then(|| status["worker"].as_str().map(str::to_owned)).flatten())
 }
 
