@@ -186,18 +186,21 @@ fn take_unit(rest: &mut &[u8], units: &[u8]) -> f64 {
 /// Whether the text of a time says all of it.
 pub(crate) fn has_text(time: AbsTime) -> bool {
     let mut text = String::new();
-    write_absolute(&mut text, time);
+    write_absolute(&mut text, time, YEAR_DIGITS);
     parse_absolute(&text, 0) == Some(time)
 }
 
 // Writing to a string cannot fail, so that the results of `write!` below are dropped.
 
-/// `2004-01-01T10:00:00+01:00`
-pub(crate) fn write_absolute(text: &mut String, time: AbsTime) {
+/// Digits of a year that can be read again; the library writes the first thousand years with fewer.
+pub(crate) const YEAR_DIGITS: usize = 4;
+
+/// `2004-01-01T10:00:00+01:00`, with at least so many digits of the year.
+pub(crate) fn write_absolute(text: &mut String, time: AbsTime, digits: usize) {
     let civil = Civil::from_seconds(time.seconds.wrapping_add(i64::from(time.offset)));
     let (sign, zone) = if time.offset > 0 { ('+', time.offset) } else { ('-', time.offset.wrapping_neg()) };
     let Civil { year, month, day, hours, minutes, seconds } = civil;
-    _ = write!(text, "{year}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}");
+    _ = write!(text, "{year:0digits$}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}");
     _ = write!(text, "{sign}{:02}:{:02}", zone / 3_600, zone / 60 % 60);
 }
 

@@ -44,7 +44,8 @@ fn absolute(text: &mut String, time: AbsTime, style: Style) {
     // for a number of seconds is taken for one of 32 bits.
     if style == Style::Library || calendar::has_text(time) {
         text.push('"');
-        calendar::write_absolute(text, time);
+        let digits = if style == Style::Library { 1 } else { calendar::YEAR_DIGITS };
+        calendar::write_absolute(text, time, digits);
         text.push('"');
     } else {
         _ = write!(text, "relTime({}.0), {}", time.seconds, time.offset);

@@ -142,6 +142,19 @@ fn evaluate(expression: &Expr) -> Value {
         .evaluate(expression)
 }
 
+/// Found at random: the first thousand years have fewer than four digits.
+#[test]
+fn early_years_parse_back() {
+    for source in
+        ["absTime(\"0000 02\")", "strcat({ absTime(\"0000 02\") })", "strcat({ absTime(\"0999-12-31T00:00:00Z\") })"]
+    {
+        let expression = Expr::parse(source).unwrap();
+        let again = Expr::parse(&expression.to_string()).unwrap();
+        assert_eq!(again.to_string(), expression.to_string());
+        assert!(same(&evaluate(&again), &evaluate(&expression)), "{source}: {expression}");
+    }
+}
+
 proptest! {
     #![proptest_config(config())]
 
