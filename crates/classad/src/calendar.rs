@@ -192,8 +192,10 @@ pub(crate) fn has_text(time: AbsTime) -> bool {
 
 // Writing to a string cannot fail, so that the results of `write!` below are dropped.
 
-/// Digits of a year that can be read again; the library writes the first thousand years with fewer.
+/// Digits of a year that can be read again.
 pub(crate) const YEAR_DIGITS: usize = 4;
+/// HTCondor's library writes the first thousand years with as few as they have.
+pub(crate) const YEAR_DIGITS_OF_LIBRARY: usize = 1;
 
 /// `2004-01-01T10:00:00+01:00`, with at least so many digits of the year.
 pub(crate) fn write_absolute(text: &mut String, time: AbsTime, digits: usize) {

@@ -44,7 +44,7 @@ fn absolute(text: &mut String, time: AbsTime, style: Style) {
     // for a number of seconds is taken for one of 32 bits.
     if style == Style::Library || calendar::has_text(time) {
         text.push('"');
-        let digits = if style == Style::Library { 1 } else { calendar::YEAR_DIGITS };
+        let digits = if style == Style::Library { calendar::YEAR_DIGITS_OF_LIBRARY } else { calendar::YEAR_DIGITS };
         calendar::write_absolute(text, time, digits);
         text.push('"');
     } else {

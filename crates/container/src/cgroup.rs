@@ -53,7 +53,7 @@ fn next_number() -> u64 {
 }
 
 /// A group, in one folder or several. Dropping it kills who is in it and removes it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Group {
     folders: Vec<PathBuf>,
     memory: Option<PathBuf>,

@@ -40,16 +40,17 @@ pub fn child_main() -> ExitCode {
     // Made while there is nothing else to do.
     let filters = crate::seccomp::filters();
     let mut said = Said::default();
-    let entered = said.line().and_then(|place| Some(prepare(&serde_json::from_slice(&place).ok()?)));
+    let place = said.line().and_then(|place| serde_json::from_slice::<Place>(&place).ok());
+    let prepared = place.as_ref().map(prepare);
     let request = said.line().and_then(|request| serde_json::from_slice::<Request>(&request).ok());
-    let (Some(entered), Some(request)) = (entered, request) else {
+    let (Some(place), Some(prepared), Some(request)) = (place, prepared, request) else {
         eprintln!("this is the inside of the container: it is started by gristmill itself");
         return ExitCode::from(EXIT_NO_WORK);
     };
     let words = said.rest;
-    let program = entered.and(filters).and_then(|filters| Program::new(&request, filters));
+    let program = prepared.and(filters).and_then(|filters| Program::new(&request, filters));
     let last = match program {
-        Ok(program) => run(request, &program, &words),
+        Ok(program) => run(&place, request, &program, &words),
         Err(reason) => Reply::Unable { reason },
     };
     reply(&last);
@@ -114,9 +115,9 @@ fn reply(reply: &Reply) {
     }
 }
 
-fn run(mut request: Request, program: &Program, words: &[u8]) -> Reply {
+fn run(place: &Place, mut request: Request, program: &Program, words: &[u8]) -> Reply {
     let mut missing = Vec::new();
-    let (rootfs, target) = match set_up(&mut request, &mut missing) {
+    let (rootfs, target) = match set_up(place, &mut request, &mut missing) {
         Ok(made) => made,
         Err(reason) => return Reply::Unable { reason },
     };
@@ -127,7 +128,7 @@ fn run(mut request: Request, program: &Program, words: &[u8]) -> Reply {
 }
 
 /// Goes into the namespaces, as nobody of the host, and puts the file system together.
-fn set_up(request: &mut Request, missing: &mut Vec<String>) -> Result<(Rootfs, OwnedFd), Refused> {
+fn set_up(place: &Place, request: &mut Request, missing: &mut Vec<String>) -> Result<(Rootfs, OwnedFd), Refused> {
     if let Some(core) = request.core
         && let Err(error) = one_core(core)
     {
@@ -136,7 +137,7 @@ fn set_up(request: &mut Request, missing: &mut Vec<String>) -> Result<(Rootfs, O
     let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let target = open(&request.output_dir, flags, Mode::empty());
     let target = target.map_err(refused(format_args!("the output folder {}", request.output_dir.display())))?;
-    let base = match request.user {
+    let base = match place.user {
         None => {
             new_namespaces(CloneFlags::CLONE_NEWNS)?;
             rootfs::workshop()?

@@ -129,7 +129,11 @@ impl Drop for Helper {
 }
 
 impl Helper {
-    fn ends_within(&self, milliseconds: u16) -> bool {
+    fn ends_within(&mut self, milliseconds: u16) -> bool {
+        // Once it is reaped its number may be another process's.
+        if !self.is_there() {
+            return true;
+        }
         // SAFETY: a plain system call without pointers. The child was not reaped yet, so the number is its own.
         let number = unsafe { libc::syscall(libc::SYS_pidfd_open, self.child.id(), 0) };
         let Ok(number @ 0..) = i32::try_from(number) else { return false };

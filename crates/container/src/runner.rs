@@ -131,12 +131,12 @@ impl ContainerRunner {
             output_bytes: 1 << 20,
             output_files: 10,
             cpu_s: 10,
-            user: self.config.run_as.spare(),
             core: None,
             memory_is_bounded: true,
             number: 0,
         };
-        let heard = Helper::start(&self.config.child, self.config.run_as, Group::default())
+        let heard = self
+            .new_helper()
             .and_then(|helper| helper.begin(&request, &Control::new()))
             .map(|mut conversation| conversation.hear(Instant::now() + START_TIME_MAX));
         let _ = std::fs::remove_dir_all(&folder);
@@ -217,7 +217,6 @@ impl ContainerRunner {
             output_bytes: container.limits.output_bytes,
             output_files: container.limits.output_files,
             cpu_s: container.wall_clock.as_secs().saturating_add(CPU_MARGIN_S),
-            user: self.config.run_as.spare(),
             core: None,
             memory_is_bounded: false,
             number: item.index,

@@ -380,12 +380,12 @@ fn search(ranges: &[Range]) -> BpfProgram {
 
 /// Where the number lies in what a filter looks at (`struct seccomp_data`, seccomp(2)).
 const NUMBER_OFFSET: u32 = 0;
-/// Classes, operations and modes together (linux/bpf_common.h).
-const BPF_LOAD: u16 = 0x20;
-const BPF_JUMP: u16 = 0x05;
-const BPF_IF_MORE: u16 = 0x25;
-const BPF_IF_AT_LEAST: u16 = 0x35;
-const BPF_RETURN: u16 = 0x06;
+// Classes, operations and modes together (linux/bpf_common.h).
+const BPF_LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+const BPF_JUMP: u16 = (libc::BPF_JMP | libc::BPF_JA) as u16;
+const BPF_IF_MORE: u16 = (libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K) as u16;
+const BPF_IF_AT_LEAST: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
+const BPF_RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 
 /// With how many instructions are left out when it is true, and when it is not.
 fn instruction(code: u16, if_true: u8, if_false: u8, value: u32) -> sock_filter {

@@ -21,7 +21,7 @@ pub(crate) const WORD_THAW: u8 = b't';
 pub(crate) struct Place {
     /// Files into which it writes `0` to be in the cgroup.
     pub(crate) doors: Vec<PathBuf>,
-    /// As in the request.
+    /// Whom of the host it runs as; the helper's own user when none.
     pub(crate) user: Option<(u32, u32)>,
 }
 
@@ -39,8 +39,6 @@ pub(crate) struct Request {
     pub(crate) output_bytes: u64,
     pub(crate) output_files: u64,
     pub(crate) cpu_s: u64,
-    /// Whom of the host it runs as; the helper's own user when none.
-    pub(crate) user: Option<(u32, u32)>,
     /// The core it runs on; any when none.
     pub(crate) core: Option<usize>,
     /// A cgroup bounds its memory, so that nobody else need.

@@ -203,7 +203,9 @@ fn text_of(evaluator: &mut Evaluator<'_>, value: &Val) -> Result<Arc<str>, Val> 
             evaluator.charge_bytes(text.len());
             return Ok(text.clone());
         }
-        Val::Plain(Value::AbsTime(time)) => calendar::write_absolute(&mut text, *time, 1),
+        Val::Plain(Value::AbsTime(time)) => {
+            calendar::write_absolute(&mut text, *time, calendar::YEAR_DIGITS_OF_LIBRARY)
+        }
         Val::Plain(Value::RelTime(seconds)) => calendar::write_relative(&mut text, seconds.trunc()),
         Val::Plain(value) => print::value(&mut text, value, Style::Library),
         Val::List(elements, _) => print::list_of(&mut text, elements, Style::Library),
