@@ -40,7 +40,7 @@ pub use error::ImageError;
 pub use image::{Host, Image, Layer};
 pub use layer::Limits;
 pub use reference::{Reference, ReferenceError};
-pub use registry::{Access, BLOB_BYTES_MAX, Credentials, Fetched, Logins, OnProgress, PARTS_MAX, RegistryError};
+pub use registry::{Access, BLOB_BYTES_MAX, Credentials, Fetched, Logins, OnProgress, PARTS_MAX, Pace, RegistryError};
 pub use source::Source;
 pub use store::LayerStore;
 pub use writer::{PackedLayer, Run, Times, Writer};

@@ -7,7 +7,7 @@ use alloy_primitives::{Address, U256};
 use gristmill_sandbox::ChildCommand;
 use gristmill_types::Amount;
 use gristmill_types::category::GENESIS_CATEGORIES;
-use gristmill_worker::Conduct;
+use gristmill_worker::{Conduct, Lends};
 
 /// A worker of the network's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +69,8 @@ pub struct NetworkConfig {
     pub prices: Vec<(u64, Amount)>,
     /// How the pool schedules.
     pub policy: gristmill_scheduler::Policy,
+    /// What the workers of this process lend besides a processor, and the pool's orders offer.
+    pub lends: Lends,
 }
 
 /// Price of a task of 300 s on the reference machine; other categories in proportion, none below a tenth of it.
@@ -96,6 +98,7 @@ impl NetworkConfig {
             prices: prices.collect(),
             // As long as a worker gives a run before it calls it a fault of its host.
             policy: gristmill_scheduler::Policy { run_limit_ratio: 6, ..gristmill_scheduler::Policy::default() },
+            lends: Lends::default(),
         }
     }
 }

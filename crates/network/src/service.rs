@@ -119,6 +119,7 @@ impl Network {
                 store_url: store_url.clone(),
                 description: "local pool".to_owned(),
                 prices: config.prices.clone(),
+                offers: config.lends.needs(),
                 stake_target: treasury::POOL_STAKE,
                 policy: config.policy.clone(),
                 newcomers: Some(newcomers),
@@ -165,6 +166,7 @@ impl Network {
         let mut worker = WorkerConfig::new(folder, wallet, vec![self.pool.url().clone()], config.child.clone());
         worker.slots = plan.slots;
         worker.conduct = plan.conduct;
+        worker.lends = config.lends.clone();
         worker.modules_dir = Some(self.dir.subdir("modules")?);
         self.workers.push((gristmill_worker::start(worker)?, plan));
         Ok(())

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use alloy_primitives::Address;
 use gristmill_scheduler::Policy;
-use gristmill_types::Amount;
+use gristmill_types::{Amount, Needs};
 use gristmill_wallet::Wallet;
 use tokio::sync::mpsc;
 
@@ -37,6 +37,8 @@ pub struct PoolConfig {
     pub description: String,
     /// Price of a task by category; an order of each is kept on the ledger.
     pub prices: Vec<(u64, Amount)>,
+    /// What its workers may offer besides a processor: orders with these flags are kept beside those without.
+    pub offers: Needs,
     /// What the pool's account on the hub is filled up to from its tokens when the pool starts.
     pub stake_target: Amount,
     /// How it schedules.

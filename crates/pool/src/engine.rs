@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use alloy_primitives::{Address, B256};
 use gristmill_hub::{Follower, HubClient, Outbox};
 use gristmill_protocol::link::{PoolEvents, PoolLinks};
-use gristmill_scheduler::{Call, Effect, Event, LeaseId, Scheduler};
+use gristmill_scheduler::{Call, Effect, Event, LeaseId, Offers, Scheduler};
 use gristmill_store::Client;
 use gristmill_types::{Amount, DealId, TaskId};
 use gristmill_wallet::Wallet;
@@ -45,6 +45,7 @@ pub(crate) struct WorkerEntry {
     pub draining: bool,
     pub slots: u32,
     pub memory_bytes: u64,
+    pub offers: Offers,
     pub engine_profile: String,
     pub software_version: String,
     pub score: u64,

@@ -50,10 +50,17 @@ async fn publish_orders(
     let mut book = OrderBook::new(hub.clone());
     book.refresh().await?;
     let standing = book.workerpool_orders_of(workerpool).await?;
-    let tag = order_tag(hub).await?;
-    for (category, price) in &config.prices {
+    let plain = order_tag(hub).await?;
+    // Clients of iExec's show no order whose flags they cannot name: what they can use stands in orders of its own.
+    let mut tags = vec![plain];
+    if !config.offers.is_none() {
+        tags.push(plain | config.offers.tag());
+    }
+    let wanted: Vec<(u64, Amount, B256)> =
+        config.prices.iter().flat_map(|(category, price)| tags.iter().map(|tag| (*category, *price, *tag))).collect();
+    for (category, price, tag) in wanted {
         let stands = standing.iter().any(|open| {
-            open.signed.order.category == U256::from(*category)
+            open.signed.order.category == U256::from(category)
                 && open.signed.order.workerpoolprice == price.to_u256()
                 && open.signed.order.tag == tag
         });
@@ -65,7 +72,7 @@ async fn publish_orders(
             workerpoolprice: price.to_u256(),
             volume: U256::from(ORDER_VOLUME),
             tag,
-            category: U256::from(*category),
+            category: U256::from(category),
             trust: U256::from(ORDER_TRUST),
             apprestrict: Address::ZERO,
             datasetrestrict: Address::ZERO,

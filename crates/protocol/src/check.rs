@@ -25,6 +25,8 @@ pub const INPUTS_MAX: usize = 16_384;
 pub const HEARTBEAT_LEASES_MAX: usize = 1_024;
 /// Most slots of one worker.
 pub const SLOTS_MAX: u32 = HEARTBEAT_LEASES_MAX as u32;
+/// Most GPUs of one worker.
+pub const GPUS_MAX: u32 = 64;
 
 /// Checks what a worker says.
 ///
@@ -108,6 +110,10 @@ fn check_hello(hello: &Hello) -> Result<(), FieldError> {
     if hello.slots == 0 || hello.slots > SLOTS_MAX {
         let got = hello.slots.into();
         return Err(FieldError::Range { field: "hello.slots", expected: "between 1 and 1024", got });
+    }
+    if hello.gpus > GPUS_MAX {
+        let got = hello.gpus.into();
+        return Err(FieldError::Range { field: "hello.gpus", expected: "at most 64", got });
     }
     Ok(())
 }

@@ -114,6 +114,8 @@ fn hello() -> Hello {
         software_version: "0.1.0".into(),
         unix_ms: 4,
         signature: vec![0; 65],
+        gpus: 0,
+        network: false,
     }
 }
 
@@ -130,7 +132,7 @@ fn the_signed_text_holds_every_field_and_the_pool() {
     );
     assert_eq!(text, expected);
 
-    let changes: [fn(&mut Hello); 10] = [
+    let changes: [fn(&mut Hello); 12] = [
         |hello| hello.session_id = vec![9; 16],
         |hello| hello.last_received = 9,
         |hello| hello.new_session_id = vec![9; 16],
@@ -141,6 +143,8 @@ fn the_signed_text_holds_every_field_and_the_pool() {
         |hello| hello.memory_bytes = 9,
         |hello| hello.software_version = "9".into(),
         |hello| hello.unix_ms = 9,
+        |hello| hello.gpus = 9,
+        |hello| hello.network = true,
     ];
     for change in changes {
         let mut other = hello();
@@ -154,13 +158,14 @@ fn the_signed_text_holds_every_field_and_the_pool() {
 fn hellos_out_of_bounds_are_named() {
     assert_eq!(check::worker_body(&worker_frame::Body::Hello(hello())), Ok(()));
     type Case = (&'static str, fn(&mut Hello));
-    let cases: [Case; 8] = [
+    let cases: [Case; 9] = [
         ("hello.session_id", |hello| hello.session_id = vec![1; 15]),
         ("hello.new_session_id", |hello| hello.new_session_id = vec![]),
         ("hello.worker_address", |hello| hello.worker_address = vec![1; 32]),
         ("hello.signature", |hello| hello.signature = vec![1; 64]),
         ("hello.slots", |hello| hello.slots = 0),
         ("hello.slots", |hello| hello.slots = check::SLOTS_MAX + 1),
+        ("hello.gpus", |hello| hello.gpus = check::GPUS_MAX + 1),
         ("hello.engine_profile", |hello| hello.engine_profile = "wasm\nsoftware: forged".into()),
         ("hello.software_version", |hello| hello.software_version = "x".repeat(check::NAME_BYTES_MAX + 1)),
     ];

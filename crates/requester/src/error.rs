@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
+use alloy_primitives::B256;
 use gristmill_hub::{HubError, LedgerError, OutboxError};
 use gristmill_protocol::client::ConnectError;
 use gristmill_result::items::ItemsError;
 use gristmill_result::pack::PackError;
 use gristmill_store::ClientError;
 use gristmill_types::params::ParamsError;
-use gristmill_types::{Address, Amount, OrderHash};
+use gristmill_types::{Address, Amount, Needs, OrderHash};
 use gristmill_wallet::WalletFileError;
 
 use crate::inputs::InputError;
@@ -164,7 +165,9 @@ pub enum RequesterError {
         known: String,
     },
     /// No pool offers what is asked for.
-    #[error("no pool offers {missing} more task(s) of size {category} at confidence {confidence}{at_most}: {fix}")]
+    #[error(
+        "no pool offers {missing} more task(s) of size {category} at confidence {confidence}{with}{at_most}: {fix}"
+    )]
     NoOffer {
         /// Tasks without an offer.
         missing: u64,
@@ -172,6 +175,8 @@ pub enum RequesterError {
         category: String,
         /// The confidence asked for.
         confidence: String,
+        /// What a task needs besides a processor, as a clause; or nothing.
+        with: String,
         /// The price bound as a clause; or nothing.
         at_most: String,
         /// What to do.
@@ -370,4 +375,10 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         source = inner.source();
     }
     text
+}
+
+/// What a tag asks for besides a processor, as a clause of [`RequesterError::NoOffer`].
+pub(crate) fn needs_clause(tag: B256) -> String {
+    let needs = Needs::of_tag(tag);
+    if needs.is_none() { String::new() } else { format!(" with {needs}") }
 }

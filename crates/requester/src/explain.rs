@@ -5,7 +5,7 @@ use futures_util::future::BoxFuture;
 use gristmill_hub::{HubError, OpenOrder, OrderBook};
 use gristmill_protocol::wire::ExplainReply;
 use gristmill_protocol::wire::explain_request::Subject;
-use gristmill_types::{Address, Amount, RequestOrder, TaskId, TaskStatus, Trust, WorkerpoolOrder};
+use gristmill_types::{Address, Amount, Needs, RequestOrder, TaskId, TaskStatus, Trust, WorkerpoolOrder};
 use serde::Serialize;
 
 use crate::error::RequesterError;
@@ -238,6 +238,7 @@ fn of_offers(
         app_order: Some(app),
         dataset_order: None,
         requester: order.requester,
+        tag: order.tag,
         pool,
         max_price: U256::MAX,
     };
@@ -259,6 +260,17 @@ fn of_offers(
         });
     }
     let fitting: Vec<&&&WorkerpoolOrder> = of_pool.iter().filter(|offer| fit.takes(offer)).collect();
+    let needs = Needs::of_tag(order.tag | app.tag);
+    if fitting.is_empty()
+        && !needs.is_none()
+        && of_pool.iter().all(|offer| !((order.tag | app.tag) & !offer.tag).is_zero())
+    {
+        return Some(of_ledger(
+            "needs-not-offered",
+            format!("it needs {needs}, which no offer has"),
+            format!("have a pool offer it (`gristmill up --lend-network`, `--lend-gpu`), or {again} without"),
+        ));
+    }
     if fitting.is_empty() {
         return Some(of_ledger(
             "excluded",
@@ -346,12 +358,15 @@ mod tests {
             |order: &RequestOrder, offers: &[OpenOrder<WorkerpoolOrder>]| of_offers(order, &app, offers, "0x12");
         let mut chosen = request();
         chosen.workerpool = Address::repeat_byte(9);
+        let network = Needs { gpu: false, network: true }.tag();
         for (order, offers, code) in [
             (request(), vec![], Some("no-offer")),
             (chosen, offer(|_| {}), Some("no-offer")),
             (request(), offer(|offer| offer.requesterrestrict = Address::repeat_byte(9)), Some("excluded")),
             (request(), offer(|offer| offer.trust = U256::from(4)), Some("trust-not-offered")),
             (request(), offer(|offer| offer.workerpoolprice = U256::from(6)), Some("price-too-low")),
+            (RequestOrder { tag: network, ..request() }, offer(|_| {}), Some("needs-not-offered")),
+            (RequestOrder { tag: network, ..request() }, offer(|offer| offer.tag = network), None),
             (request(), offer(|_| {}), None),
         ] {
             let got = explain(&order, &offers);

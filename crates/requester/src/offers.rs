@@ -1,6 +1,6 @@
 //! Choose among the pools' open orders.
 
-use alloy_primitives::U256;
+use alloy_primitives::{B256, U256};
 use gristmill_hub::OpenOrder;
 use gristmill_types::{Address, AppOrder, DatasetOrder, WorkerpoolOrder};
 
@@ -15,6 +15,8 @@ pub struct Fit<'a> {
     pub dataset_order: Option<&'a DatasetOrder>,
     /// Who asks.
     pub requester: Address,
+    /// The request's own tag.
+    pub tag: B256,
     /// The only pool that may do it.
     pub pool: Option<Address>,
     /// What a task may cost at the pool.
@@ -27,7 +29,8 @@ impl Fit<'_> {
         let allows = |restriction: Address, who: Address| restriction.is_zero() || restriction == who;
         let dataset = self.dataset_order.map_or(Address::ZERO, |order| order.dataset);
         let pool = offer.workerpool;
-        let tag = self.app_order.map_or(Default::default(), |order| order.tag)
+        let tag = self.tag
+            | self.app_order.map_or(Default::default(), |order| order.tag)
             | self.dataset_order.map_or(Default::default(), |order| order.tag);
         let by_offer = allows(offer.apprestrict, self.app)
             && allows(offer.datasetrestrict, dataset)
@@ -72,7 +75,7 @@ pub fn allot(offers: &[OpenOrder<WorkerpoolOrder>], tasks: u64) -> (Vec<Allotmen
 
 #[cfg(test)]
 mod tests {
-    use alloy_primitives::{B256, Bytes};
+    use alloy_primitives::Bytes;
     use gristmill_types::{OrderHash, Signed};
 
     use super::*;
@@ -124,7 +127,8 @@ mod tests {
         let check = |expected: bool, change: &dyn Fn(&mut WorkerpoolOrder, &mut AppOrder, &mut Fit<'_>)| {
             let (mut offer, mut app_order) = (offer(5, 1).signed.order, app_order.clone());
             let max_price = U256::from(5);
-            let mut fit = Fit { app, app_order: None, dataset_order: None, requester, pool: None, max_price };
+            let tag = B256::ZERO;
+            let mut fit = Fit { app, app_order: None, dataset_order: None, requester, tag, pool: None, max_price };
             change(&mut offer, &mut app_order, &mut fit);
             let fit = Fit { app_order: Some(&app_order), ..fit };
             assert_eq!(fit.takes(&offer), expected, "{offer:?} {app_order:?}");
@@ -139,6 +143,8 @@ mod tests {
         check(false, &|_, app_order, _| app_order.requesterrestrict = other);
         check(false, &|_, app_order, _| app_order.tag = B256::with_last_byte(1));
         check(false, &|_, _, fit| fit.pool = Some(other));
+        check(false, &|_, _, fit| fit.tag = B256::with_last_byte(2));
+        check(true, &|offer, _, fit| (offer.tag, fit.tag) = (B256::with_last_byte(3), B256::with_last_byte(2)));
         check(true, &|_, _, fit| fit.pool = Some(Address::repeat_byte(9)));
     }
 }

@@ -3,10 +3,10 @@
 use futures_util::future::BoxFuture;
 use std::path::Path;
 
-use alloy_primitives::U256;
+use alloy_primitives::{B256, U256};
 use gristmill_hub::{DatasetInfo, OpenOrder, OrderBook};
 use gristmill_types::params::join_args;
-use gristmill_types::{Address, Amount, Category, DatasetOrder, JobParams, OrderHash, Reach, Trust};
+use gristmill_types::{Address, Amount, Category, DatasetOrder, JobParams, Needs, OrderHash, Reach, Trust};
 
 use crate::catalog::{self, AppChoice};
 use crate::error::RequesterError;
@@ -34,6 +34,8 @@ pub struct Prepared {
     pub category: Category,
     /// How sure the results must be.
     pub trust: Trust,
+    /// What a task of the map needs besides a processor.
+    pub needs: Needs,
     /// Tasks, without the reduce.
     pub tasks: u64,
     /// The items.
@@ -84,6 +86,7 @@ impl Prepared {
             app_order: self.app.order.as_ref().map(|open| &open.signed.order),
             dataset_order: self.dataset.as_ref().map(|(_, open)| &open.signed.order),
             requester,
+            tag: self.needs.tag(),
             pool: self.pool,
             max_price: U256::MAX,
         }
@@ -94,7 +97,7 @@ impl Prepared {
         let fit = self.fit(requester);
         let Some(reduce) = &self.reduce else { return fit };
         let app_order = reduce.app.order.as_ref().map(|open| &open.signed.order);
-        Fit { app: reduce.app.address, app_order, dataset_order: None, ..fit }
+        Fit { app: reduce.app.address, app_order, dataset_order: None, tag: B256::ZERO, ..fit }
     }
 }
 
@@ -159,6 +162,7 @@ impl Requester {
                 reduce,
                 category: self.category(request.category.as_deref()).await?,
                 trust: request.trust,
+                needs: request.needs,
                 tasks,
                 items: files.items,
                 inputs: files.inputs,

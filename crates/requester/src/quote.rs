@@ -1,12 +1,12 @@
 //! Price a job and say who could do it, without spending anything.
 
-use alloy_primitives::U256;
+use alloy_primitives::{B256, U256};
 use futures_util::future::BoxFuture;
 use gristmill_hub::{OpenOrder, OrderBook};
-use gristmill_types::{Address, Amount, JobParams, Trust, WorkerpoolOrder};
+use gristmill_types::{Address, Amount, JobParams, Needs, Trust, WorkerpoolOrder};
 use serde::Serialize;
 
-use crate::error::RequesterError;
+use crate::error::{RequesterError, needs_clause};
 use crate::index::JobIndex;
 use crate::job::Job;
 use crate::offers::{Allotment, Fit, allot};
@@ -232,9 +232,18 @@ impl Requester {
         let any_trust = book.open_workerpool_orders(id, Trust::new(1)).await?;
         let ours =
             |open: &&OpenOrder<WorkerpoolOrder>| prepared.pool.is_none_or(|pool| pool == open.signed.order.workerpool);
+        let app_tag = prepared.app.order.as_ref().map_or(B256::ZERO, |open| open.signed.order.tag);
+        let tag = prepared.needs.tag() | app_tag;
+        let offers_all = |open: &&OpenOrder<WorkerpoolOrder>| (tag & !open.signed.order.tag).is_zero();
+        let is_lacking =
+            any_trust.iter().any(|open| ours(&open)) && !any_trust.iter().filter(ours).any(|open| offers_all(&open));
         let best = any_trust.iter().filter(ours).map(|open| open.signed.order.trust).max();
         let wanted = U256::from(prepared.trust.value());
+        let needs = Needs::of_tag(tag);
         let fix = match best {
+            Some(_) if is_lacking && !needs.is_none() => {
+                format!("choose a pool that offers {needs}, or start one (`gristmill up --lend-network`, `--lend-gpu`)")
+            }
             None if prepared.pool.is_some() => "leave --pool out, or choose another size with --category".to_owned(),
             None => "choose another size with --category, or start a pool (`gristmill up`)".to_owned(),
             Some(trust) if trust < wanted => {
@@ -249,6 +258,7 @@ impl Requester {
             missing,
             category: prepared.category.name.clone(),
             confidence: format!("{} (trust {})", prepared.trust, prepared.trust.value()),
+            with: needs_clause(tag),
             at_most: String::new(),
             fix,
         })
@@ -266,7 +276,7 @@ async fn pool_view(prepared: &Prepared, workerpool: Address, tasks: u64, link: O
         note: format!("the pool {workerpool} does not answer, so nothing is known of its workers"),
     };
     let Some(link) = link else { return view };
-    match link.quote(prepared.category.id, prepared.trust.value(), tasks).await {
+    match link.quote(prepared.category.id, prepared.trust.value(), tasks, prepared.needs).await {
         Err(error) => view.note = error.to_string(),
         Ok(reply) => {
             view.reachable = true;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use gristmill_types::code::is_pinned_reference;
-use gristmill_types::{Address, Amount, Reach, Trust};
+use gristmill_types::{Address, Amount, Needs, Reach, Trust};
 
 use crate::pool::PoolChoice;
 
@@ -80,6 +80,8 @@ pub struct JobRequest {
     pub reach: Reach,
     /// How sure the results must be.
     pub trust: Trust,
+    /// What a task needs of a machine besides a processor; the reduce needs nothing.
+    pub needs: Needs,
     /// The size class by name or number; [`CATEGORY_DEFAULT`] by default.
     pub category: Option<String>,
     /// What the whole job may cost, the reduce included.
@@ -105,6 +107,7 @@ impl JobRequest {
             reduce: None,
             reach: Reach::default(),
             trust: Trust::default(),
+            needs: Needs::NONE,
             category: None,
             max_price: None,
             dataset: None,

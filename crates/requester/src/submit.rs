@@ -9,7 +9,7 @@ use gristmill_hub::{OpenOrder, OrderBook, sign};
 use gristmill_types::{Amount, AppOrder, DatasetOrder, JobParams, OrderHash, RequestOrder, Signed, Trust};
 
 use crate::catalog::AppChoice;
-use crate::error::RequesterError;
+use crate::error::{RequesterError, needs_clause};
 use crate::inputs::LocalFile;
 use crate::offers::Fit;
 use crate::prepare::Prepared;
@@ -36,6 +36,7 @@ struct RequestTerms<'a> {
     app_price: U256,
     dataset: Option<&'a Signed<DatasetOrder>>,
     pool_price: U256,
+    tag: B256,
     volume: u64,
     params: &'a JobParams,
 }
@@ -95,6 +96,7 @@ impl Requester {
                 app_price: app.order.appprice,
                 dataset,
                 pool_price: quote.map_price_max,
+                tag: prepared.needs.tag(),
                 volume: prepared.tasks,
                 params: &prepared.params,
             },
@@ -112,6 +114,7 @@ impl Requester {
                         app_price: app.order.appprice,
                         dataset: None,
                         pool_price: quote.reduce_price_max,
+                        tag: B256::ZERO,
                         volume: 1,
                         params: &params,
                     },
@@ -199,6 +202,7 @@ impl Requester {
             app_order: Some(&app.order),
             dataset_order: (!dataset.order.dataset.is_zero()).then_some(&dataset.order),
             requester: order.requester,
+            tag: order.tag,
             pool: (!order.workerpool.is_zero()).then_some(order.workerpool),
             max_price: order.workerpoolmaxprice,
         };
@@ -227,6 +231,7 @@ impl Requester {
             missing,
             category: category.to_string(),
             confidence: trust.to_string(),
+            with: needs_clause(order.tag | app.order.tag),
             at_most,
             fix: format!("wait and run `gristmill job wait {hash}`, or `gristmill job cancel {hash}`"),
         }))
@@ -243,7 +248,7 @@ impl Requester {
             workerpoolmaxprice: terms.pool_price,
             requester: self.address(),
             volume: U256::from(terms.volume),
-            tag: B256::ZERO,
+            tag: terms.tag,
             category: U256::from(prepared.category.id),
             trust: U256::from(prepared.trust.value()),
             beneficiary: self.address(),

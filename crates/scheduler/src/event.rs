@@ -1,7 +1,7 @@
 //! Say what happened ([`Event`]) and what is to be done ([`Effect`]).
 
 use alloy_primitives::B256;
-use gristmill_types::{Amount, ContributionStatus, DealId, TaskId, Trust};
+use gristmill_types::{Amount, ContributionStatus, DealId, Needs, TaskId, Trust};
 
 use crate::id::{EngineProfile, Fence, LeaseId, WorkerId};
 
@@ -330,6 +330,24 @@ pub struct WorkerSpec {
     pub score: u64,
     /// Its engine.
     pub profile: EngineProfile,
+    /// What it offers besides a processor.
+    pub offers: Offers,
+}
+
+/// What a worker offers besides a processor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offers {
+    /// GPUs, each for one lease at a time.
+    pub gpus: u32,
+    /// Whether tasks may have a way out to the network.
+    pub network: bool,
+}
+
+impl Offers {
+    /// What a task may need of it.
+    pub fn needs(self) -> Needs {
+        Needs { gpu: self.gpus > 0, network: self.network }
+    }
 }
 
 /// What is known of a task that is to be run.
@@ -351,6 +369,8 @@ pub struct TaskSpec {
     pub stake: Amount,
     /// The engine it must run on; `None`: that of its first replica.
     pub profile: Option<EngineProfile>,
+    /// What it needs of a worker besides a processor.
+    pub needs: Needs,
     /// Why no worker can ever run it: it is conceded at once. `None` for a task like any other.
     pub refusal: Option<String>,
     /// Where it stands on the ledger.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use gristmill_types::Amount;
+use gristmill_types::{Amount, Needs};
 
 use crate::id::WorkerId;
 
@@ -70,6 +70,11 @@ pub enum TaskCause {
     ProfileMismatch {
         /// The engine that is asked for.
         profile: String,
+    },
+    /// No free worker offers what it needs besides a processor.
+    NeedsMissing {
+        /// What it needs.
+        needs: Needs,
     },
     /// Every worker that could is banned, put aside or draining.
     NoneUsable {
@@ -147,6 +152,16 @@ pub enum WorkerCause {
         /// Its own engine.
         profile: String,
     },
+    /// A task wants a GPU, and leases have all that it offers.
+    GpusTaken {
+        /// How many it offers.
+        gpus: u32,
+    },
+    /// Tasks want replicas, but need what it does not offer.
+    NeedsMissing {
+        /// What it lacks for the first of them.
+        needs: Needs,
+    },
     /// It has worked at every task that wants a replica.
     AllTried,
     /// It will be asked next.
@@ -191,6 +206,7 @@ impl fmt::Display for TaskCause {
             Self::ProfileMismatch { profile } => {
                 write!(f, "no free worker has the engine `{profile}` that its replicas share")
             }
+            Self::NeedsMissing { needs } => write!(f, "no free worker offers {needs}, which it needs"),
             Self::NoneUsable { connected } => {
                 write!(
                     f,
@@ -229,6 +245,8 @@ impl fmt::Display for WorkerCause {
             Self::ProfileMismatch { profile } => {
                 write!(f, "the waiting tasks run on another engine than its `{profile}`")
             }
+            Self::GpusTaken { gpus } => write!(f, "the waiting tasks need a GPU, and its {gpus} are in use"),
+            Self::NeedsMissing { needs } => write!(f, "the waiting tasks need {needs}, which it does not offer"),
             Self::AllTried => write!(f, "it has already worked at every task that wants a replica"),
             Self::Ready => write!(f, "it is free and gets the next task"),
         }

@@ -6,7 +6,11 @@
 //! - [`Scheduler`]: the machine. [`Event`] and [`Effect`]: its language. [`Policy`]: its bounds.
 //! - [`Scheduler::explain_task`], [`Scheduler::explain_worker`]: what binds, and the smallest fix.
 //!
-//! What never happens: two live leases of one task at one worker; more leases than a worker has slots; an authorisation
+//! Requesters take turns, and so do the deals of each (`line`). A worker is leased only what it lends ([`Offers`]) and what its
+//! engine and stake allow.
+//!
+//! What never happens: two live leases of one task at one worker; more leases than a worker has slots, or tasks with a GPU than
+//! it has GPUs; an authorisation
 //! for a task whose digest is public, unless the sealed upload was held before the first reveal and opens to that digest;
 //! a finalize without an opened upload that matches.
 
@@ -19,7 +23,7 @@ mod task;
 mod worker;
 
 pub use event::{
-    Call, DeclineReason, Effect, Event, HeldResult, LedgerState, RevokeReason, SeenConsensus, SeenContribution,
+    Call, DeclineReason, Effect, Event, HeldResult, LedgerState, Offers, RevokeReason, SeenConsensus, SeenContribution,
     TaskSpec, WorkerSpec,
 };
 pub use explain::{Explanation, TaskCause, WorkerCause};

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use gristmill_poco::consensus;
 use gristmill_types::{Amount, TaskId};
 
-use crate::event::WorkerSpec;
+use crate::event::{Offers, WorkerSpec};
 use crate::id::{EngineProfile, LeaseId};
 
 /// A worker that joined once, or was banned before it did.
@@ -17,6 +17,7 @@ pub(crate) struct Worker {
     pub committed: Amount,
     pub score: u64,
     pub profile: EngineProfile,
+    pub offers: Offers,
     pub connected: bool,
     pub draining: bool,
     pub ban: Option<Ban>,
@@ -31,6 +32,8 @@ pub(crate) struct Worker {
     pub proven: bool,
     /// Leases that take a slot.
     pub leases: BTreeSet<LeaseId>,
+    /// Those of them that take a GPU.
+    pub gpu_leases: BTreeSet<LeaseId>,
     /// Open tasks of which it has a replica, in any state.
     pub replicas: BTreeSet<TaskId>,
     /// Open tasks to which it contributed.
@@ -57,6 +60,7 @@ impl Worker {
             committed: Amount::ZERO,
             score: 0,
             profile: EngineProfile(String::new()),
+            offers: Offers::default(),
             connected: false,
             draining: false,
             ban: None,
@@ -67,6 +71,7 @@ impl Worker {
             busy_until_ms: 0,
             proven: false,
             leases: BTreeSet::new(),
+            gpu_leases: BTreeSet::new(),
             replicas: BTreeSet::new(),
             contributed: BTreeSet::new(),
             idle_order: None,
@@ -76,10 +81,11 @@ impl Worker {
 
     /// It connected, for the first time or again.
     pub fn join(&mut self, spec: WorkerSpec) {
-        let WorkerSpec { worker: _, slots, free_stake, score, profile } = spec;
+        let WorkerSpec { worker: _, slots, free_stake, score, profile, offers } = spec;
         self.slots = slots;
         self.free_stake = free_stake;
         self.profile = profile;
+        self.offers = offers;
         self.connected = true;
         self.draining = false;
         self.busy_until_ms = 0;
@@ -115,6 +121,11 @@ impl Worker {
     /// Has a free slot.
     pub fn has_slot(&self) -> bool {
         (self.leases.len() as u64) < u64::from(self.slots)
+    }
+
+    /// Has a GPU that no lease takes.
+    pub fn has_gpu(&self) -> bool {
+        (self.gpu_leases.len() as u64) < u64::from(self.offers.gpus)
     }
 
     /// What its free stake lacks to lock `stake` once more; zero if nothing.

@@ -24,12 +24,12 @@ impl Bandwidth {
     }
 
     /// How long to wait after so many bytes have come.
-    pub(crate) fn pause_down(&self, bytes: u64) -> Duration {
+    pub fn pause_down(&self, bytes: u64) -> Duration {
         self.down.as_ref().map_or(Duration::ZERO, |ceiling| ceiling.pause(bytes, Instant::now()))
     }
 
     /// How long to wait before so many bytes go.
-    pub(crate) fn pause_up(&self, bytes: u64) -> Duration {
+    pub fn pause_up(&self, bytes: u64) -> Duration {
         self.up.as_ref().map_or(Duration::ZERO, |ceiling| ceiling.pause(bytes, Instant::now()))
     }
 }

@@ -4,6 +4,7 @@
 //!
 //! - [`id`]: [`TaskId`], [`DealId`], [`OrderHash`], [`ContentId`].
 //! - [`amount`]: [`Amount`] in nGRIST and its printed form in GRIST.
+//! - [`needs`]: [`Needs`], what a task needs besides a processor, as flags of a tag.
 //! - [`trust`]: [`Trust`] (t means confidence 1 - 1/t).
 //! - [`category`]: [`Category`] and the [`ResourceLimits`] that follow from it.
 //! - [`code`]: [`AppCode`], what an app's multiaddr on the ledger names: module, image, comparator.
@@ -24,6 +25,7 @@ pub mod amount;
 pub mod category;
 pub mod code;
 pub mod id;
+pub mod needs;
 pub mod order;
 pub mod params;
 pub mod results;
@@ -36,6 +38,7 @@ pub use amount::Amount;
 pub use category::{Category, ResourceLimits};
 pub use code::{AppCode, Comparator, Program};
 pub use id::{ContentId, DealId, OrderHash, TaskId};
+pub use needs::Needs;
 pub use order::{AppOrder, DatasetOrder, RequestOrder, Signed, WorkerpoolOrder};
 pub use params::{InputFile, JobParams, Reach, ReachError};
 pub use status::{ContributionStatus, TaskStatus};

@@ -14,7 +14,7 @@ use gristmill_sandbox::{
     Control, EngineProfile, Execution, Finished, HostFault, Input, ItemRun, LOG_BYTES_MAX, Outcome, RunOptions,
     RunReport,
 };
-use gristmill_types::{ContentId, Program};
+use gristmill_types::{ContentId, Needs, Program};
 
 use crate::fetch::{FetchError, Fetcher};
 use crate::gate::{thawed, wait_thawed};
@@ -247,6 +247,7 @@ fn execute(
     let mut count = |_: &RunReport| {
         progress.done.fetch_add(1, Ordering::Relaxed);
     };
+    let needs = Needs::of_tag(plan.deal.tag);
     let started = Instant::now();
     let outcome = match &plan.code.program {
         Program::Wasm(_) => {
@@ -255,9 +256,11 @@ fn execute(
                 RunOptions::new().profile(EngineProfile::reaching(plan.reach)).reuse(*plan.deal_id.as_bytes());
             runners.wasm.run_as(&execution, &options, control, &mut count).map_err(RunError::from)?
         }
-        Program::Archive(_) => runners.run_image(&ImagePlace::Archive(&layout.app), &execution, control, &mut count)?,
+        Program::Archive(_) => {
+            runners.run_image(&ImagePlace::Archive(&layout.app), &execution, needs, control, &mut count)?
+        }
         Program::Registry(reference) => {
-            runners.run_image(&ImagePlace::Registry(reference), &execution, control, &mut count)?
+            runners.run_image(&ImagePlace::Registry(reference), &execution, needs, control, &mut count)?
         }
     };
     let Finished { runs: reports, witness, mut log, missing_guarantees } = finished(outcome)?;

@@ -12,6 +12,7 @@ use gristmill_wallet::Wallet;
 
 use crate::conduct::Conduct;
 use crate::guard::Senses;
+use crate::lend::Lends;
 use crate::runners::{CONTAINER_CHILD, Registries};
 
 /// Slots of a worker that is not told otherwise: one a core, so many at most.
@@ -66,6 +67,8 @@ pub struct WorkerConfig {
     pub benchmark: bool,
     /// Which registries container images may come from.
     pub registries: Registries,
+    /// What it lends besides processors.
+    pub lends: Lends,
     /// Whether it can be asked and told through a socket in its folder: see [`crate::control`].
     pub control_socket: bool,
     /// Port of its status page on 127.0.0.1, if it has one.
@@ -95,6 +98,7 @@ impl WorkerConfig {
             told: Told::default(),
             benchmark: false,
             registries: Registries::default(),
+            lends: Lends::default(),
             control_socket: false,
             status_page: None,
         }

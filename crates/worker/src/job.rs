@@ -78,7 +78,7 @@ pub async fn run(
         Err(error @ PlanError::Hub(_)) => return Err(Refused { reason: DeclineReason::Busy, text: chain(&error) }),
         Err(PlanError::Rejected(rejection)) => {
             let reason = match rejection {
-                Rejection::Unwanted(_) => DeclineReason::Policy,
+                Rejection::Unwanted(_) | Rejection::NotLent(_) => DeclineReason::Policy,
                 Rejection::Reserved => DeclineReason::Busy,
             };
             return Err(Refused { reason, text: rejection.to_string() });

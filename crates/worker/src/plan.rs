@@ -12,7 +12,7 @@ use gristmill_result::Digest;
 use gristmill_result::items::{ItemsError, ItemsIndex, TaskItems};
 use gristmill_types::params::{ParamsError, is_plain_file_name, split_args};
 use gristmill_types::{
-    AppCode, ContentId, DealId, InputFile, JobParams, OrderHash, Reach, ResourceLimits, TaskId, TaskStatus,
+    AppCode, ContentId, DealId, InputFile, JobParams, Needs, OrderHash, Reach, ResourceLimits, TaskId, TaskStatus,
 };
 
 use crate::fetch::{FetchError, Fetcher};
@@ -75,6 +75,9 @@ pub enum Rejection {
     /// Such a task is not wanted here.
     #[error(transparent)]
     Unwanted(#[from] Refusal),
+    /// It needs what is not lent here.
+    #[error("the machine's owner does not lend {0}")]
+    NotLent(Needs),
     /// The only slot that is left is kept for the owner's own work.
     #[error("the slot that is left is for the owner's own work")]
     Reserved,

@@ -5,16 +5,20 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gristmill_container::{Container, ContainerError, ContainerRunner, RunAs, RunnerConfig};
+use gristmill_container::{Container, ContainerError, ContainerRunner, Network, RunAs, RunnerConfig};
 use gristmill_image::{
-    Access, Host, Image, ImageError, LayerStore, Limits, Logins, Reference, ReferenceError, RegistryError, Source,
+    Access, Host, Image, ImageError, LayerStore, Limits, Logins, Pace, Reference, ReferenceError, RegistryError, Source,
 };
+use gristmill_machine::{CdiDevices, Places};
 use gristmill_result::{Ending, Witness};
 use gristmill_sandbox::{
     ChildCommand, Control, Execution, Finished, Input, ItemRun, Outcome, RunReport, Runner, SandboxError,
 };
-use gristmill_types::ContentId;
+use gristmill_store::Bandwidth;
+use gristmill_types::{ContentId, Needs};
 use serde::{Deserialize, Serialize};
+
+use crate::lend::{Gpu, Gpus, Lends};
 
 /// What this program is started with to be a container's helper.
 pub const CONTAINER_CHILD: &str = "container-child";
@@ -47,6 +51,9 @@ pub struct Containers {
     /// What was fetched of registries' images and is not unpacked yet.
     pulls: PathBuf,
     registries: Registries,
+    bandwidth: Bandwidth,
+    lends: Lends,
+    gpus: Gpus,
     /// What this host does not guarantee, in words.
     pub missing: Vec<String>,
 }
@@ -74,6 +81,21 @@ impl Registries {
         let listed = only.iter().any(|listed| listed.eq_ignore_ascii_case(registry));
         (!listed).then(|| format!("the machine's owner takes no images from {registry}"))
     }
+}
+
+/// What the sandboxes of a worker are made of.
+#[derive(Clone, Debug)]
+pub struct RunnersConfig<'a> {
+    /// How a container's helper is started.
+    pub container_child: &'a ChildCommand,
+    /// Folder of unpacked layers.
+    pub layers: &'a Path,
+    /// Where images may come from.
+    pub registries: &'a Registries,
+    /// How quick they may.
+    pub bandwidth: &'a Bandwidth,
+    /// What is lent besides processors.
+    pub lends: &'a Lends,
 }
 
 /// Where an image is.
@@ -104,6 +126,9 @@ pub enum RunError {
     /// The machine's owner does not want it.
     #[error("{0}")]
     Unwanted(String),
+    /// Other tasks have all that are lent.
+    #[error("all GPUs that this worker lends are in use")]
+    GpusTaken,
     /// It was taken back before it ran.
     #[error("the task was taken back")]
     Cancelled,
@@ -113,9 +138,9 @@ pub enum RunError {
 }
 
 impl Runners {
-    /// Modules by `wasm`; images if this host can run them, with their layers in `folder`, and from these registries.
-    pub fn new(wasm: Runner, container_child: &ChildCommand, folder: &Path, registries: &Registries) -> Self {
-        let containers = Containers::new(container_child, folder, registries);
+    /// Modules by `wasm`; images as `config` says, if this host can run them.
+    pub fn new(wasm: Runner, config: &RunnersConfig<'_>) -> Self {
+        let containers = Containers::new(config);
         match &containers {
             Ok(found) if found.missing.is_empty() => tracing::info!("container images can be run here"),
             Ok(found) => {
@@ -132,7 +157,17 @@ impl Runners {
         Self { wasm, modules, containers }
     }
 
-    /// Runs an image as `execution` says. Blocks; what has to come from a registry comes first.
+    /// What a task may need here besides a processor. Only images have a use of it.
+    pub fn lent(&self) -> Needs {
+        self.containers.as_ref().map_or(Needs::NONE, Containers::lent)
+    }
+
+    /// GPUs that are lent, whether a task has them or not.
+    pub fn gpus_lent(&self) -> u32 {
+        self.containers.as_ref().map_or(0, |containers| containers.gpus.count())
+    }
+
+    /// Runs an image as `execution` says, with what it needs besides. Blocks; what has to come from a registry comes first.
     ///
     /// # Errors
     /// [`RunError`]: what only this host saw. An image that no host could run is a result.
@@ -140,6 +175,7 @@ impl Runners {
         &self,
         place: &ImagePlace<'_>,
         execution: &Execution,
+        needs: Needs,
         control: &Control,
         on_run: &mut dyn FnMut(&RunReport),
     ) -> Result<Outcome, RunError> {
@@ -154,12 +190,18 @@ impl Runners {
             Err(error) if error.is_this_hosts() => return Err(RunError::Image(error)),
             Err(error) => return Ok(Outcome::Finished(not_runnable(&execution.runs, &error.to_string()))),
         };
-        let container = container_of(&image, layers, execution);
+        let extras = containers.extras(needs)?;
+        let container = container_of(&image, layers, execution, &extras);
         if container.argv.is_empty() {
             let why = "the image names no program, and the task gives no arguments that could be one";
             return Ok(Outcome::Finished(not_runnable(&execution.runs, why)));
         }
-        Ok(containers.runner.run_with(&container, control, on_run)?)
+        let outcome = containers.runner.run_with(&container, control, on_run)?;
+        if let Some(traffic) = extras.network.map(|network| network.traffic) {
+            let (up, down, connections) = (traffic.up_bytes(), traffic.down_bytes(), traffic.connections());
+            tracing::info!(up, down, connections, refused = traffic.refused(), "a task used the network");
+        }
+        Ok(outcome)
     }
 
     /// Runs the comparator over what a program left: each run's output folder is a run's input. The canonical forms lie in
@@ -191,16 +233,44 @@ impl Runners {
 type Unpacked = Result<(Image, Vec<PathBuf>), ImageError>;
 
 impl Containers {
-    fn new(child: &ChildCommand, folder: &Path, registries: &Registries) -> Result<Self, String> {
-        let runner = ContainerRunner::new(RunnerConfig::new(child.clone()));
-        let missing = runner.probe().map_err(|error| error.to_string())?;
-        let layers = LayerStore::open(folder).map_err(|error| error.to_string())?;
+    fn new(config: &RunnersConfig<'_>) -> Result<Self, String> {
+        let runner = ContainerRunner::new(RunnerConfig::new(config.container_child.clone()));
+        let mut missing = runner.probe().map_err(|error| error.to_string())?;
+        let (gpus, not_lent) = Gpus::find(&config.lends.gpus, &CdiDevices::look(&Places::of_this_machine(config.layers)));
+        missing.extend(not_lent);
+        let layers = LayerStore::open(config.layers).map_err(|error| error.to_string())?;
         let layers = match runner.run_as() {
             RunAs::Spare { uid, gid } => layers.owned_by(uid, gid),
             RunAs::Ourselves => layers,
         };
-        let pulls = folder.with_file_name(PULLS_FOLDER);
-        Ok(Self { runner, layers: Arc::new(Mutex::new(layers)), pulls, registries: registries.clone(), missing })
+        let pulls = config.layers.with_file_name(PULLS_FOLDER);
+        Ok(Self {
+            runner,
+            layers: Arc::new(Mutex::new(layers)),
+            pulls,
+            registries: config.registries.clone(),
+            bandwidth: config.bandwidth.clone(),
+            lends: config.lends.clone(),
+            gpus,
+            missing,
+        })
+    }
+
+    fn lent(&self) -> Needs {
+        Needs { gpu: self.gpus.count() > 0, network: self.lends.network }
+    }
+
+    /// What a task gets that needs this.
+    fn extras(&self, needs: Needs) -> Result<Extras, RunError> {
+        let lacking = needs.without(self.lent());
+        if !lacking.is_none() {
+            return Err(RunError::Unwanted(format!("the machine's owner does not lend {lacking}")));
+        }
+        let gpu = match needs.gpu {
+            true => Some(self.gpus.take().ok_or(RunError::GpusTaken)?),
+            false => None,
+        };
+        Ok(Extras { gpu, network: needs.network.then(|| self.lends.way_out(&self.bandwidth)) })
     }
 
     /// Has an image come from its registry, and unpacks it. What is unpacked is not kept packed.
@@ -217,7 +287,9 @@ impl Containers {
         let (told, asked) = (Arc::clone(&stop), control.clone());
         let _listening = control.listen(move || told.store(asked.is_cancelled(), Ordering::Relaxed));
         stop.store(control.is_cancelled(), Ordering::Relaxed);
-        let access = Access { logins, private: self.registries.private, stop, ..Access::default() };
+        let bandwidth = self.bandwidth.clone();
+        let pace: Option<Pace> = Some(Arc::new(move |bytes| bandwidth.pause_down(bytes)));
+        let access = Access { logins, private: self.registries.private, pace, stop, ..Access::default() };
         let folder = self.pulls.join(reference.digest().hex());
         tracing::info!(%reference, "the image is looked for at its registry");
         let unpacked = Source::pull(&reference, &folder, &access).and_then(|source| self.unpack(source));
@@ -239,7 +311,14 @@ impl Containers {
     }
 }
 
-fn container_of(image: &Image, layers: Vec<PathBuf>, execution: &Execution) -> Container {
+/// What a task gets besides a processor, for as long as it runs.
+#[derive(Default)]
+struct Extras {
+    gpu: Option<Gpu>,
+    network: Option<Network>,
+}
+
+fn container_of(image: &Image, layers: Vec<PathBuf>, execution: &Execution, extras: &Extras) -> Container {
     let mut argv = image.entrypoint.clone();
     argv.extend(if execution.args.is_empty() { image.cmd.clone() } else { execution.args.clone() });
     let pair = |variable: &String| {
@@ -260,6 +339,8 @@ fn container_of(image: &Image, layers: Vec<PathBuf>, execution: &Execution) -> C
         runs: execution.runs.clone(),
         limits: execution.limits,
         wall_clock: execution.wall_clock,
+        devices: extras.gpu.iter().map(|gpu| gpu.device().clone()).collect(),
+        network: extras.network.clone(),
     }
 }
 
@@ -312,11 +393,11 @@ mod tests {
             limits: ResourceLimits::of_work_clock(300),
             wall_clock: Duration::from_secs(1),
         };
-        let container = container_of(&image, vec![], &execution);
+        let container = container_of(&image, vec![], &execution, &Extras::default());
         assert_eq!(container.argv, ["/tool", "--help"]);
         assert_eq!(container.env.last().unwrap(), &("A".to_owned(), "task".to_owned()));
         assert!(container.env.iter().any(|(key, _)| key == "GLIBC_TUNABLES") == cfg!(target_arch = "x86_64"));
         execution.args = vec!["run".into()];
-        assert_eq!(container_of(&image, vec![], &execution).argv, ["/tool", "run"]);
+        assert_eq!(container_of(&image, vec![], &execution, &Extras::default()).argv, ["/tool", "run"]);
     }
 }

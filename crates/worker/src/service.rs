@@ -16,7 +16,7 @@ use gristmill_protocol::tls::PoolUrl;
 use gristmill_protocol::wire::{self, pool_frame, worker_frame};
 use gristmill_sandbox::{Control, engine_profile};
 use gristmill_store::Client;
-use gristmill_types::{DealId, ResourceLimits, TaskId};
+use gristmill_types::{DealId, Needs, ResourceLimits, TaskId};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -74,6 +74,8 @@ fn dial(shared: &Shared, url: &PoolUrl) -> (WorkerLink, WorkerEvents) {
         slots: shared.board.slots_offered(),
         memory_bytes: config.memory_bytes,
         software_version: env!("CARGO_PKG_VERSION").to_owned(),
+        gpus: shared.runners.gpus_lent(),
+        network: shared.runners.lent().network,
     };
     let signer = config.wallet.clone();
     let mut link_config = link::WorkerConfig::new(url.clone(), profile);
@@ -173,6 +175,8 @@ pub(crate) struct Service {
     asked: BTreeSet<TaskId>,
     /// Tasks whose contribution is under way.
     contributing: BTreeSet<TaskId>,
+    /// Tasks whose reveal is under way.
+    revealing: BTreeSet<TaskId>,
     /// A look at the ledger is under way.
     watching: bool,
     /// Since when it may not take tasks.
@@ -210,6 +214,7 @@ impl Service {
             pool: None,
             asked: BTreeSet::new(),
             contributing: BTreeSet::new(),
+            revealing: BTreeSet::new(),
             watching: false,
             idle_since: None,
             retired: false,
@@ -469,7 +474,12 @@ impl Service {
         task: TaskId,
     ) -> impl Fn(&Deal) -> Result<(), Rejection> + Send + Sync + 'static {
         let (board, link, counters) = (self.board.clone(), self.link.clone(), Arc::clone(&self.shared.counters));
+        let lent = self.shared.runners.lent();
         move |deal| {
+            let lacking = Needs::of_tag(deal.tag).without(lent);
+            if !lacking.is_none() {
+                return Err(Rejection::NotLent(lacking));
+            }
             let (app, publisher) = (deal.app.address, deal.app.owner);
             let work = Work { pool: deal.workerpool.address, app, publisher, requester: deal.requester };
             board.admit(lease, work)?;
@@ -578,18 +588,7 @@ impl Service {
                 self.decline(lease, reason, text);
             }
             News::Contributed { task, result } => self.on_contributed(task, result)?,
-            News::Revealed { task, result } => match result {
-                Ok(outcome) => {
-                    tracing::info!("task {task}: the result is revealed");
-                    self.journal.set_phase(task, Phase::Revealed)?;
-                    let tx_hash = outcome.tx_hash.to_vec();
-                    self.send(worker_frame::Body::Revealed(wire::Revealed {
-                        task_id: task.as_bytes().to_vec(),
-                        tx_hash,
-                    }));
-                }
-                Err(error) => tracing::warn!(%task, %error, "the reveal did not succeed"),
-            },
+            News::Revealed { task, result } => self.on_revealed(task, result)?,
             News::Looked { verdicts } => {
                 self.watching = false;
                 for (task, verdict) in verdicts {
@@ -669,6 +668,20 @@ impl Service {
         Ok(())
     }
 
+    fn on_revealed(&mut self, task: TaskId, result: Result<Outcome, OutboxError>) -> Result<(), WorkerError> {
+        self.revealing.remove(&task);
+        match result {
+            Ok(outcome) => {
+                tracing::info!("task {task}: the result is revealed");
+                self.journal.set_phase(task, Phase::Revealed)?;
+                let (task_id, tx_hash) = (task.as_bytes().to_vec(), outcome.tx_hash.to_vec());
+                self.send(worker_frame::Body::Revealed(wire::Revealed { task_id, tx_hash }));
+            }
+            Err(error) => tracing::warn!(%task, %error, "the reveal did not succeed"),
+        }
+        Ok(())
+    }
+
     /// Asks the ledger what it wants of the results under way.
     fn watch(&mut self) {
         let Some(pool) = &self.pool else { return };
@@ -699,6 +712,8 @@ impl Service {
             Verdict::Contributed => self.journal.set_phase(task, Phase::Contributed)?,
             Verdict::Revealed => self.journal.set_phase(task, Phase::Revealed)?,
             Verdict::Reveal if matches!(self.shared.config.conduct, Conduct::Silent | Conduct::Copier) => {}
+            // The ledger is looked at again before it has taken effect.
+            Verdict::Reveal if !self.revealing.insert(task) => {}
             Verdict::Reveal => {
                 tokio::spawn(async move {
                     let result = ledger.reveal(&record).await;

@@ -12,6 +12,7 @@ use gristmill_store::{Bandwidth, CEILING_BYTES_MIN};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::config::{CACHE_BYTES_MAX, MEMORY_BYTES_DEFAULT, POOLS_MAX, SLOTS_MAX};
+use crate::lend::Lends;
 use crate::runners::Registries;
 use crate::sensors::Roots;
 
@@ -48,17 +49,19 @@ pub struct Settings {
     pub status_page: Option<u16>,
     /// When it may work, and for whom.
     pub policy: Policy,
-    /// How quick its transfers may be: inputs and modules from the pools' stores, results to them.
+    /// How quick its transfers may be: inputs, modules and images to here, results from here.
     pub bandwidth: BandwidthSettings,
     /// What the kernel does not say of the machine.
     pub machine: Told,
     /// Which registries container images may come from.
     pub registries: Registries,
+    /// What it lends besides processors.
+    pub lend: Lends,
     /// Where the kernel's files are.
     pub sensors: Roots,
 }
 
-/// Ceilings of the transfers from and to stores, all together, in KiB a second; none by default.
+/// Ceilings of the transfers from and to stores, and of images from registries, all together, in KiB a second; none by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BandwidthSettings {
@@ -90,6 +93,7 @@ impl Default for Settings {
             bandwidth: BandwidthSettings::default(),
             machine: Told::default(),
             registries: Registries::default(),
+            lend: Lends::default(),
             sensors: Roots::default(),
         }
     }
@@ -133,6 +137,14 @@ pub enum SettingsError {
         value: u64,
         /// What it should be.
         what: String,
+    },
+    /// What it lends makes no sense.
+    #[error("{} is refused: {text}", path.display())]
+    Lend {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        text: String,
     },
     /// What it says of the machine makes no sense.
     #[error("{} is refused: [machine]", path.display())]
@@ -226,6 +238,9 @@ impl Settings {
             let what = format!("KiB a second, at least {CEILING_KIB_MIN}: slower transfers are given up");
             range(key, ceiling, ceiling >= CEILING_KIB_MIN, &what)?;
         }
+        if let Some(text) = self.lend.objection() {
+            return Err(SettingsError::Lend { path: path.to_path_buf(), text });
+        }
         self.machine.check().map_err(|source| SettingsError::Machine { path: path.to_path_buf(), source })?;
         self.policy.check().map_err(|source| SettingsError::Policy { path: path.to_path_buf(), source })
     }
@@ -300,7 +315,7 @@ pub const TEMPLATE: &str = r#"# What this machine does for others. Every line is
 #own = ["0x6666666666666666666666666666666666666666"]
 
 [bandwidth]
-# What may come from the pools' stores and go to them, all tasks together, in KiB a second, 64 at least.
+# What may come from the pools' stores and from registries, and go to the stores, all tasks together, in KiB a second, 64 at least.
 #down_kib_s = 1024
 #up_kib_s = 256
 
@@ -316,6 +331,15 @@ pub const TEMPLATE: &str = r#"# What this machine does for others. Every line is
 #private = true
 # A file of logins, as docker and podman write it.
 #logins = "/home/me/.docker/config.json"
+
+[lend]
+# What tasks that pay for it may use besides processors; nothing, if there is no line. Only container images can.
+# The public network, through a proxy that keeps them out of private networks, this machine's own services and the ports of mail.
+#network = true
+# Addresses of private networks or of this machine that those tasks may reach too.
+#private = ["192.168.1.7"]
+# GPUs, each to one task at a time, by their names in the Container Device Interface (`nvidia-ctk cdi list`).
+#gpus = ["nvidia.com/gpu=0"]
 
 [sensors]
 # Where the kernel's files are; a container may see its host's elsewhere.
@@ -376,6 +400,7 @@ mod tests {
             ("[bandwidth]\nup_kib_s = 3", "at least 64"),
             ("[machine]\nwatts = -3.0", "[machine]"),
             ("[policy]\nschedule = [\"noon\"]", "noon"),
+            ("[lend]\ngpus = [\"card0\"]", "card0"),
             ("slots = ", "line 1"),
         ];
         for (text, word) in cases {

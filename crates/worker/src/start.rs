@@ -19,7 +19,7 @@ use crate::control::{self, COMMAND_FILE};
 use crate::error::WorkerError;
 use crate::guard::Guard;
 use crate::ledger_side::SharedLedger;
-use crate::runners::Runners;
+use crate::runners::{Runners, RunnersConfig};
 use crate::service::{DATA_KIND, DATA_VERSION, Service, Shared, WorkerCounters};
 use crate::status::{Reporter, Status};
 use crate::status_page;
@@ -110,7 +110,14 @@ pub fn start(mut config: WorkerConfig) -> Result<WorkerHandle, WorkerError> {
     };
     let children = PoolConfig { ready: SANDBOXES_READY, ..PoolConfig::default() };
     let runner = Runner::with_pool(RunnerConfig { child: config.child.clone(), cache_dir }, children)?;
-    let runners = Runners::new(runner, &config.container_child, &config.data_dir.join("layers"), &config.registries);
+    let runners = RunnersConfig {
+        container_child: &config.container_child,
+        layers: &config.data_dir.join("layers"),
+        registries: &config.registries,
+        bandwidth: &config.bandwidth,
+        lends: &config.lends,
+    };
+    let runners = Runners::new(runner, &runners);
     let missing = [runners.modules.as_ref().ok(), runners.containers.as_ref().ok().map(|found| &found.missing)];
     let missing: Vec<String> = missing.into_iter().flatten().flatten().cloned().collect();
     let said = control::remembered(&dir.path().join(COMMAND_FILE));

@@ -7,7 +7,7 @@ use clap::Args;
 use gristmill_requester::{
     AppSource, CompareRequest, Delivery, Job, JobRequest, PoolChoice, Quote, ReduceRequest, Requester, check_output,
 };
-use gristmill_types::{Amount, OrderHash, Reach, Trust};
+use gristmill_types::{Amount, Needs, OrderHash, Reach, Trust};
 use serde_json::json;
 
 use super::progress::Progress;
@@ -73,6 +73,13 @@ pub struct RunArgs {
     /// The same as a number: T means a confidence of 1 - 1/T (1 takes the first answer)
     #[arg(long, value_name = "T", value_parser = parse_trust)]
     trust: Option<Trust>,
+    /// Each task needs a way out to the public network: an image then finds a proxy in `https_proxy` and the like, for pools and
+    /// workers that offer it
+    #[arg(long)]
+    network: bool,
+    /// Each task needs a GPU, for pools and workers that offer it
+    #[arg(long)]
+    gpu: bool,
     /// Size class of a task, such as XS, S, M: how long and how large it may get [default: XS]
     #[arg(long, value_name = "C")]
     category: Option<String>,
@@ -132,6 +139,7 @@ impl RunArgs {
                 .map(|module| CompareRequest { module: module.clone(), args: self.compare_args.clone() }),
             reach: self.engine,
             trust: self.trust.or(self.confidence).unwrap_or_default(),
+            needs: Needs { gpu: self.gpu, network: self.network },
             category: self.category.clone(),
             max_price: self.max_price,
             dataset: self.dataset.clone(),

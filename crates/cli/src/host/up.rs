@@ -9,6 +9,7 @@ use clap::Args;
 use gristmill_network::{ForeignLedger, LedgerChoice, Network, NetworkConfig};
 use gristmill_requester::default_data_dir;
 use gristmill_types::{Address, AddressBook};
+use gristmill_worker::Lends;
 
 use super::{Stop, child};
 use crate::exit::Exit;
@@ -49,6 +50,13 @@ pub struct UpArgs {
     /// born
     #[arg(long)]
     simulated_enclave: bool,
+    /// Let images that pay for it reach the public network: the workers lend it, and the pool offers it
+    #[arg(long)]
+    lend_network: bool,
+    /// Lend a GPU, by its name in the Container Device Interface (such as nvidia.com/gpu=0), to tasks that pay for one; may be
+    /// repeated
+    #[arg(long = "lend-gpu", value_name = "DEVICE")]
+    lend_gpus: Vec<String>,
     /// Write the `chain.json` with which iExec's command line finds this network
     #[arg(long, value_name = "FILE")]
     iexec_chain_json: Option<PathBuf>,
@@ -79,6 +87,10 @@ pub async fn run(args: UpArgs, json: bool) -> anyhow::Result<Exit> {
     (config.rpc, config.pool, config.store, config.market) = (args.rpc, args.pool, args.store, args.market);
     config.simulated_enclave = args.simulated_enclave;
     config.fund = args.fund;
+    config.lends = Lends { network: args.lend_network, gpus: args.lend_gpus, ..Lends::default() };
+    if let Some(objection) = config.lends.objection() {
+        anyhow::bail!(objection);
+    }
     if let (Some(rpc), Some(hub), Some(treasury)) = (args.ledger, args.hub, args.treasury) {
         let coins = U256::from(args.gas_money) * U256::from(MILLICOIN_WEI);
         config.ledger = LedgerChoice::Foreign(ForeignLedger { rpc, hub, treasury, coins });

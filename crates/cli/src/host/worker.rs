@@ -217,6 +217,7 @@ async fn any_connects(pools: &[PoolUrl], timeouts: &Timeouts) -> anyhow::Result<
 fn worker_config(root: &Path, wallet: Wallet, settings: Settings) -> anyhow::Result<WorkerConfig> {
     let mut config = WorkerConfig::new(service_dir(root), wallet, settings.pools, child()?);
     config.slots = settings.slots.unwrap_or(config.slots);
+    config.lends = settings.lend;
     config.memory_bytes = settings.memory_mib.saturating_mul(MIB);
     config.disk_bytes = settings.disk_mib.saturating_mul(MIB);
     config.policy = settings.policy;

@@ -7,6 +7,7 @@ mod daily;
 mod dapp;
 mod foreign;
 mod harness;
+mod lend;
 mod misconduct;
 mod outbound;
 mod owner;

@@ -12,7 +12,7 @@ use super::error::{Fault, RegistryError};
 use super::http::{Connections, Origin, is_near, refusal, shown};
 use super::login::{Challenge, Credentials, TOKEN_ANSWER_BYTES_MAX, bearer, token_form, token_url};
 use super::part::Part;
-use super::{Access, Fetched, OnProgress};
+use super::{Access, Fetched, OnProgress, Pace};
 use crate::JSON_BYTES_MAX;
 use crate::digest::Digest;
 use crate::reference::Reference;
@@ -48,6 +48,7 @@ pub(super) struct Client {
     /// Whether another program would know them.
     credentials_elsewhere: bool,
     progress: Option<OnProgress>,
+    pace: Option<Pace>,
     /// What lets us in, once it is known.
     authorization: Option<HeaderValue>,
     /// The registry's own address, with which every question begins.
@@ -73,6 +74,7 @@ impl Client {
             credentials: access.logins.of(reference).cloned(),
             credentials_elsewhere: access.logins.is_elsewhere(reference),
             progress: access.progress.clone(),
+            pace: access.pace.clone(),
             authorization: None,
             base,
             origin,
@@ -139,12 +141,51 @@ impl Client {
         }
         let time = TRANSFER_TIME_MIN + Duration::from_secs((size - from) / RATE_MIN);
         let url = shown(&url);
-        let progress = self.progress.as_ref();
-        match timeout(time, receive(&url, response, digest, size, part, progress)).await {
+        match timeout(time, self.receive(&url, response, digest, size, part)).await {
             Ok(received) => received,
             Err(_) => {
                 let what = format!("{} of {size} bytes in {} s", part.bytes() - from, time.as_secs());
                 Err(Fault::passing(RegistryError::Slow { url, what }))
+            }
+        }
+    }
+
+    async fn receive(
+        &self,
+        url: &str,
+        response: Response<Incoming>,
+        digest: Digest,
+        size: u64,
+        part: &mut Part,
+    ) -> Result<(), Fault> {
+        let mut body = response.into_body();
+        let mut report_at = 0;
+        while part.bytes() < size {
+            let Some(data) = next(url, &mut body).await? else {
+                let source = format!("it ended after {} of {size} bytes", part.bytes()).into();
+                return Err(Fault::passing(RegistryError::Cut { url: url.to_owned(), source }));
+            };
+            let found = part.bytes() + data.len() as u64;
+            if found > size {
+                return Err(RegistryError::Size { digest, expected: size, found }.into());
+            }
+            part.append(&data)?;
+            if let Some(pace) = &self.pace {
+                tokio::time::sleep(pace(data.len() as u64)).await;
+            }
+            if let Some(report) = &self.progress
+                && (part.bytes() >= report_at || part.bytes() == size)
+            {
+                report(Fetched { digest, bytes: part.bytes(), size });
+                report_at = part.bytes() + PROGRESS_BYTES;
+            }
+        }
+        // A body that goes on is not the blob; one that has no length may only now say that it is over.
+        match next(url, &mut body).await? {
+            None => Ok(()),
+            Some(data) => {
+                Err(RegistryError::Size { digest, expected: size, found: size.saturating_add(data.len() as u64) }
+                    .into())
             }
         }
     }
@@ -291,42 +332,6 @@ impl Client {
             }
         }
         Ok(bytes)
-    }
-}
-
-async fn receive(
-    url: &str,
-    response: Response<Incoming>,
-    digest: Digest,
-    size: u64,
-    part: &mut Part,
-    progress: Option<&OnProgress>,
-) -> Result<(), Fault> {
-    let mut body = response.into_body();
-    let mut report_at = 0;
-    while part.bytes() < size {
-        let Some(data) = next(url, &mut body).await? else {
-            let source = format!("it ended after {} of {size} bytes", part.bytes()).into();
-            return Err(Fault::passing(RegistryError::Cut { url: url.to_owned(), source }));
-        };
-        let found = part.bytes() + data.len() as u64;
-        if found > size {
-            return Err(RegistryError::Size { digest, expected: size, found }.into());
-        }
-        part.append(&data)?;
-        if let Some(report) = progress
-            && (part.bytes() >= report_at || part.bytes() == size)
-        {
-            report(Fetched { digest, bytes: part.bytes(), size });
-            report_at = part.bytes() + PROGRESS_BYTES;
-        }
-    }
-    // A body that goes on is not the blob; one that has no length may only now say that it is over.
-    match next(url, &mut body).await? {
-        None => Ok(()),
-        Some(data) => {
-            Err(RegistryError::Size { digest, expected: size, found: size.saturating_add(data.len() as u64) }.into())
-        }
     }
 }
 

@@ -53,6 +53,9 @@ pub struct Fetched {
 /// Told how far blobs are, now and then and at the end of each, in the thread that fetches: it should return soon.
 pub type OnProgress = Arc<dyn Fn(Fetched) + Send + Sync>;
 
+/// Told of bytes that have come, says how long to wait before more are taken.
+pub type Pace = Arc<dyn Fn(u64) -> Duration + Send + Sync>;
+
 /// How registries may be asked, and for how much.
 #[derive(Clone)]
 pub struct Access {
@@ -69,6 +72,8 @@ pub struct Access {
     pub time_max: Duration,
     /// Who is told how far it is.
     pub progress: Option<OnProgress>,
+    /// How quickly blobs may come. Default as they do.
+    pub pace: Option<Pace>,
     /// Set by somebody else: fetching ends within a moment, and begins where it was another time.
     pub stop: Arc<AtomicBool>,
 }
@@ -82,6 +87,7 @@ impl Default for Access {
             bytes_max: BYTES_MAX,
             time_max: TIME_MAX,
             progress: None,
+            pace: None,
             stop: Arc::new(AtomicBool::new(false)),
         }
     }
@@ -89,7 +95,7 @@ impl Default for Access {
 
 impl std::fmt::Debug for Access {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { logins, private, roots, bytes_max, time_max, progress: _, stop } = self;
+        let Self { logins, private, roots, bytes_max, time_max, progress: _, pace: _, stop } = self;
         f.debug_struct("Access")
             .field("logins", logins)
             .field("private", private)

@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use gristmill_image::{
     Access, Credentials, Digest, Fetched, Host, Image, ImageError, JSON_BYTES_MAX, LayerStore, Limits, Logins,
-    OnProgress, Reference, RegistryError, Source,
+    OnProgress, Pace, Reference, RegistryError, Source,
 };
 use serde_json::json;
 
@@ -200,6 +200,30 @@ fn who_waits_is_told_how_far_it_is() {
     assert!(of_layer.is_sorted_by(|one, other| one.bytes < other.bytes), "{of_layer:?}");
     let last = of_layer.last().unwrap();
     assert_eq!((last.bytes, last.size), (large.len() as u64, large.len() as u64));
+}
+
+#[test]
+fn blobs_come_no_quicker_than_they_may() {
+    let large = Tar::default().file("data", &vec![7; 5 << 20]).end();
+    let mut made = Made { blobs: Default::default(), index: json!(null) };
+    let layer = made.put(large.clone(), LAYER_TAR);
+    made.finish(&[layer], &[Digest::of(&large).to_string()], &Host::this());
+    let top = made.top();
+    let server = Server::start(move |asked| honest(&made, asked));
+    let came = Arc::new(AtomicU64::new(0));
+    let pace: Pace = {
+        let came = came.clone();
+        // Ten megabytes a second.
+        Arc::new(move |bytes| {
+            came.fetch_add(bytes, Ordering::Relaxed);
+            Duration::from_nanos(bytes * 100)
+        })
+    };
+    let place = tempfile::tempdir().unwrap();
+    let started = Instant::now();
+    pull(&server.reference(top), place.path(), &Access { pace: Some(pace), ..access() }).unwrap();
+    assert!(came.load(Ordering::Relaxed) >= large.len() as u64);
+    assert!(started.elapsed() >= Duration::from_millis(500), "{:?}", started.elapsed());
 }
 
 #[test]

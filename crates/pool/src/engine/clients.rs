@@ -5,7 +5,7 @@ use gristmill_protocol::wire::{
     EngineCount, ExplainReply, QuoteReply, QuoteRequest, StatusReply, WorkerInfo, WorkerState, WorkersReply,
 };
 use gristmill_scheduler::{TaskCause, WorkerCause, WorkerId};
-use gristmill_types::{ContentId, DealId, OrderHash, TaskId, TaskStatus, Trust};
+use gristmill_types::{ContentId, DealId, Needs, OrderHash, TaskId, TaskStatus, Trust};
 use tokio::sync::oneshot;
 
 use super::{Engine, unix_ms};
@@ -128,6 +128,8 @@ impl Engine {
             memory_bytes: entry.memory_bytes,
             last_seen_unix_ms: entry.last_seen_unix_ms,
             software_version: entry.software_version.clone(),
+            gpus: entry.offers.gpus,
+            network: entry.offers.network,
         }
     }
 
@@ -220,7 +222,9 @@ impl Engine {
     }
 
     fn quote(&self, request: &QuoteRequest) -> QuoteReply {
-        let usable = |entry: &&super::WorkerEntry| entry.connected && !entry.draining;
+        let needs = Needs { gpu: request.gpu, network: request.network };
+        let offered = |entry: &super::WorkerEntry| needs.without(entry.offers.needs()).is_none();
+        let usable = |entry: &&super::WorkerEntry| entry.connected && !entry.draining && offered(entry);
         let matching: Vec<_> = self.workers.values().filter(usable).collect();
         let slots: u64 = matching.iter().map(|entry| u64::from(entry.slots)).sum();
         let replicas = u64::from(Trust::new(request.trust).replicas_of_newcomers());
@@ -229,10 +233,12 @@ impl Engine {
         let runs = request.tasks.saturating_mul(replicas).saturating_add(waiting);
         let mean = self.run_times.mean_s();
         let seconds_expected = if slots == 0 { 0.0 } else { mean * (runs.div_ceil(slots)) as f64 };
-        let note = if matching.is_empty() {
+        let note = if matching.is_empty() && !needs.is_none() {
+            format!("no worker that offers {needs} is connected")
+        } else if matching.is_empty() {
             "no worker is connected".to_owned()
         } else if !trust_reachable {
-            format!("{} workers are connected, this confidence needs {replicas} that agree", matching.len())
+            format!("{} such workers are connected, this confidence needs {replicas} that agree", matching.len())
         } else {
             String::new()
         };
@@ -259,6 +265,7 @@ fn task_code(cause: &TaskCause) -> &'static str {
         TaskCause::AllBusy { .. } => "all-busy",
         TaskCause::StakeTooLow { .. } => "stake-too-low",
         TaskCause::ProfileMismatch { .. } => "engine-mismatch",
+        TaskCause::NeedsMissing { .. } => "needs-missing",
         TaskCause::NoneUsable { .. } => "none-usable",
         TaskCause::TooLate { .. } => "too-late",
         TaskCause::Refused { .. } => "refused",

@@ -7,7 +7,7 @@ use gristmill_hub::abi::IHub;
 use gristmill_hub::{Batch, HubClient, HubError, HubEvent, LedgerEvent};
 use gristmill_scheduler::{Event, HeldResult, LedgerState, SeenConsensus, SeenContribution, TaskSpec, WorkerId};
 use gristmill_types::category::{CONTRIBUTION_DEADLINE_RATIO, FINAL_DEADLINE_RATIO, REVEAL_DEADLINE_RATIO};
-use gristmill_types::{ContributionStatus, DealId, TaskId, TaskStatus, Trust};
+use gristmill_types::{ContributionStatus, DealId, Needs, TaskId, TaskStatus, Trust};
 
 use super::{Engine, News};
 use crate::book::{DealBook, read_deal};
@@ -316,6 +316,7 @@ impl Engine {
             final_deadline_ms: at_ms(FINAL_DEADLINE_RATIO),
             stake: deal.deal.worker_stake,
             profile: None,
+            needs: Needs::of_tag(deal.deal.tag),
             refusal: deal.refusal.clone(),
             ledger,
         };

@@ -4,7 +4,7 @@ use alloy_primitives::{Address, B256};
 use gristmill_protocol::convert::{FieldError, fixed};
 use gristmill_protocol::link::{PoolEvent, PoolEventKind};
 use gristmill_protocol::wire::{self, Hello, worker_frame};
-use gristmill_scheduler::{DeclineReason, EngineProfile, Event, LeaseId, WorkerId, WorkerSpec};
+use gristmill_scheduler::{DeclineReason, EngineProfile, Event, LeaseId, Offers, WorkerId, WorkerSpec};
 use gristmill_types::{Amount, ContentId, TaskId};
 
 use super::{Engine, News, WorkerEntry, unix_ms};
@@ -61,6 +61,7 @@ impl Engine {
             draining: false,
             slots: hello.slots,
             memory_bytes: hello.memory_bytes,
+            offers: Offers { gpus: hello.gpus, network: hello.network },
             engine_profile: hello.engine_profile.clone(),
             software_version: hello.software_version.clone(),
             score,
@@ -76,6 +77,7 @@ impl Engine {
             free_stake: account.stake,
             score,
             profile: EngineProfile(hello.engine_profile.clone()),
+            offers: Offers { gpus: hello.gpus, network: hello.network },
         }));
         Ok(())
     }

@@ -67,6 +67,10 @@ pub struct Profile {
     pub memory_bytes: u64,
     /// Version of its software; bounds as of the engine profile.
     pub software_version: String,
+    /// GPUs that it lends, at most [`check::GPUS_MAX`].
+    pub gpus: u32,
+    /// Whether its tasks may have a way out to the network.
+    pub network: bool,
 }
 
 /// Pauses between attempts to connect: each is twice the one before, half of it random so that the workers of a pool
@@ -379,7 +383,8 @@ impl Driver {
     }
 
     fn hello(&self, offer: &gristmill_session::Offer) -> Hello {
-        let Profile { address, engine_profile, slots, memory_bytes, software_version } = self.config.profile.clone();
+        let Profile { address, engine_profile, slots, memory_bytes, software_version, gpus, network } =
+            self.config.profile.clone();
         let (session_id, last_received) =
             offer.resume.map_or((Vec::new(), 0), |(id, last_received)| (id.0.to_vec(), last_received));
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -395,6 +400,8 @@ impl Driver {
             software_version,
             unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
             signature: Vec::new(),
+            gpus,
+            network,
         };
         hello.signature = self.signer.sign(&signing_text(&hello, &self.config.pool.key)).to_vec();
         hello

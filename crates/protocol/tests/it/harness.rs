@@ -155,6 +155,8 @@ pub fn profile(number: u8) -> Profile {
         slots: 2,
         memory_bytes: 1 << 30,
         software_version: "0.1.0".into(),
+        gpus: 0,
+        network: false,
     }
 }
 

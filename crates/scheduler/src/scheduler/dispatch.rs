@@ -18,8 +18,12 @@ pub(super) enum Fit {
     Again,
     /// It has or had it.
     Tried,
+    /// All its GPUs are taken.
+    Gpu,
     /// Another engine.
     Profile,
+    /// It does not offer what the task needs.
+    Needs,
     /// Too little stake.
     Stake,
 }
@@ -102,8 +106,14 @@ impl Scheduler {
         if task.profile.as_ref().is_some_and(|profile| *profile != worker.profile) {
             return Fit::Profile;
         }
+        if !task.spec.needs.without(worker.offers.needs()).is_none() {
+            return Fit::Needs;
+        }
         if !worker.lacks_stake(task.stake()).is_zero() {
             return Fit::Stake;
+        }
+        if task.spec.needs.gpu && !worker.has_gpu() {
+            return Fit::Gpu;
         }
         fit
     }

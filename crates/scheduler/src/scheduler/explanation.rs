@@ -77,7 +77,7 @@ impl Scheduler {
         if possible().any(|(_, worker, _)| worker.has_slot()) {
             return because(TaskCause::Queued);
         }
-        let busy = possible().count();
+        let busy = fits().filter(|(_, _, fit)| fit.is_possible() || *fit == Fit::Gpu).count();
         if busy > 0 {
             return fixable(
                 TaskCause::AllBusy { workers: busy },
@@ -93,6 +93,11 @@ impl Scheduler {
         if let (Some(profile), true) = (&task.profile, fits().any(|(_, _, fit)| fit == Fit::Profile)) {
             let cause = TaskCause::ProfileMismatch { profile: profile.0.clone() };
             return fixable(cause, "start a worker of the same version as the others");
+        }
+        if fits().any(|(_, _, fit)| fit == Fit::Needs) {
+            let needs = task.spec.needs;
+            let fix = format!("start a worker that lends {needs} ([lend] in its worker.toml)");
+            return fixable(TaskCause::NeedsMissing { needs }, &fix);
         }
         let missing = task.shortfall(NEWCOMER_WEIGHT).ok().flatten().unwrap_or(1).max(1);
         let fix = format!("start {missing} more worker(s), or ask for less confidence");
@@ -143,6 +148,14 @@ impl Scheduler {
         if fits().any(|(_, fit)| fit == Fit::Profile) {
             let cause = WorkerCause::ProfileMismatch { profile: worker.profile.0.clone() };
             return fixable(cause, "run the same version as the other workers");
+        }
+        if fits().any(|(_, fit)| fit == Fit::Gpu) {
+            return because(WorkerCause::GpusTaken { gpus: worker.offers.gpus });
+        }
+        let lacking = fits().filter(|(_, fit)| *fit == Fit::Needs);
+        if let Some(needs) = lacking.map(|(task, _)| task.spec.needs.without(worker.offers.needs())).next() {
+            let fix = format!("let it lend {needs} ([lend] in its worker.toml)");
+            return fixable(WorkerCause::NeedsMissing { needs }, &fix);
         }
         because(WorkerCause::AllTried)
     }

@@ -28,6 +28,9 @@ impl Scheduler {
         let heartbeat_ms = self.policy.heartbeat_ms(task.spec.work_clock_ms);
         worker.committed = worker.committed.checked_add(stake).unwrap_or(gristmill_types::Amount::MAX);
         worker.leases.insert(lease);
+        if task.spec.needs.gpu {
+            worker.gpu_leases.insert(lease);
+        }
         worker.replicas.insert(task_id);
         self.leases.insert(lease, (task_id, worker_id));
         self.effects.push(Effect::Lease { lease, fence, task: task_id, worker: worker_id, expires_ms, heartbeat_ms });
@@ -44,6 +47,7 @@ impl Scheduler {
         let Some((_, worker_id)) = self.leases.remove(&lease) else { return };
         if let Some(worker) = self.workers.get_mut(&worker_id) {
             worker.leases.remove(&lease);
+            worker.gpu_leases.remove(&lease);
         }
         self.refresh_worker(worker_id);
     }

@@ -258,7 +258,8 @@ impl Scheduler {
     pub(super) fn refuse_reserve(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get(&id).filter(|task| task.leased() == 0) else { return };
         let will_come = self.workers.iter().any(|(id, worker)| {
-            worker.is_willing(self.now_ms) && !worker.has_slot() && self.fit(task, *id, worker) == Fit::New
+            let fit = self.fit(task, *id, worker);
+            worker.is_willing(self.now_ms) && (fit == Fit::Gpu || fit == Fit::New && !worker.has_slot())
         });
         if !will_come {
             self.with_task(id, |task| task.reserve_refused = true);

@@ -1,9 +1,10 @@
 use alloy_primitives::{Address, B256};
-use gristmill_types::{Amount, ContributionStatus, DealId, TaskId, Trust};
+use gristmill_types::{Amount, ContributionStatus, DealId, Needs, TaskId, Trust};
 
 use super::*;
 use crate::event::{
-    Call, DeclineReason, HeldResult, LedgerState, RevokeReason, SeenConsensus, SeenContribution, TaskSpec, WorkerSpec,
+    Call, DeclineReason, HeldResult, LedgerState, Offers, RevokeReason, SeenConsensus, SeenContribution, TaskSpec,
+    WorkerSpec,
 };
 use crate::explain::{TaskCause, WorkerCause};
 use crate::id::EngineProfile;
@@ -39,6 +40,7 @@ fn joined(index: u64) -> Event {
         free_stake: Amount::from_grist(100),
         score: 0,
         profile: EngineProfile("e1".to_owned()),
+        offers: Offers::default(),
     })
 }
 
@@ -52,6 +54,7 @@ fn spec(index: u64, trust: u64) -> TaskSpec {
         final_deadline_ms: START_MS + 10 * T_MS,
         stake: Amount::from_grist(3),
         profile: None,
+        needs: Needs::NONE,
         refusal: None,
         ledger: LedgerState::default(),
     }
@@ -693,6 +696,43 @@ fn explains_what_binds() {
     assert!(matches!(bench.task_cause(0), TaskCause::TooLate { .. }));
     bench.on(Event::WorkerLeft { worker: worker(0) });
     assert_eq!(bench.worker_cause(0), WorkerCause::Disconnected);
+}
+
+#[test]
+fn a_task_goes_to_a_worker_that_lends_what_it_needs() {
+    let mut bench = pool(1);
+    let Event::WorkerJoined(plain) = joined(0) else { unreachable!() };
+    let join = |index, slots, gpus, network| {
+        let offers = Offers { gpus, network };
+        Event::WorkerJoined(WorkerSpec { worker: worker(index), slots, offers, ..plain.clone() })
+    };
+    let needs = Needs { gpu: true, network: false };
+    let with_gpu = |index| added(TaskSpec { needs, ..spec(index, 1) });
+    bench.on(with_gpu(0));
+    assert_eq!(bench.task_cause(0), TaskCause::NeedsMissing { needs });
+    assert_eq!(bench.worker_cause(0), WorkerCause::NeedsMissing { needs });
+    // A task behind it that needs nothing does not wait for it.
+    bench.on(added(spec(1, 1)));
+    assert_eq!(bench.task_cause(1), TaskCause::Running { leases: 1 });
+    bench.on(join(1, 3, 0, true));
+    assert_eq!(bench.task_cause(0), TaskCause::NeedsMissing { needs });
+
+    // One GPU and three slots: one task with a GPU at a time, and others beside it.
+    bench.on(join(2, 3, 1, false));
+    assert_eq!(bench.task_cause(0), TaskCause::Running { leases: 1 });
+    bench.on(with_gpu(2));
+    assert_eq!(bench.task_cause(2), TaskCause::AllBusy { workers: 1 });
+    assert_eq!(bench.worker_cause(2), WorkerCause::GpusTaken { gpus: 1 });
+    bench.on(Event::WorkerLeft { worker: worker(0) });
+    bench.on(Event::WorkerLeft { worker: worker(1) });
+    bench.on(added(spec(3, 1)));
+    assert_eq!(bench.task_cause(3), TaskCause::Running { leases: 1 });
+    bench.ready(0, 2, truth(0));
+    assert_eq!(bench.task_cause(2), TaskCause::Running { leases: 1 });
+
+    let both = Needs { gpu: true, network: true };
+    bench.on(added(TaskSpec { needs: both, ..spec(4, 1) }));
+    assert_eq!(bench.worker_cause(2), WorkerCause::NeedsMissing { needs: Needs { gpu: false, network: true } });
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod world;
 use std::collections::BTreeMap;
 
 use gristmill_scheduler::Policy;
-use gristmill_types::TaskStatus;
+use gristmill_types::{Needs, TaskStatus};
 use world::{Kind, World};
 
 fn workers(kinds: &[(Kind, usize)]) -> Vec<Kind> {
@@ -103,6 +103,18 @@ fn whoever_takes_part_every_task_ends() {
         }
     }
     assert!(outcomes["Completed"] > 200 && outcomes["Failed"] > 20, "{outcomes:?}");
+}
+
+#[test]
+fn tasks_that_need_a_gpu_go_where_one_is_free_and_hold_up_nobody() {
+    for seed in 0..20 {
+        let mut world = World::new(seed, &workers(&[(Kind::Honest, 12), (Kind::Flaky, 2)]), Policy::default());
+        world.lend_gpus();
+        world.add_deal_of(6, 5, Needs { gpu: true, network: false });
+        world.add_deal(8, 5);
+        world.run();
+        assert_eq!(completed(&world), 14, "seed {seed}");
+    }
 }
 
 #[test]

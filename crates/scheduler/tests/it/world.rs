@@ -6,10 +6,10 @@ use alloy_primitives::{Address, B256, Bytes};
 use gristmill_poco::model::{SoloProof, result_hash, result_seal};
 use gristmill_poco::{DealTerms, HubEvent, Matching, Model, OrderUse, Resource, Revert};
 use gristmill_scheduler::{
-    Call, DeclineReason, Effect, EngineProfile, Event, Fence, HeldResult, LeaseId, LedgerState, Policy, Scheduler,
-    SeenConsensus, SeenContribution, TaskSpec, WorkerId, WorkerSpec,
+    Call, DeclineReason, Effect, EngineProfile, Event, Fence, HeldResult, LeaseId, LedgerState, Offers, Policy,
+    Scheduler, SeenConsensus, SeenContribution, TaskSpec, WorkerId, WorkerSpec,
 };
-use gristmill_types::{Amount, ContributionStatus, OrderHash, TaskId, TaskStatus, Trust};
+use gristmill_types::{Amount, ContributionStatus, Needs, OrderHash, TaskId, TaskStatus, Trust};
 
 /// T of every task.
 const T_S: u64 = 20;
@@ -66,6 +66,7 @@ enum Act {
 struct Worker {
     kind: Kind,
     slots: u32,
+    gpus: u32,
     alive: bool,
     leases: BTreeMap<LeaseId, TaskId>,
     /// What it computed, by task: survives its death.
@@ -83,6 +84,8 @@ pub struct World {
     model: Model,
     workers: BTreeMap<Address, Worker>,
     tasks: BTreeMap<TaskId, u64>,
+    /// Tasks that need a GPU.
+    gpu_tasks: BTreeSet<TaskId>,
     deals: u64,
     /// Sealed uploads: the digest to which each opens, and whether it came before the first reveal.
     uploads: BTreeMap<(TaskId, Address), (B256, bool)>,
@@ -112,6 +115,7 @@ impl World {
             model: Model::new(Address::repeat_byte(0xaa)),
             workers: BTreeMap::new(),
             tasks: BTreeMap::new(),
+            gpu_tasks: BTreeSet::new(),
             deals: 0,
             uploads: BTreeMap::new(),
             opened: BTreeSet::new(),
@@ -128,7 +132,7 @@ impl World {
             world.model.deposit(address, Amount::from_grist(500)).unwrap();
             let slots = 1 + world.dice.roll(2) as u32;
             let (leases, results) = (BTreeMap::new(), BTreeMap::new());
-            world.workers.insert(address, Worker { kind: *kind, slots, alive: true, leases, results });
+            world.workers.insert(address, Worker { kind: *kind, slots, gpus: 0, alive: true, leases, results });
             let at_ms = world.dice.roll(500);
             world.plan(at_ms, Act::Return { worker: address });
             world.plan(at_ms + HEARTBEAT_MS, Act::Heartbeat(address));
@@ -136,8 +140,18 @@ impl World {
         world
     }
 
+    /// Every other worker lends a GPU, whatever its slots.
+    pub fn lend_gpus(&mut self) {
+        self.workers.values_mut().step_by(2).for_each(|worker| worker.gpus = 1);
+    }
+
     /// Matches a deal and initialises its tasks.
     pub fn add_deal(&mut self, tasks: u64, trust: u64) {
+        self.add_deal_of(tasks, trust, Needs::NONE);
+    }
+
+    /// The same of a deal whose tasks need something.
+    pub fn add_deal_of(&mut self, tasks: u64, trust: u64, needs: Needs) {
         self.deals += 1;
         let first = self.deals as u8 * 4;
         let order = |kind: u8| OrderUse { hash: OrderHash(B256::with_last_byte(first + kind)), volume: tasks };
@@ -157,6 +171,9 @@ impl World {
             self.model.initialize(deal, index).unwrap();
             let task = deal.task(index);
             self.tasks.insert(task, trust);
+            if needs.gpu {
+                self.gpu_tasks.insert(task);
+            }
             let spec = self.spec(task, LedgerState::default());
             self.tell(vec![Event::TaskAdded(Box::new(spec))]);
         }
@@ -173,6 +190,7 @@ impl World {
             final_deadline_ms: terms.final_deadline() * 1000,
             stake: terms.worker_stake,
             profile: None,
+            needs: Needs { gpu: self.gpu_tasks.contains(&task), network: false },
             refusal: None,
             ledger,
         }
@@ -276,6 +294,7 @@ impl World {
             free_stake: self.model.books().account(worker).stake,
             score: self.model.books().score(worker),
             profile: EngineProfile("one".to_owned()),
+            offers: Offers { gpus: self.workers[&worker].gpus, network: false },
         })
     }
 
@@ -349,6 +368,8 @@ impl World {
         );
         worker.leases.insert(lease, task);
         assert!(worker.leases.len() <= worker.slots as usize, "seed {seed}: {address} has more leases than slots");
+        let with_gpu = worker.leases.values().filter(|task| self.gpu_tasks.contains(*task)).count();
+        assert!(with_gpu <= worker.gpus as usize, "seed {seed}: {address} has more leases that need a GPU than GPUs");
         match worker.kind {
             Kind::Mute => {}
             Kind::Dying => self.plan(run_ms, Act::Die { worker: address }),
