@@ -1,7 +1,7 @@
 //! Say what happened ([`Event`]) and what is to be done ([`Effect`]).
 
 use alloy_primitives::B256;
-use gristmill_types::{Amount, ContributionStatus, DealId, Needs, TaskId, Trust};
+use gristmill_types::{Address, Amount, ContributionStatus, DealId, Needs, TaskId, Trust};
 
 use crate::id::{EngineProfile, Fence, LeaseId, WorkerId};
 
@@ -357,6 +357,8 @@ pub struct TaskSpec {
     pub task: TaskId,
     /// Of which deal: run times are compared within a deal.
     pub deal: DealId,
+    /// Who asks: requesters share the workers fairly.
+    pub requester: Address,
     /// What the deal asks for.
     pub trust: Trust,
     /// T of its category.

@@ -17,7 +17,9 @@
 mod event;
 mod explain;
 mod id;
+mod line;
 mod policy;
+mod runs;
 mod scheduler;
 mod task;
 mod worker;

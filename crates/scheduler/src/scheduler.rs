@@ -7,6 +7,7 @@ use gristmill_types::{DealId, TaskId};
 
 use crate::event::{Effect, Event};
 use crate::id::{Fence, LeaseId, WorkerId};
+use crate::line::Line;
 use crate::policy::Policy;
 use crate::task::{Phase, Task};
 use crate::worker::Worker;
@@ -28,7 +29,7 @@ const RUN_TIMES_MIN: usize = 3;
 /// It is level-triggered: an event changes what is known, and a review of the changed tasks asks for whatever is then
 /// missing. So an event that comes twice, late or out of turn does no harm.
 // INVARIANT: `leases` has exactly the replicas that are `Leased`, and each worker's `leases` those of it. `idle` has exactly
-// the workers that are willing and have a free slot. `needy` and `spare` have exactly the tasks whose `wants` say so.
+// the workers that are willing and have a free slot. `line` has exactly the tasks that have a `place`.
 #[derive(Clone, Debug)]
 pub struct Scheduler {
     policy: Policy,
@@ -39,9 +40,10 @@ pub struct Scheduler {
     tasks: BTreeMap<TaskId, Task>,
     deals: BTreeMap<DealId, Deal>,
     leases: BTreeMap<LeaseId, (TaskId, WorkerId)>,
-    /// Tasks without which something stops, then tasks that would like a reserve; first come first.
-    needy: BTreeSet<(u64, TaskId)>,
-    spare: BTreeSet<(u64, TaskId)>,
+    /// The tasks that want a replica, in the order in which they are served.
+    line: Line,
+    /// The numbers of the open tasks.
+    numbers: BTreeSet<u64>,
     /// Workers with a free slot, longest idle first.
     idle: BTreeSet<(u64, WorkerId)>,
     /// Connected workers by the weight of their next contribution.
@@ -61,6 +63,22 @@ pub struct Scheduler {
 struct Deal {
     open_tasks: u64,
     run_times_ms: VecDeque<u64>,
+    /// Their median, once there are enough.
+    median_ms: Option<u64>,
+}
+
+impl Deal {
+    fn record(&mut self, run_ms: u64) {
+        if self.run_times_ms.len() == RUN_TIMES_MAX {
+            self.run_times_ms.pop_front();
+        }
+        self.run_times_ms.push_back(run_ms);
+        if self.run_times_ms.len() >= RUN_TIMES_MIN {
+            let mut times = self.run_times_ms.iter().copied().collect::<Vec<_>>();
+            times.sort_unstable();
+            self.median_ms = Some(times[times.len() / 2]);
+        }
+    }
 }
 
 /// What rings.
@@ -83,8 +101,8 @@ impl Scheduler {
             tasks: BTreeMap::new(),
             deals: BTreeMap::new(),
             leases: BTreeMap::new(),
-            needy: BTreeSet::new(),
-            spare: BTreeSet::new(),
+            line: Line::default(),
+            numbers: BTreeSet::new(),
             idle: BTreeSet::new(),
             weights: BTreeSet::new(),
             fresh_workers: BTreeSet::new(),
@@ -214,13 +232,7 @@ impl Scheduler {
 
     /// How long a run of this task takes: the median of its deal, or T while too few ran.
     fn run_ms(&self, task: &Task) -> u64 {
-        let Some(deal) = self.deals.get(&task.spec.deal) else { return task.spec.work_clock_ms };
-        let mut times = deal.run_times_ms.iter().copied().collect::<Vec<_>>();
-        if times.len() < RUN_TIMES_MIN {
-            return task.spec.work_clock_ms;
-        }
-        times.sort_unstable();
-        times[times.len() / 2]
+        self.deals.get(&task.spec.deal).and_then(|deal| deal.median_ms).unwrap_or(task.spec.work_clock_ms)
     }
 
     /// The time after which a lease given now would come too late.

@@ -8,6 +8,7 @@ use gristmill_types::{Amount, ContributionStatus, TaskId};
 
 use crate::event::{Call, SeenConsensus, TaskSpec};
 use crate::id::{EngineProfile, Fence, LeaseId, WorkerId};
+use crate::line::{Place, Queue};
 
 /// An open task.
 #[derive(Clone, Debug)]
@@ -46,8 +47,10 @@ pub(crate) struct Task {
     pub notes: BTreeSet<&'static str>,
     /// When its timer rings.
     pub wake_ms: Option<u64>,
-    /// In which index of wanting tasks it stands.
+    /// What it wants.
     pub wants: Wants,
+    /// Where it stands in line because of that.
+    pub place: Option<Place>,
 }
 
 /// Where a task stands.
@@ -182,6 +185,7 @@ impl Task {
             notes: BTreeSet::new(),
             wake_ms: None,
             wants: Wants::Nothing,
+            place: None,
             spec,
         })
     }
@@ -190,9 +194,19 @@ impl Task {
         self.spec.task
     }
 
+    /// The machine time that a replica of it is given, as far as it is known before: the T of its category.
+    pub fn cost(&self) -> u64 {
+        self.spec.work_clock_ms.max(1)
+    }
+
     /// A contribution may finalise in the same call.
     pub fn is_solo(&self) -> bool {
         self.spec.trust.value() == 1 && self.seen.is_empty()
+    }
+
+    /// It waits in this queue.
+    pub fn is_in(&self, queue: Queue) -> bool {
+        self.place.as_ref().is_some_and(|place| place.queue == queue)
     }
 
     /// What the next contribution locks. A solo one locks nothing.

@@ -7,6 +7,7 @@ use gristmill_types::{Amount, TaskId};
 
 use crate::event::{Offers, WorkerSpec};
 use crate::id::{EngineProfile, LeaseId};
+use crate::runs::Runs;
 
 /// A worker that joined once, or was banned before it did.
 #[derive(Clone, Debug)]
@@ -38,6 +39,10 @@ pub(crate) struct Worker {
     pub replicas: BTreeSet<TaskId>,
     /// Open tasks to which it contributed.
     pub contributed: BTreeSet<TaskId>,
+    /// Numbers of tasks that it is not new to: what a search for new ones may skip.
+    pub tried: Runs,
+    /// Open tasks that it may have again, now or later, by their number.
+    pub again: BTreeSet<(u64, TaskId)>,
     /// Its place in the queue of the idle, while it is there.
     pub idle_order: Option<u64>,
     /// Its place in the index of weights, while it is there.
@@ -74,6 +79,8 @@ impl Worker {
             gpu_leases: BTreeSet::new(),
             replicas: BTreeSet::new(),
             contributed: BTreeSet::new(),
+            tried: Runs::default(),
+            again: BTreeSet::new(),
             idle_order: None,
             listed_weight: None,
         }

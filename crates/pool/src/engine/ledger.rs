@@ -310,6 +310,7 @@ impl Engine {
         let spec = TaskSpec {
             task,
             deal: deal.deal.id,
+            requester: deal.deal.requester,
             trust: Trust::new(deal.deal.trust.value()),
             work_clock_ms: deal.work_clock_s * 1000,
             contribution_deadline_ms: at_ms(CONTRIBUTION_DEADLINE_RATIO),

@@ -1,11 +1,13 @@
-//! Match tasks that want a replica with workers that have a free slot, first come first served.
+//! Match tasks that want a replica with workers that have a free slot: whose turn it is stands in the line.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 
 use gristmill_types::TaskId;
 
 use super::Scheduler;
 use crate::id::WorkerId;
+use crate::line::{Place, Queue};
 use crate::task::{Task, Wants};
 use crate::worker::Worker;
 
@@ -28,21 +30,11 @@ pub(super) enum Fit {
     Stake,
 }
 
-/// An index of tasks that want something.
-#[derive(Clone, Copy)]
-enum Queue {
-    Needy,
-    Spare,
-}
-
-impl Queue {
-    fn wants(self) -> Wants {
-        match self {
-            Self::Needy => Wants::Replica,
-            Self::Spare => Wants::Reserve,
-        }
-    }
-}
+/// Runs of numbers that a worker remembers of the tasks it has had; past that it forgets those of tasks that are over, or all.
+const TRIED_RUNS_MAX: usize = 4_096;
+/// Tasks of a deal that are looked at although the one before asks for what the worker does not have: they nearly always ask for the
+/// same.
+const UNFIT_MAX: u32 = 4;
 
 impl Fit {
     pub(super) fn is_possible(self) -> bool {
@@ -56,12 +48,13 @@ impl Scheduler {
     pub(super) fn dispatch(&mut self) {
         let workers = mem::take(&mut self.fresh_workers);
         let tasks = mem::take(&mut self.fresh_tasks);
+        let tasks = if self.idle.is_empty() { Vec::new() } else { self.in_turn(tasks) };
         // A task goes to a worker that never had it if there is one, and reserves take only what is left.
         for (queue, fit) in [(Queue::Needy, Fit::New), (Queue::Needy, Fit::Again), (Queue::Spare, Fit::New)] {
             for worker in &workers {
                 self.feed(*worker, queue, fit);
             }
-            for (_, task) in &tasks {
+            for task in &tasks {
                 self.staff(*task, queue, fit);
             }
         }
@@ -69,22 +62,75 @@ impl Scheduler {
         self.fresh_workers.clear();
     }
 
-    /// Gives a worker the oldest tasks of a queue, until its slots are full.
+    /// Tasks that came together, in the order in which their requesters' turns would come.
+    fn in_turn(&self, tasks: BTreeSet<(u64, TaskId)>) -> Vec<TaskId> {
+        let mut given = BTreeMap::new();
+        let mut turns = Vec::with_capacity(tasks.len());
+        for (number, id) in tasks {
+            let Some(task) = self.tasks.get(&id) else { continue };
+            let requester = task.spec.requester;
+            let turn = given.entry(requester).or_insert_with(|| self.line.given(requester));
+            turns.push((*turn, number, id));
+            *turn = turn.saturating_add(task.cost());
+        }
+        turns.sort_unstable();
+        turns.into_iter().map(|(_, _, id)| id).collect()
+    }
+
+    /// Gives a worker the next tasks of a queue, until its slots are full.
     fn feed(&mut self, id: WorkerId, queue: Queue, fit: Fit) {
-        while let Some(worker) = self.workers.get(&id).filter(|worker| worker.idle_order.is_some()) {
-            let tasks = match queue {
-                Queue::Needy => &self.needy,
-                Queue::Spare => &self.spare,
-            };
-            let fits = |task: &TaskId| self.tasks.get(task).is_some_and(|task| self.fit(task, id, worker) == fit);
-            let Some(task) = tasks.iter().map(|(_, task)| *task).find(fits) else { return };
+        while self.workers.get(&id).is_some_and(|worker| worker.idle_order.is_some()) {
+            let next = if fit == Fit::Again { self.next_again(id, queue) } else { self.next_new(id, queue) };
+            let Some(task) = next else { return };
             self.grant(task, id);
         }
     }
 
+    /// The next task of a queue that this worker may have and never had.
+    fn next_new(&mut self, id: WorkerId, queue: Queue) -> Option<TaskId> {
+        let worker = self.workers.get(&id)?;
+        let mut learned = Vec::new();
+        let found = self.line.deals(queue).find_map(|deal| {
+            let (mut from, mut unfit) = (0, 0);
+            while unfit < UNFIT_MAX {
+                let (number, id_of_task) = self.line.next(queue, deal, &worker.profile, from)?;
+                from = worker.tried.first_absent(number);
+                if from > number {
+                    continue;
+                }
+                from = number + 1;
+                let Some(task) = self.tasks.get(&id_of_task) else { continue };
+                match self.fit(task, id, worker) {
+                    Fit::New => return Some(id_of_task),
+                    Fit::Again | Fit::Tried => learned.push(number),
+                    Fit::Gpu | Fit::Profile | Fit::Needs | Fit::Stake => unfit += 1,
+                }
+            }
+            None
+        });
+        // A worker that had a task is never new to it again.
+        let first_open = self.numbers.first().copied().unwrap_or(u64::MAX);
+        let worker = self.workers.get_mut(&id)?;
+        learned.into_iter().for_each(|number| worker.tried.insert(number));
+        if worker.tried.len() > TRIED_RUNS_MAX {
+            worker.tried.forget_below(first_open);
+        }
+        if worker.tried.len() > TRIED_RUNS_MAX {
+            worker.tried.clear();
+        }
+        found
+    }
+
+    /// The first task of a queue that this worker may have again.
+    fn next_again(&self, id: WorkerId, queue: Queue) -> Option<TaskId> {
+        let worker = self.workers.get(&id)?;
+        let fits = |task: &Task| task.is_in(queue) && self.fit(task, id, worker) == Fit::Again;
+        worker.again.iter().map(|(_, task)| *task).find(|task| self.tasks.get(task).is_some_and(fits))
+    }
+
     /// Gives a task of this queue to the workers longest idle, until it wants no more.
     fn staff(&mut self, id: TaskId, queue: Queue, fit: Fit) {
-        while let Some(task) = self.tasks.get(&id).filter(|task| task.wants == queue.wants()) {
+        while let Some(task) = self.tasks.get(&id).filter(|task| task.is_in(queue)) {
             let fits = |id: &WorkerId| self.workers.get(id).is_some_and(|worker| self.fit(task, *id, worker) == fit);
             let Some(worker) = self.idle.iter().map(|(_, worker)| *worker).find(fits) else { return };
             self.grant(id, worker);
@@ -130,21 +176,29 @@ impl Scheduler {
     pub(super) fn index(&mut self, task: &mut Task) {
         let wants = if self.is_leasable(task) { self.wants(task) } else { Wants::Nothing };
         let key = (task.order, task.id());
-        if wants != task.wants {
-            self.needy.remove(&key);
-            self.spare.remove(&key);
-            match wants {
-                Wants::Replica => _ = self.needy.insert(key),
-                Wants::Reserve => _ = self.spare.insert(key),
-                Wants::Nothing => {}
+        let (requester, deal) = (task.spec.requester, task.spec.deal);
+        let queue = match wants {
+            Wants::Replica => Some(Queue::Needy),
+            Wants::Reserve => Some(Queue::Spare),
+            Wants::Nothing => None,
+        };
+        let stays =
+            task.place.as_ref().is_some_and(|place| Some(place.queue) == queue && place.profile == task.profile);
+        if !stays {
+            if let Some(place) = task.place.take() {
+                self.line.leave(requester, deal, &place, key);
             }
-            task.wants = wants;
+            if let Some(queue) = queue {
+                let place = Place { queue, profile: task.profile.clone() };
+                self.line.enter(requester, deal, &place, key);
+                task.place = Some(place);
+            }
         }
-        if wants == Wants::Nothing {
-            self.fresh_tasks.remove(&key);
-        } else {
-            self.fresh_tasks.insert(key);
-        }
+        task.wants = wants;
+        match queue {
+            None => self.fresh_tasks.remove(&key),
+            Some(_) => self.fresh_tasks.insert(key),
+        };
         self.arm(task);
     }
 }

@@ -7,6 +7,7 @@ use super::Scheduler;
 use super::dispatch::Fit;
 use crate::explain::{Explanation, TaskCause, WorkerCause};
 use crate::id::WorkerId;
+use crate::line::Queue;
 use crate::task::{Phase, ReplicaState, Task, Wants};
 use crate::worker::Worker;
 
@@ -132,7 +133,8 @@ impl Scheduler {
     }
 
     fn explain_missing_task(&self, id: WorkerId, worker: &Worker) -> Explanation<WorkerCause> {
-        let waiting = || self.needy.iter().chain(&self.spare).filter_map(|(_, task)| self.tasks.get(task));
+        let queues = || self.line.all(Queue::Needy).chain(self.line.all(Queue::Spare));
+        let waiting = || queues().filter_map(|task| self.tasks.get(&task));
         if waiting().next().is_none() {
             return because(WorkerCause::NoTasks);
         }

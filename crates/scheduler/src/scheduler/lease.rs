@@ -3,10 +3,10 @@
 use alloy_primitives::B256;
 use gristmill_types::TaskId;
 
-use super::{RUN_TIMES_MAX, Scheduler, Timer};
+use super::{Scheduler, Timer};
 use crate::event::{DeclineReason, Effect, RevokeReason};
 use crate::id::{Fence, LeaseId, WorkerId};
-use crate::task::{Attempt, Check, Replica, ReplicaState};
+use crate::task::{Attempt, Check, Replica, ReplicaState, Task};
 
 impl Scheduler {
     /// Leases `task` to `worker`. The caller has seen that both may.
@@ -27,6 +27,9 @@ impl Scheduler {
         task.profile.get_or_insert_with(|| worker.profile.clone());
         let heartbeat_ms = self.policy.heartbeat_ms(task.spec.work_clock_ms);
         worker.committed = worker.committed.checked_add(stake).unwrap_or(gristmill_types::Amount::MAX);
+        worker.tried.insert(task.order);
+        worker.again.remove(&(task.order, task_id));
+        self.line.give(task.spec.requester, task.spec.deal, task.cost());
         worker.leases.insert(lease);
         if task.spec.needs.gpu {
             worker.gpu_leases.insert(lease);
@@ -118,11 +121,14 @@ impl Scheduler {
             // As if it had never been asked.
             DeclineReason::Busy => {
                 if let Some(attempt) = task.attempts.get_mut(&worker_id) {
-                    *attempt = Attempt { leases: attempt.leases.saturating_sub(1), retry_ms: Some(now_ms) };
+                    attempt.leases = attempt.leases.saturating_sub(1);
                 }
             }
             DeclineReason::Unable(why) => task.last_fault = why.clone(),
         });
+        if reason == DeclineReason::Busy {
+            self.allow_retry(task_id, worker_id, now_ms);
+        }
         if let (DeclineReason::Busy, Some(worker)) = (&reason, self.workers.get_mut(&worker_id)) {
             worker.busy_until_ms = now_ms.saturating_add(self.policy.busy_ms);
             self.timers.insert((worker.busy_until_ms, Timer::Worker(worker_id)));
@@ -146,12 +152,22 @@ impl Scheduler {
 
     /// The worker may have the task again from then on, if nobody else takes it and its leases of it were not too many.
     pub(super) fn allow_retry(&mut self, task_id: TaskId, worker_id: WorkerId, at_ms: u64) {
-        self.with_task(task_id, |task| {
-            if let Some(attempt) = task.attempts.get_mut(&worker_id) {
-                attempt.retry_ms = Some(at_ms);
-            }
-        });
+        if let Some(mut task) = self.tasks.remove(&task_id) {
+            self.note_retry(&mut task, worker_id, at_ms);
+            self.tasks.insert(task_id, task);
+            self.dirty.insert(task_id);
+        }
         self.timers.insert((at_ms, Timer::Worker(worker_id)));
+    }
+
+    /// The same of a task that is out of the map, for a worker that somebody else will look at again.
+    pub(super) fn note_retry(&mut self, task: &mut Task, worker_id: WorkerId, at_ms: u64) {
+        if let Some(attempt) = task.attempts.get_mut(&worker_id) {
+            attempt.retry_ms = Some(at_ms);
+            if let Some(worker) = self.workers.get_mut(&worker_id) {
+                worker.again.insert((task.order, task.id()));
+            }
+        }
     }
 
     pub(super) fn result_ready(&mut self, worker_id: WorkerId, task_id: TaskId, lease: LeaseId, hash: B256) {
@@ -211,9 +227,6 @@ impl Scheduler {
 
     fn record_run(&mut self, task_id: TaskId, run_ms: u64) {
         let Some(deal) = self.tasks.get(&task_id).and_then(|task| self.deals.get_mut(&task.spec.deal)) else { return };
-        if deal.run_times_ms.len() == RUN_TIMES_MAX {
-            deal.run_times_ms.pop_front();
-        }
-        deal.run_times_ms.push_back(run_ms);
+        deal.record(run_ms);
     }
 }

@@ -85,9 +85,9 @@ impl Scheduler {
         // never.
         let connected = self.workers.get(&worker).is_some_and(|worker| worker.connected);
         let delay_ms = if connected { self.policy.lease_ms(task.spec.work_clock_ms) } else { 0 };
-        if let (RevokeReason::Expired, Some(attempt)) = (reason, task.attempts.get_mut(&worker)) {
+        if reason == RevokeReason::Expired {
             let retry_ms = self.now_ms.saturating_add(delay_ms);
-            attempt.retry_ms = Some(retry_ms);
+            self.note_retry(task, worker, retry_ms);
             if connected {
                 self.timers.insert((retry_ms, Timer::Worker(worker)));
             }
@@ -350,9 +350,7 @@ impl Scheduler {
         };
         self.effects.push(effect);
         // The worker is not to blame: it may be asked again, should the task be reopened.
-        if let Some(attempt) = task.attempts.get_mut(&worker) {
-            attempt.retry_ms = Some(self.now_ms);
-        }
+        self.note_retry(task, worker, self.now_ms);
         self.forget_replica(task.id(), worker, &replica);
     }
 
@@ -375,9 +373,16 @@ impl Scheduler {
                 worker.contributed.remove(&id);
             }
         }
-        let key = (task.order, id);
-        self.needy.remove(&key);
-        self.spare.remove(&key);
+        let (requester, deal_id, key) = (task.spec.requester, task.spec.deal, (task.order, id));
+        if let Some(place) = task.place.take() {
+            self.line.leave(requester, deal_id, &place, key);
+        }
+        self.numbers.remove(&task.order);
+        for worker in task.attempts.keys() {
+            if let Some(worker) = self.workers.get_mut(worker) {
+                worker.again.remove(&key);
+            }
+        }
         self.fresh_tasks.remove(&key);
         self.holding.remove(&id);
         if let Some(wake_ms) = task.wake_ms {
@@ -386,7 +391,8 @@ impl Scheduler {
         if let Some(deal) = self.deals.get_mut(&task.spec.deal) {
             deal.open_tasks = deal.open_tasks.saturating_sub(1);
             if deal.open_tasks == 0 {
-                self.deals.remove(&task.spec.deal);
+                self.deals.remove(&deal_id);
+                self.line.forget(requester, deal_id);
             }
         }
     }

@@ -8,6 +8,7 @@ use crate::event::{
 };
 use crate::explain::{TaskCause, WorkerCause};
 use crate::id::EngineProfile;
+use crate::line::Queue;
 use crate::task::hash_of;
 
 const T_MS: u64 = 100_000;
@@ -48,6 +49,7 @@ fn spec(index: u64, trust: u64) -> TaskSpec {
     TaskSpec {
         task: task(index),
         deal: DealId(B256::repeat_byte(9)),
+        requester: Address::repeat_byte(8),
         trust: Trust::new(trust),
         work_clock_ms: T_MS,
         contribution_deadline_ms: START_MS + 7 * T_MS,
@@ -658,6 +660,26 @@ fn a_result_from_before_a_restart_is_adopted() {
 }
 
 #[test]
+fn a_requester_with_many_tasks_does_not_keep_others_waiting() {
+    let mut bench = pool(1);
+    let of = |requester: u8, index: u64| TaskSpec {
+        requester: Address::repeat_byte(requester),
+        deal: DealId(B256::repeat_byte(requester)),
+        ..spec(index, 1)
+    };
+    bench.all((0..300).map(|index| added(of(1, index))).collect());
+    bench.all((300..303).map(|index| added(of(2, index))).collect());
+    let mut served = Vec::new();
+    for _ in 0..10 {
+        let (lease, task, _) = bench.scheduler.live_leases().next().unwrap();
+        served.push(if (300..303).any(|index| task == self::task(index)) { 2 } else { 1 });
+        // It cannot, so that the next one comes.
+        bench.on(Event::LeaseDeclined { lease, reason: DeclineReason::Unable("no".to_owned()) });
+    }
+    assert_eq!(served, [1, 2, 1, 2, 1, 2, 1, 1, 1, 1]);
+}
+
+#[test]
 fn explains_what_binds() {
     let mut bench = pool(0);
     assert_eq!((bench.task_cause(0), bench.worker_cause(0)), (TaskCause::Unknown, WorkerCause::Unknown));
@@ -799,6 +821,6 @@ fn thousands_of_tasks_and_workers_are_no_burden() {
         queue.extend(scheduler.handle_all(START_MS, events));
     }
     assert_eq!(completed, TASKS);
-    assert_eq!((scheduler.leases.len(), scheduler.needy.len(), scheduler.timers.len()), (0, 0, 0));
+    assert_eq!((scheduler.leases.len(), scheduler.line.all(Queue::Needy).count(), scheduler.timers.len()), (0, 0, 0));
     assert_eq!(scheduler.idle.len() as u64, WORKERS);
 }

@@ -1,0 +1,393 @@
+//! The tasks that want a replica, in the order in which they are served: fair among requesters, then among a requester's deals, and
+//! first come first served within a deal.
+//!
+//! Fairness is start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996): who has been given least is served next, where what is
+//! given is machine time, by the T of a task's category. Whoever comes anew, or was away, begins level with those who are served now,
+//! so that nobody saves up turns; and a requester with a million tasks takes no more turns than one with ten.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gristmill_types::{Address, DealId, TaskId};
+
+use crate::id::EngineProfile;
+
+/// Requesters without open deals whose share is remembered.
+const REQUESTERS_MAX: usize = 10_000;
+
+/// Which kind of replica is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Queue {
+    /// Without it something stops.
+    Needy,
+    /// It would be one more than needed.
+    Spare,
+}
+
+/// Where a task stands in line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub queue: Queue,
+    /// The engine that its replicas share, once it has one.
+    pub profile: Option<EngineProfile>,
+}
+
+/// A task with its number in the order of coming.
+type Numbered = (u64, TaskId);
+
+/// All that wait.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Line {
+    requesters: Fair<Address, Fair<DealId, Waiting>>,
+}
+
+/// Members by what they have been given.
+#[derive(Clone, Debug)]
+struct Fair<K, V> {
+    members: BTreeMap<K, Member<V>>,
+    /// Those with tasks in a queue; the next turn first.
+    needy: BTreeSet<(u64, K)>,
+    spare: BTreeSet<(u64, K)>,
+    /// What the latest to be served had been given before: whoever comes anew begins there.
+    level: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Member<V> {
+    given: u64,
+    /// Tasks in each queue, all below it counted.
+    needy: usize,
+    spare: usize,
+    rest: V,
+}
+
+/// The waiting tasks of a deal.
+#[derive(Clone, Debug, Default)]
+struct Waiting {
+    needy: Tasks,
+    spare: Tasks,
+}
+
+/// By engine, because a worker has one.
+#[derive(Clone, Debug, Default)]
+struct Tasks {
+    unstarted: BTreeSet<Numbered>,
+    started: BTreeMap<EngineProfile, BTreeSet<Numbered>>,
+}
+
+impl<K, V> Default for Fair<K, V> {
+    fn default() -> Self {
+        Self { members: BTreeMap::new(), needy: BTreeSet::new(), spare: BTreeSet::new(), level: 0 }
+    }
+}
+
+impl<K: Copy + Ord, V: Default> Fair<K, V> {
+    fn turns(&mut self, queue: Queue) -> &mut BTreeSet<(u64, K)> {
+        match queue {
+            Queue::Needy => &mut self.needy,
+            Queue::Spare => &mut self.spare,
+        }
+    }
+
+    /// A task more of this member.
+    fn enter(&mut self, key: K, queue: Queue) -> &mut V {
+        let level = self.level;
+        let member = self.members.entry(key).or_default();
+        if member.needy + member.spare == 0 {
+            member.given = member.given.max(level);
+        }
+        let count = member.count(queue);
+        *count += 1;
+        let (is_first, given) = (*count == 1, member.given);
+        if is_first {
+            self.turns(queue).insert((given, key));
+        }
+        &mut self.members.entry(key).or_default().rest
+    }
+
+    /// A task less.
+    fn leave(&mut self, key: K, queue: Queue) -> Option<&mut V> {
+        let member = self.members.get_mut(&key)?;
+        let count = member.count(queue);
+        *count = count.saturating_sub(1);
+        let (is_last, given) = (*count == 0, member.given);
+        if is_last {
+            self.turns(queue).remove(&(given, key));
+        }
+        self.members.get_mut(&key).map(|member| &mut member.rest)
+    }
+
+    fn give(&mut self, key: K, amount: u64) -> Option<&mut V> {
+        let member = self.members.get_mut(&key)?;
+        let before = member.given;
+        member.given = before.saturating_add(amount);
+        let (after, needy, spare) = (member.given, member.needy > 0, member.spare > 0);
+        self.level = self.level.max(before);
+        for (queue, stands) in [(Queue::Needy, needy), (Queue::Spare, spare)] {
+            if stands {
+                self.turns(queue).remove(&(before, key));
+                self.turns(queue).insert((after, key));
+            }
+        }
+        self.members.get_mut(&key).map(|member| &mut member.rest)
+    }
+
+    fn in_turn(&self, queue: Queue) -> impl Iterator<Item = K> {
+        let turns = match queue {
+            Queue::Needy => &self.needy,
+            Queue::Spare => &self.spare,
+        };
+        turns.iter().map(|(_, key)| *key)
+    }
+}
+
+impl<V> Member<V> {
+    fn count(&mut self, queue: Queue) -> &mut usize {
+        match queue {
+            Queue::Needy => &mut self.needy,
+            Queue::Spare => &mut self.spare,
+        }
+    }
+}
+
+impl Waiting {
+    fn tasks(&self, queue: Queue) -> &Tasks {
+        match queue {
+            Queue::Needy => &self.needy,
+            Queue::Spare => &self.spare,
+        }
+    }
+
+    fn tasks_mut(&mut self, queue: Queue) -> &mut Tasks {
+        match queue {
+            Queue::Needy => &mut self.needy,
+            Queue::Spare => &mut self.spare,
+        }
+    }
+}
+
+impl Line {
+    /// A task takes this place.
+    pub fn enter(&mut self, requester: Address, deal: DealId, place: &Place, task: Numbered) {
+        let waiting = self.requesters.enter(requester, place.queue).enter(deal, place.queue);
+        let tasks = waiting.tasks_mut(place.queue);
+        match &place.profile {
+            None => tasks.unstarted.insert(task),
+            Some(profile) => tasks.started.entry(profile.clone()).or_default().insert(task),
+        };
+    }
+
+    /// A task leaves the place that it took.
+    pub fn leave(&mut self, requester: Address, deal: DealId, place: &Place, task: Numbered) {
+        let waiting = self.requesters.leave(requester, place.queue).and_then(|deals| deals.leave(deal, place.queue));
+        let Some(tasks) = waiting.map(|waiting| waiting.tasks_mut(place.queue)) else { return };
+        match &place.profile {
+            None => _ = tasks.unstarted.remove(&task),
+            Some(profile) => {
+                if let Some(started) = tasks.started.get_mut(profile) {
+                    started.remove(&task);
+                    if started.is_empty() {
+                        tasks.started.remove(profile);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Machine time was given to a task of this deal.
+    pub fn give(&mut self, requester: Address, deal: DealId, amount: u64) {
+        if let Some(deals) = self.requesters.give(requester, amount) {
+            deals.give(deal, amount);
+        }
+    }
+
+    /// A deal is over. What its requester was given is remembered as long as it puts others first.
+    pub fn forget(&mut self, requester: Address, deal: DealId) {
+        let level = self.requesters.level;
+        let Some(member) = self.requesters.members.get_mut(&requester) else { return };
+        member.rest.members.remove(&deal);
+        if member.rest.members.is_empty() && member.given <= level {
+            self.requesters.members.remove(&requester);
+        }
+        if self.requesters.members.len() > REQUESTERS_MAX {
+            self.requesters.members.retain(|_, member| !member.rest.members.is_empty() || member.given > level);
+        }
+        if self.requesters.members.len() > 2 * REQUESTERS_MAX {
+            self.requesters.members.retain(|_, member| !member.rest.members.is_empty());
+        }
+    }
+
+    /// The deals with tasks in a queue, the next to be served first.
+    pub fn deals(&self, queue: Queue) -> impl Iterator<Item = (Address, DealId)> {
+        self.requesters.in_turn(queue).flat_map(move |requester| {
+            let deals = self.requesters.members.get(&requester).map(|member| member.rest.in_turn(queue));
+            deals.into_iter().flatten().map(move |deal| (requester, deal))
+        })
+    }
+
+    /// The first task of a deal, from this number on, that a worker with this engine may work at.
+    pub fn next(
+        &self,
+        queue: Queue,
+        (requester, deal): (Address, DealId),
+        profile: &EngineProfile,
+        from: u64,
+    ) -> Option<Numbered> {
+        let waiting = &self.requesters.members.get(&requester)?.rest.members.get(&deal)?.rest;
+        let tasks = waiting.tasks(queue);
+        let first = |tasks: &BTreeSet<Numbered>| tasks.range((from, TaskId::default())..).next().copied();
+        let started = tasks.started.get(profile).and_then(first);
+        [started, first(&tasks.unstarted)].into_iter().flatten().min()
+    }
+
+    /// What a requester has been given, level with the others if it is new.
+    pub fn given(&self, requester: Address) -> u64 {
+        self.requesters.members.get(&requester).map_or(0, |member| member.given).max(self.requesters.level)
+    }
+
+    /// All tasks in a queue, by requester, deal and number.
+    pub fn all(&self, queue: Queue) -> impl Iterator<Item = TaskId> {
+        let deals = self.requesters.members.values().flat_map(|member| member.rest.members.values());
+        deals.flat_map(move |deal| {
+            let tasks = deal.rest.tasks(queue);
+            tasks.unstarted.iter().chain(tasks.started.values().flatten()).map(|(_, task)| *task)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::B256;
+
+    use super::*;
+
+    fn requester(number: u8) -> Address {
+        Address::repeat_byte(number)
+    }
+
+    fn deal(number: u8) -> DealId {
+        DealId(B256::repeat_byte(number))
+    }
+
+    fn profile() -> EngineProfile {
+        EngineProfile("one".to_owned())
+    }
+
+    fn unstarted() -> Place {
+        Place { queue: Queue::Needy, profile: None }
+    }
+
+    struct Served {
+        line: Line,
+        next: u64,
+    }
+
+    impl Served {
+        fn enter(&mut self, who: u8, of: u8, tasks: u64) {
+            for _ in 0..tasks {
+                self.line.enter(requester(who), deal(of), &unstarted(), (self.next, deal(of).task(self.next)));
+                self.next += 1;
+            }
+        }
+
+        /// Serves the next task at this cost; whose it was.
+        fn serve(&mut self, cost: u64) -> (u8, u8) {
+            let (who, of) = self.line.deals(Queue::Needy).next().unwrap();
+            let task = self.line.next(Queue::Needy, (who, of), &profile(), 0).unwrap();
+            self.line.leave(who, of, &unstarted(), task);
+            self.line.give(who, of, cost);
+            (who.0[0], of.0[0])
+        }
+    }
+
+    fn served() -> Served {
+        Served { line: Line::default(), next: 0 }
+    }
+
+    fn turns(served: &mut Served, count: usize, who: u8) -> usize {
+        (0..count).filter(|_| served.serve(1).0 == who).count()
+    }
+
+    #[test]
+    fn a_requester_with_many_tasks_takes_no_more_turns_than_one_with_few() {
+        let mut line = served();
+        line.enter(1, 1, 100_000);
+        assert_eq!(turns(&mut line, 50, 1), 50);
+        line.enter(2, 2, 10);
+        // The newcomer begins level, not with the fifty turns that it did not take.
+        assert_eq!(turns(&mut line, 20, 2), 10);
+        assert_eq!(turns(&mut line, 10, 1), 10);
+        line.enter(2, 3, 10);
+        assert_eq!(turns(&mut line, 4, 2), 2);
+    }
+
+    #[test]
+    fn a_requesters_deals_take_turns_too_and_cost_is_what_counts() {
+        let mut line = served();
+        line.enter(1, 1, 1_000);
+        line.enter(1, 2, 1_000);
+        line.enter(2, 3, 1_000);
+        let mut counts = BTreeMap::new();
+        for _ in 0..400 {
+            let (who, of) = line.line.deals(Queue::Needy).next().map(|(who, of)| (who.0[0], of.0[0])).unwrap();
+            // The second requester's tasks are of a size three times as large.
+            assert_eq!(line.serve(if who == 2 { 3 } else { 1 }), (who, of));
+            *counts.entry(of).or_insert(0) += 1;
+        }
+        assert_eq!(counts, BTreeMap::from([(1, 150), (2, 150), (3, 100)]));
+    }
+
+    #[test]
+    fn whoever_is_ahead_stays_so_when_a_deal_ends_and_nothing_is_kept_of_those_who_are_not() {
+        let mut line = served();
+        line.enter(1, 1, 10);
+        line.enter(2, 2, 10);
+        assert_eq!(line.serve(5), (1, 1));
+        for task in 1..10 {
+            line.line.leave(requester(1), deal(1), &unstarted(), (task, deal(1).task(task)));
+        }
+        line.line.forget(requester(1), deal(1));
+        line.enter(1, 3, 10);
+        // It was given five, and the other nothing yet.
+        assert_eq!(turns(&mut line, 5, 2), 5);
+        for who in 3..=u8::MAX {
+            line.enter(who, who, 1);
+            let number = line.next - 1;
+            line.line.leave(requester(who), deal(who), &unstarted(), (number, deal(who).task(number)));
+            line.line.forget(requester(who), deal(who));
+        }
+        assert_eq!(line.line.requesters.members.len(), 2);
+    }
+
+    #[test]
+    fn a_worker_is_shown_tasks_of_its_own_engine_and_unstarted_ones_in_their_order() {
+        let mut line = Line::default();
+        let (who, of) = (requester(1), deal(1));
+        let place = |name: Option<&str>| Place {
+            queue: Queue::Needy,
+            profile: name.map(|name| EngineProfile(name.to_owned())),
+        };
+        let profiles = [None, Some("two"), Some("one"), None, Some("two")];
+        for (number, name) in (0..).zip(profiles) {
+            line.enter(who, of, &place(name), (number, of.task(number)));
+        }
+        let seen = |line: &Line, name: &str| {
+            let (mut from, mut seen) = (0, Vec::new());
+            let profile = EngineProfile(name.to_owned());
+            while let Some((number, _)) = line.next(Queue::Needy, (who, of), &profile, from) {
+                seen.push(number);
+                from = number + 1;
+            }
+            seen
+        };
+        assert_eq!(
+            (seen(&line, "one"), seen(&line, "two"), seen(&line, "three")),
+            (vec![0, 2, 3], vec![0, 1, 3, 4], vec![0, 3])
+        );
+        assert_eq!(line.all(Queue::Needy).count(), 5);
+        for (number, name) in (0..).zip(profiles) {
+            line.leave(who, of, &place(name), (number, of.task(number)));
+        }
+        assert_eq!((line.deals(Queue::Needy).count(), line.all(Queue::Needy).count()), (0, 0));
+        assert!(line.next(Queue::Spare, (who, of), &profile(), 0).is_none());
+    }
+}
