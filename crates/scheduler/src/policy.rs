@@ -45,6 +45,13 @@ pub struct Policy {
     /// Replicas kept in reserve, computed but not authorised, while a holder of the coming consensus has never revealed
     /// before: once a digest is public only they may still join. Default 1.
     pub reserve_replicas: u32,
+    /// A lease is late after so many percent of the median run time of its deal: whoever has nothing else to do computes a copy, and
+    /// whichever ends first counts. Default 150; 0: no copies.
+    pub late_percent: u64,
+    /// No lease is late before. Default 2 s.
+    pub late_ms_min: u64,
+    /// Copies of a task's late leases at a time. Default 2.
+    pub copies_max: u32,
 }
 
 impl Default for Policy {
@@ -68,6 +75,9 @@ impl Default for Policy {
             aside_ms_max: 3_600_000,
             busy_ms: 1_000,
             reserve_replicas: 1,
+            late_percent: 150,
+            late_ms_min: 2_000,
+            copies_max: 2,
         }
     }
 }
@@ -86,6 +96,12 @@ impl Policy {
     /// How long an authorised contribution to such a task is waited for.
     pub fn contribution_wait_ms(&self, work_clock_ms: u64) -> u64 {
         self.contribution_wait_ms.min(work_clock_ms.saturating_mul(2).max(self.contribution_wait_ms_min))
+    }
+
+    /// How long a lease may run before it is late, where runs of its deal take `median_ms`; `None`: it never is.
+    pub fn late_ms(&self, median_ms: u64) -> Option<u64> {
+        let late_ms = (u128::from(median_ms) * u128::from(self.late_percent) / 100).try_into().unwrap_or(u64::MAX);
+        (self.late_percent > 0).then(|| self.late_ms_min.max(late_ms))
     }
 
     /// How long a worker that fell silent for the `times`-th time (from 1) is put aside.

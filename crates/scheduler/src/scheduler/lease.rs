@@ -157,7 +157,9 @@ impl Scheduler {
             self.tasks.insert(task_id, task);
             self.dirty.insert(task_id);
         }
-        self.timers.insert((at_ms, Timer::Worker(worker_id)));
+        if at_ms > self.now_ms {
+            self.timers.insert((at_ms, Timer::Worker(worker_id)));
+        }
     }
 
     /// The same of a task that is out of the map, for a worker that somebody else will look at again.
@@ -226,7 +228,15 @@ impl Scheduler {
     }
 
     fn record_run(&mut self, task_id: TaskId, run_ms: u64) {
-        let Some(deal) = self.tasks.get(&task_id).and_then(|task| self.deals.get_mut(&task.spec.deal)) else { return };
+        let deal_id = self.tasks.get(&task_id).map(|task| task.spec.deal);
+        let Some(deal) = deal_id.and_then(|deal| self.deals.get_mut(&deal)) else { return };
+        let was_unknown = deal.median_ms.is_none();
         deal.record(run_ms);
+        if was_unknown && deal.median_ms.is_some() {
+            // From now on it can be told when a lease is late.
+            let of_deal = |task: &TaskId| self.tasks.get(task).is_some_and(|task| Some(task.spec.deal) == deal_id);
+            let leased = self.leases.values().map(|(task, _)| *task).filter(of_deal);
+            self.dirty.extend(leased.collect::<Vec<_>>());
+        }
     }
 }

@@ -289,6 +289,22 @@ impl Scheduler {
         if count < 2 || reliable { 0 } else { reserve }
     }
 
+    /// When a lease of this task becomes late; `None` while too few ran to tell.
+    fn late_ms(&self, task: &Task) -> Option<u64> {
+        let median_ms = self.deals.get(&task.spec.deal)?.median_ms?;
+        self.policy.late_ms(median_ms)
+    }
+
+    /// Leases that run for much longer than those of their deal do, as far as copies may be made of them.
+    fn late_leases(&self, task: &Task) -> u32 {
+        let Some(late_ms) = self.late_ms(task) else { return 0 };
+        let late = task.replicas.values().filter(|replica| match replica.state {
+            ReplicaState::Leased { since_ms, .. } => self.now_ms >= since_ms.saturating_add(late_ms),
+            _ => false,
+        });
+        (late.count() as u32).min(self.policy.copies_max)
+    }
+
     /// What a leasable task wants.
     pub(super) fn wants(&self, task: &Task) -> Wants {
         if let Phase::Revealing { hash, .. } = task.phase {
@@ -298,7 +314,8 @@ impl Scheduler {
         }
         let Ok(Outlook { reached, surplus, .. }) = task.outlook() else { return Wants::Nothing };
         if reached {
-            return if surplus < self.reserve_target(task) { Wants::Reserve } else { Wants::Nothing };
+            let target = self.reserve_target(task).max(self.late_leases(task));
+            return if surplus < target { Wants::Reserve } else { Wants::Nothing };
         }
         // Not worth anybody's time if even the heaviest worker in every free place could not bring consensus.
         let heaviest = self.weights.last().map_or(NEWCOMER_WEIGHT, |(weight, _)| *weight);
@@ -422,9 +439,11 @@ impl Scheduler {
         if let Phase::Revealing { deadline_ms, since_ms, .. } = task.phase {
             moments.extend([deadline_ms.saturating_add(slack_ms), self.hold_until_ms(task, since_ms)]);
         }
+        let late_ms = self.late_ms(task);
         for replica in task.replicas.values() {
             match replica.state {
                 ReplicaState::Leased { since_ms, expires_ms } => {
+                    moments.extend(late_ms.map(|late_ms| since_ms.saturating_add(late_ms)));
                     moments.push(expires_ms.min(since_ms.saturating_add(run_limit_ms)));
                 }
                 ReplicaState::Authorised { until_ms, .. } => moments.push(until_ms),

@@ -680,6 +680,49 @@ fn a_requester_with_many_tasks_does_not_keep_others_waiting() {
 }
 
 #[test]
+fn whoever_has_nothing_else_to_do_computes_what_is_late() {
+    let policy = Policy {
+        reserve_replicas: 0,
+        lease_duration_ms: u64::MAX,
+        lease_duration_ms_min: u64::MAX,
+        ..Policy::default()
+    };
+    let mut bench = pool_with(6, policy);
+    bench.all((0..5).map(|index| added(spec(index, 1))).collect());
+    let holder = |bench: &Bench, index: u64| -> Vec<WorkerId> {
+        bench.scheduler.live_leases().filter(|(_, of, _)| *of == task(index)).map(|(_, _, worker)| worker).collect()
+    };
+    assert_eq!(holder(&bench, 4), [worker(4)]);
+    // Three take ten seconds: so late is what takes fifteen.
+    bench.now_ms = START_MS + 10_000;
+    for index in 0..3 {
+        bench.ready(index, index, truth(index));
+    }
+    assert_eq!((holder(&bench, 3).len(), holder(&bench, 4).len()), (1, 1));
+    let late_ms = START_MS + 15_000;
+    assert_eq!(bench.scheduler.next_deadline(), Some(late_ms));
+    bench.now_ms = late_ms;
+    bench.on(Event::Tick);
+    assert_eq!((holder(&bench, 3).len(), holder(&bench, 4).len()), (2, 2));
+    // The copy comes first and counts; the task's end takes the other lease back.
+    let copy = holder(&bench, 3).into_iter().find(|holder| *holder != worker(3)).unwrap();
+    let index = (0..6).find(|index| worker(*index) == copy).unwrap();
+    bench.ready(3, index, truth(3));
+    assert_eq!(bench.authorised(), [copy]);
+    bench.on(Event::TaskCompleted { task: task(3) });
+    assert!(
+        bench.effects.iter().any(|effect| matches!(effect, Effect::RevokeLease { worker: of, .. } if *of == worker(3)))
+    );
+    // A copy of a copy, but no third; and nobody waits for a copy who could do something that is needed.
+    bench.now_ms = late_ms + 15_000;
+    bench.on(Event::Tick);
+    assert_eq!(holder(&bench, 4).len(), 3);
+    bench.now_ms = late_ms + 30_000;
+    bench.on(Event::Tick);
+    assert_eq!(holder(&bench, 4).len(), 3);
+}
+
+#[test]
 fn explains_what_binds() {
     let mut bench = pool(0);
     assert_eq!((bench.task_cause(0), bench.worker_cause(0)), (TaskCause::Unknown, WorkerCause::Unknown));

@@ -77,6 +77,8 @@ pub struct World {
     seed: u64,
     dice: Dice,
     now_ms: u64,
+    /// When the scheduler's deadline was served last.
+    rung_ms: u64,
     sequence: u64,
     agenda: BTreeMap<(u64, u64), Act>,
     scheduler: Scheduler,
@@ -108,6 +110,7 @@ impl World {
             seed,
             dice: Dice(seed),
             now_ms: START_MS,
+            rung_ms: 0,
             sequence: 0,
             agenda: BTreeMap::new(),
             scheduler: Scheduler::new(policy.clone(), Fence(1)),
@@ -221,8 +224,9 @@ impl World {
                     self.perform(act);
                 }
                 _ if deadline < u64::MAX => {
-                    assert!(deadline > self.now_ms, "seed {}: a deadline that was served is due again", self.seed);
-                    self.now_ms = deadline;
+                    assert!(deadline > self.rung_ms, "seed {}: a deadline that was served is due again", self.seed);
+                    self.now_ms = self.now_ms.max(deadline);
+                    self.rung_ms = self.now_ms;
                     self.tell(vec![Event::Tick]);
                 }
                 _ => return,
