@@ -200,7 +200,7 @@ pub(crate) const YEAR_DIGITS_OF_LIBRARY: usize = 1;
 /// `2004-01-01T10:00:00+01:00`, with at least so many digits of the year.
 pub(crate) fn write_absolute(text: &mut String, time: AbsTime, digits: usize) {
     let civil = Civil::from_seconds(time.seconds.wrapping_add(i64::from(time.offset)));
-    let (sign, zone) = if time.offset > 0 { ('+', time.offset) } else { ('-', time.offset.wrapping_neg()) };
+    let (sign, zone) = (if time.offset > 0 { '+' } else { '-' }, time.offset.unsigned_abs());
     let Civil { year, month, day, hours, minutes, seconds } = civil;
     _ = write!(text, "{year:0digits$}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}");
     _ = write!(text, "{sign}{:02}:{:02}", zone / 3_600, zone / 60 % 60);

@@ -206,7 +206,10 @@ fn text_of(evaluator: &mut Evaluator<'_>, value: &Val) -> Result<Arc<str>, Val> 
         Val::Plain(Value::AbsTime(time)) => {
             calendar::write_absolute(&mut text, *time, calendar::YEAR_DIGITS_OF_LIBRARY)
         }
-        Val::Plain(Value::RelTime(seconds)) => calendar::write_relative(&mut text, seconds.trunc()),
+        // The library has 32 bits of whole seconds.
+        Val::Plain(Value::RelTime(seconds)) => {
+            calendar::write_relative(&mut text, f64::from(number::truncate_short(*seconds)));
+        }
         Val::Plain(value) => print::value(&mut text, value, Style::Library),
         Val::List(elements, _) => print::list_of(&mut text, elements, Style::Library),
         Val::Ad(scope) => _ = evaluator.read_ad(*scope, |ad| print::ad(&mut text, ad, Style::Library)),
@@ -222,7 +225,7 @@ fn real_of(value: &Val) -> Option<f64> {
     match value {
         Val::Plain(Value::String(text)) => number::leading_real(text),
         Val::Plain(Value::AbsTime(time)) => Some(time.seconds as f64),
-        Val::Plain(Value::RelTime(seconds)) => Some(number::truncate(*seconds) as f64),
+        Val::Plain(Value::RelTime(seconds)) => Some(f64::from(number::truncate_short(*seconds))),
         Val::Plain(value) => value.number(),
         _ => None,
     }
@@ -276,7 +279,12 @@ fn debug(evaluator: &mut Evaluator<'_>, call: &Call, place: Place<'_>) -> Val {
 
 /// The text of an attribute of the own ad, not evaluated.
 fn unparse(evaluator: &mut Evaluator<'_>, call: &Call, place: Place<'_>) -> Val {
-    let [Expr(Node::Attribute(name))] = call.arguments.as_slice() else { return Val::ERROR };
+    let name = match call.arguments.as_slice() {
+        [Expr(Node::Attribute(name))] => name,
+        // The own ad has no attribute of such a name.
+        [Expr(Node::Select(..) | Node::Root(_))] => return Val::Plain(Value::string("")),
+        _ => return Val::ERROR,
+    };
     let text = evaluator.own_attribute(place.scope, name, |expression| {
         let mut text = String::new();
         print::expression(&mut text, expression, Style::Library);

@@ -97,7 +97,8 @@ pub(super) fn field(
         Some([Val::Plain(Value::AbsTime(time))]) => {
             of_time(&Civil::from_seconds(time.seconds.wrapping_add(i64::from(evaluator.zone()))))
         }
-        Some([Val::Plain(Value::RelTime(seconds))]) => of_span(number::truncate(seconds)),
+        // The library has 32 bits of a span's seconds.
+        Some([Val::Plain(Value::RelTime(seconds))]) => of_span(i64::from(number::truncate_short(seconds))),
         _ => None,
     };
     field.map_or(Val::ERROR, Val::int)

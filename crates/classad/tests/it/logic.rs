@@ -119,3 +119,20 @@ fn arithmetic_of_the_borders() {
     }
     assert!(matches!(value("0.0 / 0"), Value::Real(nan) if nan.is_nan()));
 }
+
+/// Found by asking the library at random.
+#[test]
+fn texts_and_times_of_the_borders() {
+    for (source, expected) in [
+        ("unparse(MY.i)", Value::string("")),
+        ("unparse(.i)", Value::string("")),
+        ("unparse(1)", Value::Error),
+        ("string(absTime(1, -2147483648))", Value::string("1901-12-13T20:45:53-596523:14")),
+        ("string(relTime(3e9))", Value::string("--24855+-3:-14:-8")),
+        ("int(relTime(3e9))", Value::Integer(-2_147_483_648)),
+        ("getDays(relTime(1e17))", Value::Integer(-24_855)),
+        ("int(relTime(2147483647.5))", Value::Integer(2_147_483_647)),
+    ] {
+        assert_eq!(value(source), expected, "{source}");
+    }
+}
