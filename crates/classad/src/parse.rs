@@ -104,7 +104,7 @@ pub enum ParseFault {
 pub(crate) fn expression(source: &str) -> Result<Expr, ParseError> {
     let mut parser = Parser::new(source)?;
     let deep = parser.expression()?;
-    parser.end()?;
+    parser.end("an operator or the end")?;
     Ok(deep.expr)
 }
 
@@ -115,7 +115,7 @@ pub(crate) fn ad(source: &str) -> Result<ClassAd, ParseError> {
         return Err(parser.expected("[ at the beginning of an ad"));
     }
     let (ad, _) = parser.ad()?;
-    parser.end()?;
+    parser.end("the end of the ad")?;
     Ok(ad)
 }
 
@@ -200,8 +200,8 @@ impl<'a> Parser<'a> {
         self.lexer.fault(self.at, ParseFault::Expected { expected, found })
     }
 
-    fn end(&self) -> Result<(), ParseError> {
-        if self.token == Token::End { Ok(()) } else { Err(self.expected("an operator or the end")) }
+    fn end(&self, expected: &'static str) -> Result<(), ParseError> {
+        if self.token == Token::End { Ok(()) } else { Err(self.expected(expected)) }
     }
 
     fn node(&self, node: Node, deepest: usize) -> Result<Deep, ParseError> {

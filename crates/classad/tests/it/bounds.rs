@@ -55,6 +55,105 @@ fn errors_say_where_and_what() {
 }
 
 #[test]
+fn malformed_ads_say_where_and_what() {
+    for (source, expected) in [
+        ("", "line 1, column 1: expected [ at the beginning of an ad, found the end"),
+        ("[", "line 1, column 2: expected the name of an attribute, or ] that closes the ad, found the end"),
+        ("[ a ]", "line 1, column 5: expected = after the name of the attribute, found ]"),
+        ("[ a = ]", "line 1, column 7: expected an expression, found ]"),
+        ("[ a == 1 ]", "line 1, column 5: expected = after the name of the attribute, found =="),
+        (
+            "[\n  a = 1,\n  b = 2\n]",
+            "line 2, column 8: expected an operator, ; before the next attribute, or ] that closes the ad, found ,",
+        ),
+        ("[ a = 1 ] b", "line 1, column 11: expected the end of the ad, found the name b"),
+        ("[ a = 1; a b = 2 ]", "line 1, column 12: expected = after the name of the attribute, found the name b"),
+        ("[ MY.a = 1 ]", "line 1, column 5: expected = after the name of the attribute, found ."),
+        ("[ true = 1 ]", "line 1, column 3: expected the name of an attribute, or ] that closes the ad, found true"),
+        ("a = 1\nb = 2\n", "line 1, column 1: expected [ at the beginning of an ad, found the name a"),
+        ("[ é = 1 ]", "line 1, column 3: the character 'é' means nothing here; text goes between double quotes"),
+        ("[ a = \"\n\" + ]", "line 2, column 5: expected an expression, found ]"),
+    ] {
+        let error = ClassAd::parse(source).expect_err(source);
+        assert_eq!(error.to_string(), expected, "{source}");
+    }
+}
+
+/// An ad with all that the language has, cut off anywhere, or with a character gone or another in its place, is an ad or is refused at
+/// a place that it has.
+#[test]
+fn spoiled_ads_are_refused_at_a_place_that_they_have() {
+    const WHOLE: &str = "[ a = 1 + -2.5e3 * 'odd\\'name'; /* why */ b = { \"té\\n\\101\", a[0], .c } ?: undefined; // end\n\
+                         c = [ d = parent.a isnt TARGET.x && MY.b == TRUE; ]; e = f(c.d, 3 >>> 2) ? absTime(\"2024-02-29\") : !b ]";
+    ClassAd::parse(WHOLE).expect("the whole is an ad");
+    let check = |source: &str| {
+        let Err(error) = ClassAd::parse(source) else { return };
+        let lines: Vec<&str> = source.split('\n').collect();
+        let line = lines.get(error.line - 1).unwrap_or_else(|| panic!("{error}, but there are fewer lines: {source}"));
+        assert!((1..=line.chars().count() + 1).contains(&error.column), "{error}, but the line is shorter: {source}");
+    };
+    for (at, c) in WHOLE.char_indices() {
+        let (before, after) = (&WHOLE[..at], &WHOLE[at + c.len_utf8()..]);
+        check(before);
+        check(&WHOLE[at..]);
+        check(&format!("{before}{after}"));
+        for other in ["\"", "'", "[", "]", "}", ")", ";", "=", ".", "?", "\\", "\n", "\0", "9", "é", "/*", "//"] {
+            check(&format!("{before}{other}{after}"));
+            check(&format!("{before}{other}{c}{after}"));
+        }
+    }
+}
+
+/// Ten megabytes, whatever they are made of, are refused before they are looked at; and as much as is read ends, deep as it may be.
+#[test]
+fn large_ads_end() {
+    const TEN_MEGABYTES: usize = 10_000_000;
+    let filled = |open: &str, piece: &str, close: &str, bytes: usize| {
+        let count = (bytes - open.len() - close.len()) / piece.len();
+        format!("{open}{}{close}", piece.repeat(count))
+    };
+    for (open, piece, close) in [
+        ("[ a = \"", "x", "\" ]"),
+        ("[ a = \"", "\\101", "\" ]"),
+        ("[ ", "a = 1; ", "]"),
+        ("[ ", ";", "]"),
+        ("[ a = 1", " + 1", " ]"),
+        ("[ a = x", " && x", " ]"),
+        ("[ a = x", ".x", " ]"),
+        ("[ a = x", "[0]", " ]"),
+        ("[ a = x", " ?: x", " ]"),
+        ("[ a = ", "x ? x : ", "x ]"),
+        ("[ a = ", "- ", "1 ]"),
+        ("[ a = ", "(", ""),
+        ("[ a = ", "f(", ""),
+        ("[ a = { 0", ", 0", " } ]"),
+        ("[ a = f(0", ", 0", ") ]"),
+        ("", "[a=", ""),
+        ("", "{", ""),
+        ("[ a = ", "9", " ]"),
+        ("[ a = 0.", "9", " ]"),
+        ("[ a = 1e", "9", " ]"),
+        ("[ ", "/* */ ", "a = 1 ]"),
+        ("[ /*", "*", "*/ a = 1 ]"),
+        ("[ ", "\n", "a = ]"),
+        ("[ ", "a", " = 1 ]"),
+        ("[ a = '", "x", "' ]"),
+    ] {
+        let large = filled(open, piece, close, TEN_MEGABYTES);
+        let refused = ClassAd::parse(&large).expect_err(piece).fault;
+        assert_eq!(refused, ParseFault::TooLong { got: large.len() }, "{piece}");
+        if let Ok(ad) = ClassAd::parse(&filled(open, piece, close, SOURCE_BYTES_MAX)) {
+            let mut symbols = Symbols::new();
+            let ready = Prepared::new(ad.clone(), &mut symbols);
+            assert!(!ready.matches(&ready.clone()), "{piece}");
+            for (_, expression) in ad.iter() {
+                _ = Evaluation::of(&ad).run(expression);
+            }
+        }
+    }
+}
+
+#[test]
 fn deep_and_long_sources_are_refused() {
     for (open, close) in [
         ("(", ")"),
