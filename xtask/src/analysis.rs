@@ -5,14 +5,13 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::contracts::folder;
-use crate::npm;
 use crate::step::{Program, command};
+use crate::{npm, python};
 
 const REQUIREMENTS: &str = "analysis/requirements.txt";
 const TRIAGE: &str = "analysis/slither.json";
@@ -66,24 +65,7 @@ fn tool(program: &str, args: &[&str], name: &str) -> Result<Program> {
 /// A virtual environment with the pinned tools, made anew when the list has changed.
 fn install() -> Result<PathBuf> {
     npm::install(&folder())?;
-    let tools = crate::root().join("target/analysis");
-    let wanted = fs::read(folder().join(REQUIREMENTS)).context("the list of tools is missing")?;
-    let stamp = tools.join("installed.txt");
-    if fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
-        return Ok(tools);
-    }
-    if Command::new("python3").arg("--version").output().is_err() {
-        bail!(
-            "`python3` is missing: slither and halmos need Python 3.11 or newer (Debian: apt-get install python3-venv)"
-        );
-    }
-    let place = tools.display().to_string();
-    command("python3", &["-m", "venv", "--clear", &place]).run()?;
-    let requirements = folder().join(REQUIREMENTS).display().to_string();
-    let pip = tools.join("bin/pip").display().to_string();
-    command(&pip, &["install", "--quiet", "--no-deps", "--requirement", &requirements]).run()?;
-    fs::write(&stamp, wanted).context("cannot note what is installed")?;
-    Ok(tools)
+    python::environment("analysis", &folder().join(REQUIREMENTS))
 }
 
 /// Both call forge, which npm has put below the contracts.

@@ -10,6 +10,7 @@ mod dist;
 mod iexec;
 mod images;
 mod npm;
+mod python;
 mod step;
 mod tidy;
 
@@ -39,6 +40,7 @@ Usage: cargo xtask COMMAND
                   is built already; --check installs and uses the package on a bare Debian (as root)
   iexec-e2e       iExec's own command lines, 8.24.0 and 9.0.1, against `gristmill up`, and a replicated task by ethers;
                   with 8, 9 or replicated only that
+  htcondor        install HTCondor's library for the tests and the benchmark of classad, and print the Python that has it
   tidy            layers, room names in ARCHITECTURE.md, sizes of files and functions (--write to lower the ratchet)
 ";
 
@@ -72,6 +74,10 @@ fn dispatch(words: &[&str]) -> Result<()> {
         ["dist", words @ ..] => dist::run(words),
         ["apps", "quick"] => check::quick(),
         ["iexec-e2e", parts @ ..] => iexec::end_to_end(parts),
+        ["htcondor"] => {
+            println!("{}", python::htcondor()?.display());
+            Ok(())
+        }
         ["tidy"] => tidy::check(),
         ["tidy", "--write"] => tidy::write_ratchet(),
         [] | ["help" | "--help" | "-h"] => {
@@ -85,6 +91,7 @@ fn dispatch(words: &[&str]) -> Result<()> {
 /// Every test. Slow ones are chosen by the environment variable that the tests read, so that one build serves both.
 fn test(slow: bool) -> Result<()> {
     npm::require()?;
+    python::require()?;
     if slow {
         // SAFETY: no other thread runs in this program.
         unsafe { std::env::set_var("GRISTMILL_SLOW_TESTS", "1") };
@@ -112,6 +119,9 @@ fn rust_tests(slow: bool) -> Result<()> {
     let poco = npm::published_poco()?;
     // SAFETY: no other thread runs in this program.
     unsafe { std::env::set_var("GRISTMILL_POCO_PACKAGE", poco) };
+    let htcondor = python::htcondor()?;
+    // SAFETY: no other thread runs in this program.
+    unsafe { std::env::set_var("GRISTMILL_HTCONDOR_PYTHON", htcondor) };
     let mut args = vec!["test", "--release", "--workspace", "--locked"];
     if slow {
         args.extend(["--features", "gristmill-cli/end-to-end,gristmill-market/end-to-end"]);

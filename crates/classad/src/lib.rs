@@ -15,9 +15,23 @@
 //! # Ok::<(), gristmill_classad::ParseError>(())
 //! ```
 //!
-//! Values are those of HTCondor's C++ library, which `oracle/` of this crate asks; its README lists where we differ, and why.
 //! [`Expr::conjuncts`], [`Expr::as_comparison`] and [`Expr::flatten`] take requirements apart for an index, [`Prepared::binding`]
 //! names what keeps two ads apart, and [`Evaluation`] gives the surroundings by hand, the time among them.
+//!
+//! # Against HTCondor's library
+//!
+//! The same, to the last bit: the syntax of ads and expressions, the types, all operators and what they make of `undefined` and
+//! `error`, where names are looked up, 86 functions, matches. The tests put random expressions to HTCondor's C++ library and to this
+//! crate, and fail if the two differ in anything that is not on the list in `oracle/README.md` of this crate. The list says why.
+//! What is on it, in short:
+//!
+//! - An ad means the same to everybody, always: there is no `random`, no function looks at the host, and the time is the caller's.
+//! - What a stranger sends must end: [`bounds`] on sources, steps, levels and sizes, and patterns that take linear time. Patterns
+//!   that look around or refer back are `error`.
+//! - A mistake must not pass for something else: numbers beyond 64 bits, leading zeros, doubled points and text that is not UTF-8 are
+//!   refused when read, with line and column ([`ParseError`]); an attribute that refers to itself is `error`, not `undefined`.
+//! - No ad is around the two that are matched: `root`, `.name` and `parent` end at the own outermost ad.
+//! - Where the library errs (times at -1, spans from texts, contexts of `evalInEachContext`, far years) we do what is documented.
 //!
 //! Whoever sends an ad is a stranger. Parsing and evaluation end within [`bounds`], never panic, never overflow the stack, and
 //! the same ads always give the same value.

@@ -4,6 +4,7 @@ mod bounds;
 mod functional;
 mod logic;
 mod matching;
+mod oracle;
 mod properties;
 mod vectors;
 
