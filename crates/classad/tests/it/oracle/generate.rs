@@ -5,7 +5,7 @@ use gristmill_classad::Expr;
 use super::term::Term;
 
 /// Attributes that every own ad has.
-const MINE: [(&str, &str); 26] = [
+const MINE: [(&str, &str); 30] = [
     ("i", "5"),
     ("j", "-7"),
     ("zero", "0"),
@@ -32,7 +32,13 @@ const MINE: [(&str, &str); 26] = [
     ("'odd name'", "3"),
     ("loop", "pool + 1"),
     ("pool", "loop"),
+    ("big", "\"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\""),
+    ("bigger", "strcat(big, big, big, big, big, big, big, big, big, big, big, big)"),
+    ("huge", "strcat(bigger, bigger, bigger, bigger, bigger, bigger, bigger, bigger, bigger, bigger, bigger, bigger)"),
+    ("endless", "strcat(huge, huge, huge, huge, huge, huge, huge, huge, huge, huge, huge, huge)"),
 ];
+/// Those of them that end an evaluation, or are long: a few are enough.
+const SELDOM: [&str; 6] = ["loop", "pool", "big", "bigger", "huge", "endless"];
 /// Attributes that every other ad has.
 const THEIRS: [(&str, &str); 13] = [
     ("m", "7"),
@@ -590,8 +596,7 @@ impl Generator {
             _ if number < all - 4 => RANDOM_MINE[self.first + self.random.below(own)],
             _ => self.random.pick(&["nope", "b2", "b3", "I"]),
         };
-        // Cycles are an evaluation's end: a few are enough.
-        let name = if ["loop", "pool"].contains(&name) && !self.random.chance(200) { "i" } else { name };
+        let name = if SELDOM.contains(&name) && !self.random.chance(100) { "i" } else { name };
         Term::Name(name.to_owned())
     }
 
@@ -782,8 +787,9 @@ impl Generator {
             "own",
         ];
         const TEXTS: [&str; 8] = ["s", "w", "Arch", "TARGET.Arch", "TARGET.s", "Shared", "TARGET.Shared", "nope"];
-        const TRUTHS: [&str; 10] = [
+        const TRUTHS: [&str; 11] = [
             "t",
+            "rt",
             "f",
             "HasX",
             "TARGET.HasX",

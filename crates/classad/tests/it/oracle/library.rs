@@ -70,7 +70,8 @@ impl fmt::Display for Seen {
             Self::Real(bits) => write!(f, "{}", Value::Real(f64::from_bits(*bits))),
             Self::Text(text) => write!(f, "{}", Value::string(text)),
             Self::AbsTime(seconds, offset) => write!(f, "absTime(relTime({seconds}.0), {offset})"),
-            Self::RelTime(bits) => write!(f, "{}", Value::RelTime(f64::from_bits(*bits))),
+            // With a text for its argument the library would take it for a number.
+            Self::RelTime(bits) => write!(f, "relTime({})", Value::Real(f64::from_bits(*bits))),
             Self::List(elements) => {
                 f.write_str("{ ")?;
                 for (number, element) in elements.iter().enumerate() {

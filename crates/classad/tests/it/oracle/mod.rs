@@ -285,8 +285,8 @@ impl Run {
                     let tally = self.tally.differences.entry(difference).or_default();
                     tally.0 += 1;
                     if tally.1.is_empty() {
-                        tally.1 =
-                            format!("{}: {} here, {} there", simple.question.line(), simple.ours.answer, simple.theirs);
+                        let (ours, theirs) = (brief(&simple.ours.answer), brief(&simple.theirs));
+                        tally.1 = format!("{}: {ours} here, {theirs} there", simple.question.line());
                     }
                 }
                 None => {
@@ -362,6 +362,12 @@ impl Run {
         }
         found
     }
+}
+
+/// The beginning of an answer.
+fn brief(answer: &Answer) -> String {
+    const CHARACTERS_MAX: usize = 100;
+    answer.to_string().chars().take(CHARACTERS_MAX).collect()
 }
 
 /// What a run met.
