@@ -12,7 +12,15 @@ use crate::step::command;
 /// The crates from the bottom up. A crate may depend on crates of lower rows, and on the listed ones of its own row.
 const LAYERS: [&[(&str, &[&str])]; 6] = [
     &[("types", &[])],
-    &[("result", &[]), ("session", &[]), ("owner", &[]), ("classad", &[]), ("poco", &[]), ("scheduler", &["poco"])],
+    &[
+        ("result", &[]),
+        ("session", &[]),
+        ("owner", &[]),
+        ("classad", &[]),
+        ("poco", &[]),
+        ("credibility", &["poco"]),
+        ("scheduler", &["poco"]),
+    ],
     &[
         ("datadir", &[]),
         ("wallet", &["datadir"]),
