@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::step::command;
 
 /// The crates from the bottom up. A crate may depend on crates of lower rows, and on the listed ones of its own row.
-const LAYERS: [&[(&str, &[&str])]; 6] = [
+const LAYERS: [&[(&str, &[&str])]; 7] = [
     &[("types", &[])],
     &[
         ("result", &[]),
@@ -21,6 +21,7 @@ const LAYERS: [&[(&str, &[&str])]; 6] = [
         ("credibility", &["poco"]),
         ("scheduler", &["poco"]),
     ],
+    &[("sim", &[])],
     &[
         ("datadir", &[]),
         ("wallet", &["datadir"]),
