@@ -11,6 +11,7 @@ mod iexec;
 mod images;
 mod npm;
 mod python;
+mod runtimes;
 mod step;
 mod tidy;
 
@@ -92,6 +93,7 @@ fn dispatch(words: &[&str]) -> Result<()> {
 fn test(slow: bool) -> Result<()> {
     npm::require()?;
     python::require()?;
+    runtimes::require(slow)?;
     if slow {
         // SAFETY: no other thread runs in this program.
         unsafe { std::env::set_var("GRISTMILL_SLOW_TESTS", "1") };

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use gristmill_container::{Container, ContainerRunner, RunnerConfig};
+use gristmill_container::{Container, ContainerRunner, RunnerConfig, Runtime};
 use gristmill_sandbox::{ChildCommand, Control, ItemRun, Outcome};
 use gristmill_types::ResourceLimits;
 use serde_json::{Value, json};
@@ -23,6 +23,8 @@ const FILES: usize = 400;
 struct Place {
     dir: tempfile::TempDir,
     runner: ContainerRunner,
+    /// Those that have another runtime.
+    others: [ContainerRunner; 3],
 }
 
 /// One of those that are compared: its name, how often it runs, and a run.
@@ -69,8 +71,11 @@ fn main() {
     };
     let mut contenders = vec![
         Contender::new("fork and exec", false, || command(&noop.display().to_string(), &[])),
-        Contender::new("gristmill, small image", false, || place.run(&[&small])),
-        Contender::new("gristmill, 400 MB image", false, || place.run(&[&large, &small])),
+        Contender::new("gristmill, small image", false, || place.run(&place.runner, &[&small])),
+        Contender::new("gristmill, 400 MB image", false, || place.run(&place.runner, &[&large, &small])),
+        Contender::new("gristmill by crun", false, || place.run(&place.others[0], &[&small])),
+        Contender::new("gristmill by runc", true, || place.run(&place.others[1], &[&small])),
+        Contender::new("gristmill by podman", true, || place.run(&place.others[2], &[&small])),
         Contender::new("bubblewrap", false, || command("bwrap", &bwrap(&root))),
         Contender::new("crun", false, || command("crun", &["run", "--bundle", &bundle, &id()])),
         Contender::new("runc", true, || command("runc", &["run", "--bundle", &bundle, &id()])),
@@ -110,9 +115,11 @@ impl Place {
         // A disk's own time would drown the rest.
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder");
         let child = ChildCommand { program: env!("CARGO_BIN_EXE_gristmill-container-child").into(), args: vec![] };
-        let runner = ContainerRunner::new(RunnerConfig::new(child));
+        let by = |runtime| ContainerRunner::new(RunnerConfig { runtime, ..RunnerConfig::new(child.clone()) });
+        let runner = by(Runtime::Own);
+        let others = [Runtime::Crun(None), Runtime::Runc(None), Runtime::Podman(None)].map(by);
         println!("gristmill gives everything here but: {:?}", runner.probe().expect("containers can be run here"));
-        Self { dir, runner }
+        Self { dir, runner, others }
     }
 
     /// A layer with the program, or with so many large files.
@@ -141,7 +148,7 @@ impl Place {
     }
 
     /// Runs the program on these layers, the lowest first.
-    fn run(&self, layers: &[&PathBuf]) -> Result<(), String> {
+    fn run(&self, runner: &ContainerRunner, layers: &[&PathBuf]) -> Result<(), String> {
         let output_dir = self.dir.path().join("out");
         let _ = fs::remove_dir_all(&output_dir);
         let container = Container {
@@ -154,7 +161,7 @@ impl Place {
             limits: ResourceLimits::of_work_clock(300),
             wall_clock: Duration::from_secs(60),
         };
-        match self.runner.run(&container, &Control::new()) {
+        match runner.run(&container, &Control::new()) {
             Ok(Outcome::Finished(finished)) if finished.runs[0].ending.is_success() => Ok(()),
             other => Err(format!("{other:?}")),
         }

@@ -20,9 +20,11 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Gid, Pid, Uid, fork, pipe2};
 
 use crate::deliver::{Bounds, Copied, deliver};
+use crate::foreign::no_process_numbers;
 use crate::init::{self, Status};
 use crate::payload::Program;
 use crate::rootfs::{self, Refused, Rootfs, refused};
+use crate::runtime::last_lines;
 use crate::wire::{Delivered, Place, REQUEST_BYTES_MAX, Reply, Request, WORD_FREEZE, WORD_THAW};
 
 /// Exit code when the request makes no sense or the runner is gone.
@@ -140,7 +142,7 @@ fn set_up(place: &Place, request: &mut Request, missing: &mut Vec<String>) -> Re
     let base = match place.user {
         None => {
             new_namespaces(CloneFlags::CLONE_NEWNS)?;
-            rootfs::workshop()?
+            rootfs::workshop(request.runtime.is_some())?
         }
         Some(user) => {
             let base = become_user(request, user, &target)?;
@@ -151,6 +153,9 @@ fn set_up(place: &Place, request: &mut Request, missing: &mut Vec<String>) -> Re
     rootfs::make_private()?;
     if let Some(guarantee) = no_landlock() {
         missing.push(guarantee);
+    }
+    if request.runtime.is_some() {
+        missing.extend(no_process_numbers());
     }
     Ok((Rootfs::build(request, &base)?, target))
 }
@@ -366,6 +371,11 @@ impl Watch {
                     _ => Ending::Exited(126),
                 };
                 (ending, 0)
+            }
+            // A runtime that is not our own tells its troubles where the program would have.
+            Status::Refused { what } if request.runtime.is_some() && !self.log.is_empty() => {
+                let said = last_lines(&String::from_utf8_lossy(&self.log));
+                return Reply::Unable { reason: format!("{what}; it said last: {said}") };
             }
             Status::Refused { what } => return Reply::Unable { reason: what },
             Status::Ready => {

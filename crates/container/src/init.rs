@@ -22,6 +22,7 @@ use nix::unistd::{ForkResult, Pid, fork, pipe2, pivot_root};
 use serde::{Deserialize, Serialize};
 
 use crate::SCRATCH_BYTES;
+use crate::foreign;
 use crate::payload::{Program, close_all_but, drop_capabilities};
 use crate::rootfs::{Refused, Rootfs, bind, bind_read_only, page_bytes, refused};
 use crate::wire::{Request, WORD_FREEZE, WORD_THAW};
@@ -29,7 +30,7 @@ use crate::wire::{Request, WORD_FREEZE, WORD_THAW};
 /// Bytes of a status.
 const STATUS_BYTES_MAX: usize = 4096;
 /// How often memory is looked at, where no cgroup bounds it.
-const LOOK_MS: u16 = 50;
+pub(crate) const LOOK_MS: u16 = 50;
 /// Memory that the host's own shared memory may grow by meanwhile, beyond all that the run may have.
 const SHARED_MARGIN_BYTES: u64 = 64 << 20;
 /// The part of the host's memory that must stay available: one in so many.
@@ -102,7 +103,7 @@ pub(crate) fn be_process_one(request: &Request, program: &Program, rootfs: &Root
     unsafe { libc::_exit(0) }
 }
 
-fn tell(files: &Files, status: &Status) {
+pub(crate) fn tell(files: &Files, status: &Status) {
     if let Ok(mut line) = serde_json::to_vec(status) {
         line.push(b'\n');
         let _ = nix::unistd::write(&files.status, &line);
@@ -123,6 +124,10 @@ fn attempt(request: &Request, program: &Program, rootfs: &Rootfs, files: &Files)
     // The helper's folders of the host are not for this process, in which somebody might try to find them.
     close_all_but(&keep).map_err(refused("its own files"))?;
     nix::unistd::sethostname("gristmill").map_err(refused("a host name"))?;
+    if let Some(runtime) = &request.runtime {
+        let given = foreign::Given { runtime, request, program, rootfs, files, null: &null, memory };
+        return foreign::attempt(given);
+    }
     mount_proc(request, rootfs)?;
     change_root(&rootfs.root)?;
     let mut signals = SigSet::empty();
@@ -187,7 +192,7 @@ fn limit_queues(proc: &Path, request: &Request) {
     }
 }
 
-fn mount_proc(request: &Request, rootfs: &Rootfs) -> Result<(), Refused> {
+pub(crate) fn mount_proc(request: &Request, rootfs: &Rootfs) -> Result<(), Refused> {
     let proc = rootfs.root.join("proc");
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("proc"), &proc, Some("proc"), flags, None::<&str>).map_err(refused("/proc"))?;
@@ -268,7 +273,7 @@ impl Reaper<'_> {
                 [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN), PollFd::new(self.words, PollFlags::POLLIN)];
             let _ = poll(&mut files, timeout);
             if files[1].any().unwrap_or(false) {
-                self.listen();
+                listen(self.words);
             }
         }
     }
@@ -285,25 +290,25 @@ impl Reaper<'_> {
         }
         Reaped::Some
     }
+}
 
-    /// Freezes and thaws. Signals of process 1 to all are seen by all at once, those included that are just being made.
-    fn listen(&self) {
-        let mut words = [0; 64];
-        match nix::unistd::read(self.words, &mut words) {
-            Ok(count @ 1..) => {
-                let last = words[..count].iter().rev().find(|word| [WORD_FREEZE, WORD_THAW].contains(word));
-                let signal = match last {
-                    Some(&WORD_FREEZE) => Signal::SIGSTOP,
-                    Some(_) => Signal::SIGCONT,
-                    None => return,
-                };
-                let _ = kill(Pid::from_raw(-1), signal);
-            }
-            Err(Errno::EINTR) => {}
-            // The helper is gone, and with this process all of them.
-            // SAFETY: as in `be_process_one`.
-            _ => unsafe { libc::_exit(1) },
+/// Freezes and thaws. Signals of process 1 to all are seen by all at once, those included that are just being made.
+pub(crate) fn listen(words: BorrowedFd<'_>) {
+    let mut said = [0; 64];
+    match nix::unistd::read(words, &mut said) {
+        Ok(count @ 1..) => {
+            let last = said[..count].iter().rev().find(|word| [WORD_FREEZE, WORD_THAW].contains(word));
+            let signal = match last {
+                Some(&WORD_FREEZE) => Signal::SIGSTOP,
+                Some(_) => Signal::SIGCONT,
+                None => return,
+            };
+            let _ = kill(Pid::from_raw(-1), signal);
         }
+        Err(Errno::EINTR) => {}
+        // The helper is gone, and with this process all of them.
+        // SAFETY: as in `be_process_one`.
+        _ => unsafe { libc::_exit(1) },
     }
 }
 
@@ -317,7 +322,7 @@ enum Reaped {
 }
 
 /// Sees to it that a run stays in its bounds of memory where no cgroup does.
-struct MemoryWatch {
+pub(crate) struct MemoryWatch {
     /// For the processes' own memory.
     bound: u64,
     /// For what the host's shared memory grows by: some of it belongs to no process that could be asked (a memfd that is under way in
@@ -343,7 +348,7 @@ impl MemoryWatch {
         }
     }
 
-    fn is_too_much(&self) -> bool {
+    pub(crate) fn is_too_much(&self) -> bool {
         if memory_in_use() > self.bound {
             return true;
         }

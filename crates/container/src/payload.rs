@@ -34,9 +34,9 @@ const QUEUE_BYTES: u64 = 819_200;
 /// Signals that wait.
 const SIGNALS_MAX: u64 = 4096;
 /// Politeness: the machine's owner goes first, and process 1 before what it watches.
-const NICE: i32 = 10;
+pub(crate) const NICE: i32 = 10;
 /// Where memory runs out on the host, the program is ended before anybody else.
-const OOM_SCORE: &str = "1000";
+pub(crate) const OOM_SCORE: &str = "1000";
 /// Scripts whose interpreters are scripts: what the kernel follows (fs/exec.c).
 const SCRIPTS_MAX: usize = 6;
 /// Bytes of a script's first line (BINPRM_BUF_SIZE).
@@ -49,15 +49,15 @@ const SECUREBITS: libc::c_ulong = 0b1110_1111;
 /// One past the last capability that a kernel may know.
 const CAPABILITIES_MAX: libc::c_ulong = 64;
 /// Addresses are not randomised: a program that orders things by their address does so in one way.
-const ADDR_NO_RANDOMIZE: libc::c_ulong = 0x004_0000;
+pub(crate) const ADDR_NO_RANDOMIZE: libc::c_ulong = 0x004_0000;
 
 /// What can be told beforehand of the program's start.
 pub(crate) struct Program {
-    argv: Vec<CString>,
-    env: Vec<CString>,
-    candidates: Vec<CString>,
-    working_dir: String,
-    filters: Vec<BpfProgram>,
+    pub(crate) argv: Vec<CString>,
+    pub(crate) env: Vec<CString>,
+    pub(crate) candidates: Vec<CString>,
+    pub(crate) working_dir: String,
+    pub(crate) filters: Vec<BpfProgram>,
     memory_bytes: u64,
     cpu_s: u64,
     /// The file of this program, by device and number: no container is to become it.
@@ -139,7 +139,18 @@ impl Program {
     }
 
     fn limit(&self) -> nix::Result<()> {
-        for (resource, limit) in [
+        for (resource, limit) in self.limits() {
+            let (_, hard) = getrlimit(resource)?;
+            // The same on every host, unless that has less.
+            let limit = limit.min(hard);
+            setrlimit(resource, limit, limit)?;
+        }
+        Ok(())
+    }
+
+    /// What one process of it may have.
+    pub(crate) fn limits(&self) -> [(Resource, u64); 11] {
+        [
             (Resource::RLIMIT_CPU, self.cpu_s),
             (Resource::RLIMIT_DATA, self.memory_bytes),
             (Resource::RLIMIT_NOFILE, DESCRIPTORS_MAX),
@@ -151,13 +162,7 @@ impl Program {
             (Resource::RLIMIT_SIGPENDING, SIGNALS_MAX),
             (Resource::RLIMIT_NICE, 0),
             (Resource::RLIMIT_RTPRIO, 0),
-        ] {
-            let (_, hard) = getrlimit(resource)?;
-            // The same on every host, unless that has less.
-            let limit = limit.min(hard);
-            setrlimit(resource, limit, limit)?;
-        }
-        Ok(())
+        ]
     }
 
     fn execute(&self) -> Failure {
@@ -242,7 +247,7 @@ fn redirect(stdio: [BorrowedFd<'_>; 3], keep: [BorrowedFd<'_>; 2]) -> nix::Resul
 }
 
 /// Waits for a byte. That none comes is an error: whoever was to write it is gone.
-fn wait_for(go: BorrowedFd<'_>) -> nix::Result<()> {
+pub(crate) fn wait_for(go: BorrowedFd<'_>) -> nix::Result<()> {
     let mut byte = [0];
     loop {
         match nix::unistd::read(go, &mut byte) {
@@ -255,7 +260,7 @@ fn wait_for(go: BorrowedFd<'_>) -> nix::Result<()> {
 }
 
 /// What this program ignores or holds back, the other is to have as ever.
-fn default_signals() -> nix::Result<()> {
+pub(crate) fn default_signals() -> nix::Result<()> {
     use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
     for each in Signal::iterator().filter(|each| !matches!(each, Signal::SIGKILL | Signal::SIGSTOP)) {
         // SAFETY: the default handler is no code of ours.

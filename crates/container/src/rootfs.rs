@@ -78,7 +78,7 @@ pub(crate) struct Rootfs {
 pub(crate) fn stage(request: &mut Request) -> Result<PathBuf, Refused> {
     unshare(CloneFlags::CLONE_NEWNS).map_err(refused("a mount namespace"))?;
     make_private()?;
-    let workshop = workshop()?;
+    let workshop = workshop(request.runtime.is_some())?;
     mount_tmpfs(&workshop, "mode=755,size=1m")?;
     let mut count = 0;
     let mut show = |path: &mut PathBuf| -> Result<(), Refused> {
@@ -119,8 +119,10 @@ fn open_to_all(path: &Path) -> io::Result<()> {
 }
 
 /// The folder on which the sandbox is put together, when nobody staged one.
-pub(crate) fn workshop() -> Result<PathBuf, Refused> {
-    let found = WORKSHOPS.iter().map(Path::new).find(|path| path.is_dir());
+///
+/// Other runtimes look at `/sys`.
+pub(crate) fn workshop(leave_sys: bool) -> Result<PathBuf, Refused> {
+    let found = WORKSHOPS.iter().skip(usize::from(leave_sys)).map(Path::new).find(|path| path.is_dir());
     found.map(Path::to_owned).ok_or_else(|| format!("none of {} is a folder", WORKSHOPS.join(", ")))
 }
 
@@ -276,7 +278,7 @@ fn write_masks(masks: &Path, request: &Request) -> io::Result<()> {
     Ok(())
 }
 
-fn make_folder(path: &Path) -> Result<(), Refused> {
+pub(crate) fn make_folder(path: &Path) -> Result<(), Refused> {
     fs::create_dir(path).map_err(refused(format_args!("the folder {}", path.display())))
 }
 
@@ -289,7 +291,7 @@ fn placeholder(at: &Path, folder: bool) -> Result<(), Refused> {
     .map_err(refused(format_args!("a place at {}", at.display())))
 }
 
-fn mount_tmpfs(at: &Path, options: &str) -> Result<(), Refused> {
+pub(crate) fn mount_tmpfs(at: &Path, options: &str) -> Result<(), Refused> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mount(Some("tmpfs"), at, Some("tmpfs"), flags, Some(options)).map_err(refused("memory for files"))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use gristmill_result::Witness;
@@ -16,6 +16,7 @@ use crate::cores::Cores;
 use crate::error::ContainerError;
 use crate::helper::{Heard, Helper};
 use crate::rootfs::{page_bytes, plain_name};
+use crate::runtime::{Foreign, Runtime};
 use crate::wire::{Reply, Request};
 use crate::{PROCESSES_MAX, SCRATCH_BYTES};
 
@@ -79,12 +80,14 @@ pub struct RunnerConfig {
     pub run_as: RunAs,
     /// Whether cgroups are made where they can be.
     pub cgroups: bool,
+    /// Which program makes the containers.
+    pub runtime: Runtime,
 }
 
 impl RunnerConfig {
     /// With the defaults.
     pub fn new(child: ChildCommand) -> Self {
-        Self { child, run_as: RunAs::by_default(), cgroups: true }
+        Self { child, run_as: RunAs::by_default(), cgroups: true, runtime: Runtime::Own }
     }
 }
 
@@ -94,6 +97,8 @@ pub struct ContainerRunner {
     config: RunnerConfig,
     cgroups: Cgroups,
     cores: Cores,
+    /// The runtime's programs, once somebody looked for them.
+    runtime: Arc<OnceLock<Option<Foreign>>>,
     /// A helper that waits for the next run, in a group of its own.
     ready: Arc<Mutex<Option<Helper>>>,
 }
@@ -102,7 +107,7 @@ impl ContainerRunner {
     /// A runner. Looks for cgroups, and removes those that dead workers left.
     pub fn new(config: RunnerConfig) -> Self {
         let cgroups = if config.cgroups { Cgroups::find() } else { Cgroups::default() };
-        Self { config, cgroups, cores: Cores::of_this_process(), ready: Arc::default() }
+        Self { config, cgroups, cores: Cores::of_this_process(), runtime: Arc::default(), ready: Arc::default() }
     }
 
     /// Whom of the host containers run as: the layers must be theirs.
@@ -115,6 +120,7 @@ impl ContainerRunner {
     /// # Errors
     /// [`ContainerError::Unable`], saying what is missing.
     pub fn probe(&self) -> Result<Vec<String>, ContainerError> {
+        let runtime = self.runtime()?;
         let folder = trial_folder()?;
         let output =
             |error: std::io::Error| ContainerError::Output { path: folder.clone(), problem: error.to_string() };
@@ -133,6 +139,7 @@ impl ContainerRunner {
             cpu_s: 10,
             core: None,
             memory_is_bounded: true,
+            runtime,
             number: 0,
         };
         let heard = self
@@ -191,6 +198,16 @@ impl ContainerRunner {
         Ok(Outcome::Finished(finished))
     }
 
+    /// The programs of a runtime that is not our own.
+    fn runtime(&self) -> Result<Option<Foreign>, ContainerError> {
+        if let Some(found) = self.runtime.get() {
+            return Ok(found.clone());
+        }
+        // What is missing may be installed before the next run.
+        let found = self.config.runtime.find()?;
+        Ok(self.runtime.get_or_init(|| found).clone())
+    }
+
     fn request(&self, container: &Container, item: &ItemRun) -> Result<Request, ContainerError> {
         let mut env: Vec<(String, String)> = Vec::new();
         let ours = [("IEXEC_IN", gristmill_sandbox::IEXEC_IN), ("IEXEC_OUT", gristmill_sandbox::IEXEC_OUT)];
@@ -219,6 +236,7 @@ impl ContainerRunner {
             cpu_s: container.wall_clock.as_secs().saturating_add(CPU_MARGIN_S),
             core: None,
             memory_is_bounded: false,
+            runtime: self.runtime()?,
             number: item.index,
         })
     }
@@ -231,8 +249,9 @@ impl ContainerRunner {
         missing: &mut Vec<String>,
     ) -> Result<Ran, ContainerError> {
         let outputs = request.output_bytes.saturating_add(request.output_files.saturating_mul(page_bytes()));
-        let memory = request.memory_bytes.saturating_add(outputs).saturating_add(SCRATCH_BYTES + OWN_BYTES);
-        let allowance = Allowance { memory_bytes: memory, processes: PROCESSES_MAX + OWN_PROCESSES };
+        let (bytes, processes) = request.runtime.as_ref().map_or((0, 0), Foreign::needs);
+        let memory = request.memory_bytes.saturating_add(outputs).saturating_add(SCRATCH_BYTES + OWN_BYTES + bytes);
+        let allowance = Allowance { memory_bytes: memory, processes: PROCESSES_MAX + OWN_PROCESSES + processes };
         let helper = self.helper()?;
         let core = self.cores.take();
         request.core = core.as_ref().map(|core| core.number);

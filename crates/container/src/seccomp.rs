@@ -14,7 +14,17 @@ use seccompiler::{
     TargetArch, sock_filter,
 };
 
-const ALLOWED: &[i64] = &[
+/// A list of numbers, and one of their names: what other programs are told the list by.
+macro_rules! listed {
+    ($(#[$what:meta])* $numbers:ident, $names:ident: $($number:path,)*) => {
+        $(#[$what])*
+        const $numbers: &[i64] = &[$($number),*];
+        $(#[$what])*
+        const $names: &[&str] = &[$(stringify!($number)),*];
+    };
+}
+
+listed! { ALLOWED, ALLOWED_NAMES:
     libc::SYS_brk,
     libc::SYS_capget,
     libc::SYS_capset,
@@ -248,11 +258,12 @@ const ALLOWED: &[i64] = &[
     libc::SYS_waitid,
     libc::SYS_write,
     libc::SYS_writev,
-];
+}
 
-/// Those that only the older architecture has.
-#[cfg(target_arch = "x86_64")]
-const ALLOWED_HERE: &[i64] = &[
+listed! {
+    /// Those that only the older architecture has.
+    #[cfg(target_arch = "x86_64")]
+    ALLOWED_HERE, ALLOWED_NAMES_HERE:
     libc::SYS_access,
     libc::SYS_alarm,
     libc::SYS_arch_prctl,
@@ -289,9 +300,16 @@ const ALLOWED_HERE: &[i64] = &[
     libc::SYS_utime,
     libc::SYS_utimes,
     libc::SYS_vfork,
-];
+}
 #[cfg(not(target_arch = "x86_64"))]
 const ALLOWED_HERE: &[i64] = &[];
+#[cfg(not(target_arch = "x86_64"))]
+const ALLOWED_NAMES_HERE: &[&str] = &[];
+
+/// The names of the system calls that are allowed, those included of which some arguments are not.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    ALLOWED_NAMES.iter().chain(ALLOWED_NAMES_HERE).map(|name| name.trim_start_matches("libc::SYS_"))
+}
 
 /// Puts a character into a terminal's input.
 const TIOCSTI: u64 = 0x5412;

@@ -7,6 +7,8 @@ use gristmill_result::Ending;
 use gristmill_sandbox::{HostFaultKind, Input};
 use serde::{Deserialize, Serialize};
 
+use crate::runtime::Foreign;
+
 /// Bytes of a request.
 pub(crate) const REQUEST_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of a reply's line: the log is the most of it, a byte of it up to four characters.
@@ -43,6 +45,8 @@ pub(crate) struct Request {
     pub(crate) core: Option<usize>,
     /// A cgroup bounds its memory, so that nobody else need.
     pub(crate) memory_is_bounded: bool,
+    /// What makes the container, if it is not the helper itself.
+    pub(crate) runtime: Option<Foreign>,
     /// The request's number, which the reply repeats.
     pub(crate) number: u64,
 }

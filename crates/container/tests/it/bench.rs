@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use gristmill_container::{Container, ContainerRunner, RunAs, RunnerConfig};
+use gristmill_container::{Container, ContainerRunner, RunAs, RunnerConfig, Runtime};
 use gristmill_result::Ending;
 use gristmill_sandbox::{ChildCommand, Control, Finished, HostFault, Input, ItemRun, Outcome};
 use gristmill_types::ResourceLimits;
@@ -39,15 +39,54 @@ pub enum Kind {
     RootWithoutCgroups,
     /// The worker is an ordinary user.
     Ordinary,
+    /// As root, and as an ordinary user, with another runtime.
+    Crun,
+    CrunOrdinary,
+    Runc,
+    RuncOrdinary,
+    Podman,
+    PodmanOrdinary,
 }
 
-/// All that this process can be: as root, an ordinary user too.
-pub fn kinds() -> Vec<Kind> {
-    if nix::unistd::geteuid().is_root() {
-        vec![Kind::Root, Kind::RootWithoutCgroups, Kind::Ordinary]
-    } else {
-        vec![Kind::Ordinary]
+impl Kind {
+    /// Whether the worker is an ordinary user.
+    pub fn is_ordinary(self) -> bool {
+        matches!(self, Self::Ordinary | Self::CrunOrdinary | Self::RuncOrdinary | Self::PodmanOrdinary)
     }
+
+    /// Whether it uses cgroups where the host has them.
+    pub fn has_cgroups(self) -> bool {
+        self != Self::RootWithoutCgroups && !self.is_ordinary()
+    }
+
+    pub fn runtime(self) -> Runtime {
+        match self {
+            Self::Root | Self::RootWithoutCgroups | Self::Ordinary => Runtime::Own,
+            Self::Crun | Self::CrunOrdinary => Runtime::Crun(None),
+            Self::Runc | Self::RuncOrdinary => Runtime::Runc(None),
+            Self::Podman | Self::PodmanOrdinary => Runtime::Podman(None),
+        }
+    }
+
+    /// The number of the program's parent: that of another runtime's container was none of its own namespace.
+    pub fn parent(self) -> u32 {
+        u32::from(self.runtime() == Runtime::Own)
+    }
+}
+
+/// All that this process can be: as root, an ordinary user too. Other runtimes once as each, unless the slow tests are asked for.
+pub fn kinds() -> Vec<Kind> {
+    let mut kinds = vec![Kind::Root, Kind::RootWithoutCgroups, Kind::Ordinary, Kind::Crun, Kind::RuncOrdinary];
+    if is_slow() {
+        kinds.extend([Kind::CrunOrdinary, Kind::Runc, Kind::Podman, Kind::PodmanOrdinary]);
+    }
+    kinds.retain(|kind| kind.is_ordinary() || nix::unistd::geteuid().is_root());
+    kinds
+}
+
+/// Whether the slow tests are asked for.
+pub fn is_slow() -> bool {
+    std::env::var_os("GRISTMILL_SLOW_TESTS").is_some()
 }
 
 pub struct Bench {
@@ -66,26 +105,22 @@ impl Bench {
     pub fn at(kind: Kind, dir: tempfile::TempDir, user: u32) -> Self {
         // An ordinary user's worker owns its folders; the others' are closed to whom the program runs as.
         let root = nix::unistd::geteuid().is_root();
-        let owner = match (kind, root) {
-            (Kind::Ordinary, true) => Some(user),
+        let owner = match (kind.is_ordinary(), root) {
+            (true, true) => Some(user),
             _ => None,
         };
         chown(dir.path(), owner, owner).unwrap();
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
         let program = env!("CARGO_BIN_EXE_gristmill-container-child").into();
         let mut config = RunnerConfig::new(ChildCommand { program, args: vec![] });
-        match kind {
-            Kind::Root | Kind::RootWithoutCgroups => {
-                config.run_as = RunAs::Spare { uid: user, gid: user };
-                config.cgroups = kind == Kind::Root;
+        (config.cgroups, config.runtime) = (kind.has_cgroups(), kind.runtime());
+        if kind.is_ordinary() {
+            config.run_as = RunAs::Ourselves;
+            if root {
+                config.child.args = vec!["as".into(), user.to_string().into()];
             }
-            Kind::Ordinary => {
-                config.run_as = RunAs::Ourselves;
-                config.cgroups = false;
-                if root {
-                    config.child.args = vec!["as".into(), user.to_string().into()];
-                }
-            }
+        } else {
+            config.run_as = RunAs::Spare { uid: user, gid: user };
         }
         for folder in ["outputs", "given"] {
             std::fs::create_dir(dir.path().join(folder)).unwrap();
@@ -156,7 +191,7 @@ impl Bench {
     /// An item with a new output folder.
     pub fn item(&self, index: u64) -> ItemRun {
         let folder = tempfile::tempdir_in(self.path("outputs")).unwrap().keep();
-        give(&folder, self.user().filter(|_| self.kind == Kind::Ordinary));
+        give(&folder, self.user().filter(|_| self.kind.is_ordinary()));
         ItemRun { index, env: vec![], inputs: vec![], output_dir: folder }
     }
 
@@ -166,7 +201,7 @@ impl Bench {
         std::fs::create_dir_all(host.parent().unwrap()).unwrap();
         std::fs::write(&host, bytes).unwrap();
         std::fs::set_permissions(&host, std::fs::Permissions::from_mode(0o600)).unwrap();
-        give(&self.path("given"), self.user().filter(|_| self.kind == Kind::Ordinary));
+        give(&self.path("given"), self.user().filter(|_| self.kind.is_ordinary()));
         Input { at: at.to_owned(), host }
     }
 

@@ -9,5 +9,6 @@ mod files;
 mod hello;
 mod host;
 mod images;
+mod runtimes;
 mod stop;
 mod survivors;

@@ -9,7 +9,7 @@ use gristmill_container::{ContainerRunner, RunnerConfig};
 use gristmill_result::Ending;
 use gristmill_sandbox::{ChildCommand, Control};
 
-use crate::bench::{Bench, Kind, kinds, tree};
+use crate::bench::{Bench, Kind, is_slow, kinds, tree};
 use crate::host::{GONE_WITHIN, STARTED_WITHIN, groups_of, members, processes_of, wait_until};
 
 #[test]
@@ -97,7 +97,7 @@ fn killed(kind: Kind, word: &str, after: Option<Duration>) {
     });
     println!("{kind:?}: {word}: gone after {:?}", killed.elapsed());
     // Folders of cgroups cannot go by themselves; the next worker takes them away.
-    if kind == Kind::Root {
+    if kind.has_cgroups() {
         drop(ContainerRunner::new(RunnerConfig::new(ChildCommand { program: "/bin/false".into(), args: vec![] })));
         assert_eq!(groups_of(pid), Vec::<std::path::PathBuf>::new(), "{kind:?}");
     }
@@ -131,7 +131,7 @@ fn nothing_outlives_a_worker_that_is_killed_beside_bombs() {
 
 #[test]
 fn nothing_outlives_a_worker_that_is_killed_while_it_starts() {
-    let times = if std::env::var_os("GRISTMILL_SLOW_TESTS").is_some() { 50 } else { 3 };
+    let times = if is_slow() { 50 } else { 3 };
     for kind in kinds() {
         for _ in 0..times {
             killed(kind, "spin", None);
