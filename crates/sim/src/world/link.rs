@@ -1,6 +1,6 @@
 //! The line between a worker and its pool: messages are lost and overtaken, connections are cut, `session` makes it whole.
 
-use gristmill_scheduler::{EngineProfile, Event, WorkerId, WorkerSpec};
+use gristmill_scheduler::{EngineProfile, Event, Offers, WorkerId, WorkerSpec};
 use gristmill_session::{Answer, Offer, Session, Verdict};
 
 use super::World;
@@ -310,6 +310,7 @@ impl World<'_> {
             free_stake: books.account(worker).stake,
             score: books.score(worker),
             profile: EngineProfile("sim".to_owned()),
+            offers: Offers::default(),
         })
     }
 

@@ -7,7 +7,7 @@ use gristmill_scheduler::{
     Call, DeclineReason, Effect, Event, HeldResult, LedgerState, Scheduler, SeenConsensus, SeenContribution, TaskSpec,
     WorkerId,
 };
-use gristmill_types::TaskId;
+use gristmill_types::{Needs, TaskId};
 
 use super::World;
 use crate::agenda::Act;
@@ -218,12 +218,14 @@ impl World<'_> {
         Some(TaskSpec {
             task: record.id,
             deal: task.deal,
+            requester: terms.requester,
             trust: terms.trust,
             work_clock_ms: terms.work_clock_s.saturating_mul(1000),
             contribution_deadline_ms: terms.contribution_deadline().saturating_mul(1000),
             final_deadline_ms: terms.final_deadline().saturating_mul(1000),
             stake: terms.worker_stake,
             profile: None,
+            needs: Needs::NONE,
             refusal: None,
             ledger,
         })
