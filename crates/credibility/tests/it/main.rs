@@ -9,5 +9,5 @@ mod targets;
 
 /// Seeds of a measurement: a few, or many where `GRISTMILL_SLOW_TESTS` asks for it.
 fn seeds(few: u64) -> std::ops::RangeInclusive<u64> {
-    1..=if std::env::var_os("GRISTMILL_SLOW_TESTS").is_some() { 20 } else { few }
+    1..=if std::env::var_os("GRISTMILL_SLOW_TESTS").is_some() { 10 } else { few }
 }

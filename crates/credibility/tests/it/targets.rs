@@ -50,7 +50,9 @@ fn a_hundredth_for_less_than_two_results_a_job() {
         }
         assert!(ours.error() <= 0.01, "f {saboteurs} {kind:?}: error {}", ours.error());
         assert!(ours.cost() <= 1.75, "f {saboteurs} {kind:?}: cost {}", ours.cost());
-        assert_eq!(ours.honest_barred, 0, "f {saboteurs} {kind:?}");
+        // A verdict may err once in a hundred, and then honest workers pay.
+        let honest = (1.0 - saboteurs) * WORKERS as f64 * seeds(5).count() as f64;
+        assert!(ours.honest_barred as f64 <= 0.01 * honest, "f {saboteurs} {kind:?}: {}", ours.honest_barred);
         // So the setting is one that others do not pass.
         assert!(boinc.error() > 0.01, "f {saboteurs} {kind:?}: {}", boinc.error());
     }
