@@ -160,6 +160,8 @@ impl Place {
             runs: vec![ItemRun { index: 0, env: vec![], inputs: vec![], output_dir }],
             limits: ResourceLimits::of_work_clock(300),
             wall_clock: Duration::from_secs(60),
+            devices: vec![],
+            network: None,
         };
         match runner.run(&container, &Control::new()) {
             Ok(Outcome::Finished(finished)) if finished.runs[0].ending.is_success() => Ok(()),

@@ -23,6 +23,7 @@ use crate::deliver::{Bounds, Copied, deliver};
 use crate::foreign::no_process_numbers;
 use crate::init::{self, Status};
 use crate::payload::Program;
+use crate::place::OpenDevices;
 use crate::rootfs::{self, Refused, Rootfs, refused};
 use crate::runtime::last_lines;
 use crate::wire::{Delivered, Place, REQUEST_BYTES_MAX, Reply, Request, WORD_FREEZE, WORD_THAW};
@@ -40,7 +41,7 @@ pub fn child_main() -> ExitCode {
     // What is made for others to read is made readable, whatever the worker's own mask says.
     nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
     // Made while there is nothing else to do.
-    let filters = crate::seccomp::filters();
+    let filters = crate::seccomp::filters(false);
     let mut said = Said::default();
     let place = said.line().and_then(|place| serde_json::from_slice::<Place>(&place).ok());
     let prepared = place.as_ref().map(prepare);
@@ -50,6 +51,7 @@ pub fn child_main() -> ExitCode {
         return ExitCode::from(EXIT_NO_WORK);
     };
     let words = said.rest;
+    let filters = if request.has_network { crate::seccomp::filters(true) } else { filters };
     let program = prepared.and(filters).and_then(|filters| Program::new(&request, filters));
     let last = match program {
         Ok(program) => run(&place, request, &program, &words),
@@ -121,7 +123,8 @@ fn run(place: &Place, mut request: Request, program: &Program, words: &[u8]) -> 
     let mut missing = Vec::new();
     let (rootfs, target) = match set_up(place, &mut request, &mut missing) {
         Ok(made) => made,
-        Err(reason) => return Reply::Unable { reason },
+        Err(Failed::Host(reason)) => return Reply::Unable { reason },
+        Err(Failed::Device(problem)) => return Reply::NoDevice { problem },
     };
     match Watch::start(&request, program, &rootfs, words) {
         Ok(watch) => watch.until_the_end(&request, &rootfs, target.as_fd(), missing),
@@ -129,8 +132,20 @@ fn run(place: &Place, mut request: Request, program: &Program, words: &[u8]) -> 
     }
 }
 
+/// Why the sandbox does not stand.
+enum Failed {
+    Host(Refused),
+    Device(Refused),
+}
+
+impl From<Refused> for Failed {
+    fn from(reason: Refused) -> Self {
+        Self::Host(reason)
+    }
+}
+
 /// Goes into the namespaces, as nobody of the host, and puts the file system together.
-fn set_up(place: &Place, request: &mut Request, missing: &mut Vec<String>) -> Result<(Rootfs, OwnedFd), Refused> {
+fn set_up(place: &Place, request: &mut Request, missing: &mut Vec<String>) -> Result<(Rootfs, OwnedFd), Failed> {
     if let Some(core) = request.core
         && let Err(error) = one_core(core)
     {
@@ -139,6 +154,9 @@ fn set_up(place: &Place, request: &mut Request, missing: &mut Vec<String>) -> Re
     let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let target = open(&request.output_dir, flags, Mode::empty());
     let target = target.map_err(refused(format_args!("the output folder {}", request.output_dir.display())))?;
+    if request.has_network {
+        crate::door::open()?;
+    }
     let base = match place.user {
         None => {
             new_namespaces(CloneFlags::CLONE_NEWNS)?;
@@ -157,7 +175,16 @@ fn set_up(place: &Place, request: &mut Request, missing: &mut Vec<String>) -> Re
     if request.runtime.is_some() {
         missing.extend(no_process_numbers());
     }
-    Ok((Rootfs::build(request, &base)?, target))
+    // Before the host's files are out of sight, and in the namespace in which they are shown again.
+    let devices = match request.devices.is_none() {
+        true => None,
+        false => Some(OpenDevices::open(&request.devices).map_err(Failed::Device)?),
+    };
+    let rootfs = Rootfs::build(request, &base)?;
+    if let Some(devices) = devices {
+        devices.show(&rootfs.root).map_err(Failed::Device)?;
+    }
+    Ok((rootfs, target))
 }
 
 fn one_core(core: usize) -> nix::Result<()> {
@@ -171,7 +198,13 @@ fn become_user(request: &mut Request, (uid, gid): (u32, u32), target: &OwnedFd) 
     let base = rootfs::stage(request)?;
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     nix::unistd::fchown(target, Some(uid), Some(gid)).map_err(refused("the output folder for the spare user"))?;
-    nix::unistd::setgroups(&[]).map_err(refused("no groups"))?;
+    let groups: Vec<Gid> = crate::device::groups(&request.devices.nodes).into_iter().map(Gid::from_raw).collect();
+    if !request.devices.is_none() {
+        // Lowered again for the program. What the host had lowered, a device would miss.
+        let locked = request.memory_bytes;
+        let _ = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_MEMLOCK, locked, locked);
+    }
+    nix::unistd::setgroups(&groups).map_err(refused("no groups but its devices'"))?;
     nix::unistd::setresgid(gid, gid, gid).map_err(refused("the spare group"))?;
     nix::unistd::setresuid(uid, uid, uid).map_err(refused("the spare user"))?;
     // Or the files below /proc/self, where the user map is written, would still be root's.

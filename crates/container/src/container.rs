@@ -6,6 +6,9 @@ use std::time::Duration;
 use gristmill_sandbox::{Input, ItemRun};
 use gristmill_types::ResourceLimits;
 
+use crate::device::Device;
+use crate::network::Network;
+
 /// A program of an image, and one run of it an item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Container {
@@ -25,4 +28,8 @@ pub struct Container {
     pub limits: ResourceLimits,
     /// Time for all runs together. Running past it is a fault of this host, not a result.
     pub wall_clock: Duration,
+    /// Devices of the host that the program is given; none by default.
+    pub devices: Vec<Device>,
+    /// The one way out that the program is given; without it there is no network at all.
+    pub network: Option<Network>,
 }

@@ -25,6 +25,14 @@ pub enum ContainerError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A device is not on this host, or is nothing that a container can be given.
+    #[error("cannot give the container the device {name}: {problem}")]
+    Device {
+        /// What it is called.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The helper process could not be started.
     #[error("cannot start the container process {}", program.display())]
     Spawn {

@@ -2,8 +2,9 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -19,8 +20,8 @@ use crate::wire::{Place, REPLY_BYTES_MAX, Reply, Request, WORD_FREEZE, WORD_THAW
 
 /// Events that wait to be heard.
 const EVENTS_MAX: usize = 16;
-/// Bytes that a pipe takes whether anybody reads them or not (pipe(7): 16 pages).
-const PIPE_BYTES: usize = 32 << 10;
+/// Bytes that a socket takes whether anybody reads them or not (socket(7), `wmem_default`, with what the kernel adds to each piece).
+const LEASH_BYTES: usize = 32 << 10;
 /// Time in which a helper that is let go ends by itself, its process 1 reaped, before it is killed.
 const FAREWELL_MS: u16 = 1000;
 /// Bytes of the helper's own stderr that are kept to explain its death.
@@ -47,7 +48,8 @@ pub(crate) enum Heard {
 #[derive(Debug)]
 pub(crate) struct Helper {
     child: Child,
-    leash: Option<ChildStdin>,
+    /// Files come back by it too.
+    leash: Option<UnixStream>,
     /// After the process, which is in it.
     pub(crate) group: Group,
 }
@@ -56,17 +58,19 @@ impl Helper {
     /// Starts one that goes into the group and waits for its request. It is ready when that comes, so the time it takes to start need
     /// not be waited for.
     pub(crate) fn start(command: &ChildCommand, run_as: RunAs, group: Group) -> Result<Self, ContainerError> {
-        let mut child = Command::new(&command.program)
+        let failed = |source| ContainerError::Spawn { program: command.program.clone(), source };
+        let (leash, its_end) = UnixStream::pair().map_err(failed)?;
+        let child = Command::new(&command.program)
             .args(&command.args)
             .env_clear()
             .current_dir("/")
-            .stdin(Stdio::piped())
+            .stdin(OwnedFd::from(its_end))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
             .spawn()
-            .map_err(|source| ContainerError::Spawn { program: command.program.clone(), source })?;
-        let mut helper = Self { leash: child.stdin.take(), child, group };
+            .map_err(failed)?;
+        let mut helper = Self { leash: Some(leash), child, group };
         // One that dies at once is noticed when it gets its request.
         if let (Some(leash), Ok(line)) =
             (&mut helper.leash, to_line(&Place { doors: helper.group.doors(), user: run_as.spare() }))
@@ -89,6 +93,8 @@ impl Helper {
         else {
             return Err(ContainerError::Unable("the pipes to the container process are missing".to_owned()));
         };
+        let lost = |error| ContainerError::Unable(format!("the socket to the container process: {error}"));
+        let door = request.has_network.then(|| leash.try_clone()).transpose().map_err(lost)?;
         let leash = Leash::hand_over(leash, line);
         let (sender, events) = sync_channel(EVENTS_MAX);
         let wishes = sender.clone();
@@ -97,6 +103,7 @@ impl Helper {
         std::thread::spawn(move || hear(stdout, &sender));
         Ok(Conversation {
             leash,
+            door,
             helper: self,
             events,
             stderr: Some(stderr),
@@ -144,25 +151,25 @@ impl Helper {
     }
 }
 
-/// The pipe by which a helper is told things. It ends when this is dropped, whatever becomes of the runner.
+/// The socket by which a helper is told things. It ends when this is dropped, whatever becomes of the runner.
 enum Leash {
-    Direct(ChildStdin),
+    Direct(UnixStream),
     /// By way of a thread, which waits in the runner's place while nobody reads.
     Through(Sender<u8>),
 }
 
 impl Leash {
     /// Writes the request. A helper that has died meanwhile is noticed by its silence.
-    fn hand_over(mut pipe: ChildStdin, request: Vec<u8>) -> Self {
-        if request.len() <= PIPE_BYTES {
-            let _ = pipe.write_all(&request);
-            return Self::Direct(pipe);
+    fn hand_over(mut socket: UnixStream, request: Vec<u8>) -> Self {
+        if request.len() <= LEASH_BYTES {
+            let _ = socket.write_all(&request);
+            return Self::Direct(socket);
         }
         let (words, to_say) = channel();
         std::thread::spawn(move || {
-            let _ = pipe.write_all(&request);
+            let _ = socket.write_all(&request);
             for word in to_say {
-                let _ = pipe.write_all(&[word]);
+                let _ = socket.write_all(&[word]);
             }
         });
         Self::Through(words)
@@ -170,7 +177,7 @@ impl Leash {
 
     fn say(&mut self, word: u8) {
         let _ = match self {
-            Self::Direct(pipe) => pipe.write_all(&[word]).is_ok(),
+            Self::Direct(socket) => socket.write_all(&[word]).is_ok(),
             Self::Through(words) => words.send(word).is_ok(),
         };
     }
@@ -180,6 +187,8 @@ impl Leash {
 pub(crate) struct Conversation {
     /// Before the helper: what is dropped first tells it to end.
     leash: Leash,
+    /// The same socket, until the run's way out has come by it; before the helper, since it would hold on to it as well.
+    door: Option<UnixStream>,
     pub(crate) helper: Helper,
     events: Receiver<Event>,
     stderr: Option<std::process::ChildStderr>,
@@ -192,6 +201,11 @@ pub(crate) struct Conversation {
 }
 
 impl Conversation {
+    /// The socket of the run's way out. It was sent before the word that the sandbox stands.
+    pub(crate) fn take_door(&mut self) -> Option<OwnedFd> {
+        self.door.take().and_then(|socket| crate::door::take(&socket))
+    }
+
     /// For how long it was held still.
     pub(crate) fn held(&self) -> Duration {
         self.held + self.frozen.map_or(Duration::ZERO, |since| since.elapsed())

@@ -39,6 +39,8 @@ const HOST_FLOOR: u64 = 20;
 const REAP_MAX: usize = 64;
 /// What of `/proc` stays as the kernel has it, besides the processes'.
 const PROC_KEPT: [&str; 4] = ["self", "thread-self", "mounts", "net"];
+/// What is left of it too where there are devices: numbers of the kinds that the kernel knows.
+const PROC_OF_DEVICES: &str = "devices";
 /// What is shown in place of the host's own.
 const PROC_REPLACED: [&str; 7] = ["cpuinfo", "meminfo", "stat", "uptime", "loadavg", "version", "filesystems"];
 /// Queues of messages, each of 16 KiB, and arrays of semaphores that a run may have: they lie in the kernel's memory.
@@ -206,6 +208,13 @@ pub(crate) fn mount_proc(request: &Request, rootfs: &Rootfs) -> Result<(), Refus
             continue;
         }
         let at = proc.join(name);
+        if !request.devices.is_none() && name == PROC_OF_DEVICES {
+            continue;
+        }
+        if !request.devices.is_none() && name == "driver" {
+            show_drivers(&at, masks)?;
+            continue;
+        }
         if PROC_REPLACED.contains(&name) {
             bind(&masks.join(name), &at)?;
             continue;
@@ -223,6 +232,25 @@ pub(crate) fn mount_proc(request: &Request, rootfs: &Rootfs) -> Result<(), Refus
         }
     }
     Ok(())
+}
+
+/// Of what drivers tell in `/proc`, shows what the libraries of NVIDIA's look at, which may not think that they could make device
+/// files.
+fn show_drivers(at: &Path, masks: &Path) -> Result<(), Refused> {
+    const MAKES_NODES: [&str; 2] = ["ModifyDeviceFiles: 1", "ModifyDeviceFiles: 0"];
+    let (own, shown) = (at.join("nvidia"), masks.join("driver"));
+    let shown_own = shown.join("nvidia");
+    fs::create_dir_all(&shown_own).map_err(refused("a folder for drivers"))?;
+    if own.is_dir() {
+        bind_read_only(&own, &shown_own)?;
+        if let Ok(params) = fs::read_to_string(own.join("params")) {
+            let file = masks.join("params");
+            fs::write(&file, params.replace(MAKES_NODES[0], MAKES_NODES[1])).map_err(refused("a file of drivers"))?;
+            bind_read_only(&file, &shown_own.join("params"))?;
+        }
+    }
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+    mount(Some(&shown), at, None::<&str>, flags, None::<&str>).map_err(refused("/proc/driver"))
 }
 
 fn change_root(root: &Path) -> Result<(), Refused> {

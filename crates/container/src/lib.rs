@@ -6,6 +6,10 @@
 //! rlimits, one core, a cgroup where the host has one. What the program writes lies in memory of a fixed size and is gone with
 //! its namespaces; only plain files below `/iexec_out` are copied out, once every process of it is dead.
 //!
+//! Devices and a network are given only to a container that names them. A [`Device`] is device files of the host, bound in, with the
+//! libraries that go with them. A [`Network`] is one way out, a proxy that this process serves on a socket inside the container's own
+//! empty network: the program never has an interface, so that neither the host nor its neighbours are there for it.
+//!
 //! How a run ended is an [`Ending`](gristmill_result::Ending), a result that replicas agree on. A program that was killed, by a
 //! signal, for memory or by the clock, is a [`HostFault`](gristmill_sandbox::HostFault) and never a result.
 //!
@@ -37,31 +41,42 @@
 //! Key types: [`Container`] in, [`Outcome`](gristmill_sandbox::Outcome) out, [`ContainerRunner`] between,
 //! [`Control`](gristmill_sandbox::Control) to stop or freeze it.
 //!
-//! Layers, outermost first: `runner`, `runtime`, `helper`, `cgroup`, `cores` (the worker) | `wire` | `child` (the helper: outside of the new
-//! process namespace, inside of the others), `rootfs`, `deliver` | `init` (process 1 of the new namespace), with another runtime
-//! `foreign`, `oci`, `starter` | `payload`, `seccomp` (the program's own process, before it becomes the program).
+//! Layers, outermost first: `runner`, `runtime`, `helper`, `cgroup`, `cores`, `device`, `soname`, `network`, `proxy` (the worker) |
+//! `wire` | `child` (the helper: outside of the new process namespace, inside of the others), `rootfs`, `place`, `door`, `deliver` |
+//! `init` (process 1 of the new namespace), with another runtime `foreign`, `oci`, `starter` | `payload`, `seccomp` (the program's own
+//! process, before it becomes the program).
 
 mod cgroup;
 mod child;
 mod container;
 mod cores;
 mod deliver;
+mod device;
+mod door;
 mod error;
 mod foreign;
 mod helper;
 mod init;
+mod network;
 mod oci;
 mod payload;
+mod place;
+mod proxy;
 mod rootfs;
 mod runner;
 mod runtime;
 mod seccomp;
+mod soname;
 mod starter;
 mod wire;
 
 pub use child::child_main;
 pub use container::Container;
+pub use device::{DEVICE_ITEMS_MAX, DEVICE_LIBRARIES, Device, DeviceLink, DeviceMount, DeviceNode};
 pub use error::ContainerError;
+pub use network::{
+    AddressRange, AddressRangeError, Direction, Egress, MAIL_PORTS, Network, PROXY_PORT, Pace, RANGES_MAX, Traffic,
+};
 pub use runner::{ContainerRunner, RunAs, RunnerConfig};
 pub use runtime::{Runtime, UnknownRuntime};
 

@@ -9,8 +9,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus,
-    Scope,
+    ABI, Access, AccessFs, AccessNet, NetPort, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
+    RulesetStatus, Scope,
 };
 use nix::errno::Errno;
 use nix::libc;
@@ -19,6 +19,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use seccompiler::BpfProgram;
 
 use crate::PROCESSES_MAX;
+use crate::network::PROXY_PORT;
 use crate::wire::Request;
 
 /// The newest Landlock rules that are asked for; an older kernel gives what it has.
@@ -60,6 +61,8 @@ pub(crate) struct Program {
     pub(crate) filters: Vec<BpfProgram>,
     memory_bytes: u64,
     cpu_s: u64,
+    has_devices: bool,
+    has_network: bool,
     /// The file of this program, by device and number: no container is to become it.
     ourselves: Option<(u64, u64)>,
 }
@@ -87,6 +90,8 @@ impl Program {
             filters,
             memory_bytes: request.memory_bytes,
             cpu_s: request.cpu_s,
+            has_devices: !request.devices.is_none(),
+            has_network: request.has_network,
             ourselves: identity(Path::new("/proc/self/exe")),
         })
     }
@@ -117,7 +122,7 @@ impl Program {
         // Only now, when it cannot look into process 1 any more: what the image calls /tmp, or the task its working folder, may be
         // a link to something that process 1 has open.
         self.go_to_work()?;
-        landlock();
+        landlock(self.has_network);
         for filter in &self.filters {
             seccompiler::apply_filter(filter)
                 .map_err(|_| Failure { what: "the list of system calls", error: Errno::last() })?;
@@ -150,13 +155,18 @@ impl Program {
 
     /// What one process of it may have.
     pub(crate) fn limits(&self) -> [(Resource, u64); 11] {
+        // Drivers map what is the device's and lock what it reads; what of that is the host's memory, the run's bound of memory counts.
+        let (data, locked) = match self.has_devices {
+            true => (libc::RLIM_INFINITY, self.memory_bytes.max(LOCKED_BYTES)),
+            false => (self.memory_bytes, LOCKED_BYTES),
+        };
         [
             (Resource::RLIMIT_CPU, self.cpu_s),
-            (Resource::RLIMIT_DATA, self.memory_bytes),
+            (Resource::RLIMIT_DATA, data),
             (Resource::RLIMIT_NOFILE, DESCRIPTORS_MAX),
             (Resource::RLIMIT_NPROC, PROCESSES_MAX),
             (Resource::RLIMIT_STACK, STACK_BYTES),
-            (Resource::RLIMIT_MEMLOCK, LOCKED_BYTES),
+            (Resource::RLIMIT_MEMLOCK, locked),
             (Resource::RLIMIT_CORE, 0),
             (Resource::RLIMIT_MSGQUEUE, QUEUE_BYTES),
             (Resource::RLIMIT_SIGPENDING, SIGNALS_MAX),
@@ -284,13 +294,13 @@ pub(crate) fn drop_capabilities() -> nix::Result<()> {
     Errno::result(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) }).map(drop)
 }
 
-/// A second wall behind the namespaces: no TCP, no abstract sockets or signals outwards, no device nodes. Whether the kernel has it
-/// was asked before.
-fn landlock() {
-    let _ = restrict();
+/// A second wall behind the namespaces: no TCP but to the way out, no abstract sockets or signals outwards, no device nodes made.
+/// Whether the kernel has it was asked before.
+fn landlock(has_network: bool) {
+    let _ = restrict(has_network);
 }
 
-fn restrict() -> Result<RulesetStatus, landlock::RulesetError> {
+fn restrict(has_network: bool) -> Result<RulesetStatus, landlock::RulesetError> {
     let everything = AccessFs::from_all(LANDLOCK) & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::MakeSock);
     let rules = Ruleset::default()
         .handle_access(AccessFs::from_all(LANDLOCK))?
@@ -298,7 +308,11 @@ fn restrict() -> Result<RulesetStatus, landlock::RulesetError> {
         .scope(Scope::from_all(LANDLOCK))?
         .create()?;
     let Ok(root) = PathFd::new("/") else { return Ok(RulesetStatus::NotEnforced) };
-    Ok(rules.add_rule(PathBeneath::new(root, everything))?.restrict_self()?.ruleset)
+    let mut rules = rules.add_rule(PathBeneath::new(root, everything))?;
+    if has_network {
+        rules = rules.add_rule(NetPort::new(PROXY_PORT, AccessNet::ConnectTcp))?;
+    }
+    Ok(rules.restrict_self()?.ruleset)
 }
 
 #[cfg(test)]

@@ -7,24 +7,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use gristmill_sandbox::Input;
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::libc;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
 
+use crate::device::DEVICES;
 use crate::wire::Request;
 use crate::{SCRATCH_BYTES, SCRATCH_FILES};
 
 /// Folders that every Linux has and that nothing here needs: the sandbox is put together on one of them, out of sight.
 const WORKSHOPS: [&str; 3] = ["/sys", "/mnt", "/srv"];
-/// What a program may open in `/dev`.
-const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 /// Bytes of outputs past the limit, so that the limit is seen to be passed before the memory is full.
 const OUTPUT_MARGIN_BYTES: u64 = 1 << 20;
 /// Files past the limit, for the same reason: two, and the folders that hold them.
@@ -313,6 +313,11 @@ pub(crate) fn bind_read_only(from: &Path, at: &Path) -> Result<(), Refused> {
 /// Takes rights from what is mounted at `at`.
 fn restrict(at: &Path, attributes: u64) -> Result<(), Refused> {
     let at = open(at, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).map_err(refused(at.display()))?;
+    restrict_tree(at.as_fd(), attributes, libc::AT_EMPTY_PATH).map_err(refused("a read-only mount (Linux 5.12)"))
+}
+
+/// Takes rights from a mount, and with `AT_RECURSIVE` from those below it.
+pub(crate) fn restrict_tree(at: BorrowedFd<'_>, attributes: u64, flags: libc::c_int) -> nix::Result<()> {
     // SAFETY: all its fields are numbers, of which 0 means that nothing is asked for.
     let mut change: libc::mount_attr = unsafe { std::mem::zeroed() };
     change.attr_set = attributes;
@@ -320,14 +325,14 @@ fn restrict(at: &Path, attributes: u64) -> Result<(), Refused> {
     let changed = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
-            std::os::fd::AsRawFd::as_raw_fd(&at.as_fd()),
+            at.as_raw_fd(),
             c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
+            flags,
             &raw const change,
             size_of::<libc::mount_attr>(),
         )
     };
-    if changed == 0 { Ok(()) } else { Err(refused("a read-only mount (Linux 5.12)")(io::Error::last_os_error())) }
+    Errno::result(changed).map(drop)
 }
 
 #[cfg(test)]

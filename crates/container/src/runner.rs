@@ -13,8 +13,11 @@ use gristmill_sandbox::{
 use crate::cgroup::{Allowance, Cgroups, Group};
 use crate::container::Container;
 use crate::cores::Cores;
+use crate::device::{Devices, add_env};
 use crate::error::ContainerError;
-use crate::helper::{Heard, Helper};
+use crate::helper::{Conversation, Heard, Helper};
+use crate::network::{Network, PROXY_PORT, PROXY_VARIABLES};
+use crate::proxy::Proxy;
 use crate::rootfs::{page_bytes, plain_name};
 use crate::runtime::{Foreign, Runtime};
 use crate::wire::{Reply, Request};
@@ -140,6 +143,8 @@ impl ContainerRunner {
             core: None,
             memory_is_bounded: true,
             runtime,
+            devices: Devices::default(),
+            has_network: false,
             number: 0,
         };
         let heard = self
@@ -177,14 +182,24 @@ impl ContainerRunner {
         on_run: &mut dyn FnMut(&RunReport),
     ) -> Result<Outcome, ContainerError> {
         check(container)?;
+        if self.config.runtime != Runtime::Own && (!container.devices.is_empty() || container.network.is_some()) {
+            let what = format!(
+                "with {} no devices and no network are given: that is done by our own helper alone",
+                self.config.runtime
+            );
+            return Err(ContainerError::Unable(what));
+        }
+        let devices = Devices::of(&container.devices)?;
         let mut deadline = Instant::now() + container.wall_clock.min(Duration::from_secs(100 * 365 * 86_400));
         let (mut bytes_left, mut files_left) = (container.limits.output_bytes, container.limits.output_files);
         let mut finished =
             Finished { runs: Vec::new(), witness: Witness::default(), log: Vec::new(), missing_guarantees: Vec::new() };
         for item in &container.runs {
-            let mut request = self.request(container, item)?;
+            let mut request = self.request(container, item, &devices)?;
             (request.output_bytes, request.output_files) = (bytes_left, files_left);
-            let (report, log) = match self.run_one(request, control, &mut deadline, &mut finished.missing_guarantees)? {
+            let missing = &mut finished.missing_guarantees;
+            let network = container.network.as_ref();
+            let (report, log) = match self.run_one(request, network, control, &mut deadline, missing)? {
                 Ran::Ended(report, log) => (RunReport { index: item.index, ..report }, log),
                 Ran::Fault(fault) => return Ok(Outcome::HostFault(fault)),
                 Ran::Cancelled => return Ok(Outcome::Cancelled),
@@ -208,14 +223,20 @@ impl ContainerRunner {
         Ok(self.runtime.get_or_init(|| found).clone())
     }
 
-    fn request(&self, container: &Container, item: &ItemRun) -> Result<Request, ContainerError> {
+    fn request(&self, container: &Container, item: &ItemRun, devices: &Devices) -> Result<Request, ContainerError> {
         let mut env: Vec<(String, String)> = Vec::new();
+        let way_out = format!("http://127.0.0.1:{PROXY_PORT}");
+        let way_out = PROXY_VARIABLES.map(|key| (key.to_owned(), way_out.clone()));
+        let way_out = if container.network.is_some() { &way_out[..] } else { &[] };
         let ours = [("IEXEC_IN", gristmill_sandbox::IEXEC_IN), ("IEXEC_OUT", gristmill_sandbox::IEXEC_OUT)];
         let ours = ours.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        for (key, value) in container.env.iter().chain(&item.env).chain(&ours) {
+        let add = |env: &mut Vec<(String, String)>, key: &String, value: &String| {
             env.retain(|(other, _)| other != key);
             env.push((key.clone(), value.clone()));
-        }
+        };
+        container.env.iter().chain(&item.env).for_each(|(key, value)| add(&mut env, key, value));
+        add_env(&container.devices, devices, &mut env);
+        way_out.iter().chain(&ours).for_each(|(key, value)| add(&mut env, key, value));
         let resolve = |input: &Input| -> Result<Input, ContainerError> {
             let host = std::path::absolute(&input.host)
                 .map_err(|error| ContainerError::Input { path: input.host.clone(), problem: error.to_string() })?;
@@ -237,6 +258,8 @@ impl ContainerRunner {
             core: None,
             memory_is_bounded: false,
             runtime: self.runtime()?,
+            devices: devices.clone(),
+            has_network: container.network.is_some(),
             number: item.index,
         })
     }
@@ -244,6 +267,7 @@ impl ContainerRunner {
     fn run_one(
         &self,
         mut request: Request,
+        network: Option<&Network>,
         control: &Control,
         deadline: &mut Instant,
         missing: &mut Vec<String>,
@@ -252,6 +276,7 @@ impl ContainerRunner {
         let (bytes, processes) = request.runtime.as_ref().map_or((0, 0), Foreign::needs);
         let memory = request.memory_bytes.saturating_add(outputs).saturating_add(SCRATCH_BYTES + OWN_BYTES + bytes);
         let allowance = Allowance { memory_bytes: memory, processes: PROCESSES_MAX + OWN_PROCESSES + processes };
+        let names = request.devices.names.clone();
         let helper = self.helper()?;
         let core = self.cores.take();
         request.core = core.as_ref().map(|core| core.number);
@@ -261,6 +286,8 @@ impl ContainerRunner {
         self.keep_ready();
         let mut until = Instant::now() + START_TIME_MAX;
         let mut is_ready = false;
+        // It ends before the helper does, and with it all that goes by it.
+        let mut proxy = None;
         let heard = loop {
             let now = Instant::now();
             let look = now.checked_sub(conversation.held()).unwrap_or(now) + LOOK_EVERY;
@@ -274,6 +301,9 @@ impl ContainerRunner {
                     Reply::Ready { missing: found } if !is_ready => {
                         *missing = found.into_iter().chain(self.cgroups.missing()).collect();
                         (until, is_ready) = (*deadline, true);
+                        if let Some(network) = network {
+                            proxy = Some(serve(network, &mut conversation, control)?);
+                        }
                         conversation.helper.group.be_polite();
                     }
                     reply => break Ok(reply),
@@ -281,15 +311,22 @@ impl ContainerRunner {
                 other => break Err(other),
             }
         };
+        drop(proxy);
         let group = &conversation.helper.group;
         group.hurry();
         // Time that it was held still does not count for the runs that follow either.
         *deadline += conversation.held();
-        self.judge(heard, group, is_ready)
+        self.judge(heard, group, is_ready, &names)
     }
 
     /// What the helper's last word, or its silence, says of the run.
-    fn judge(&self, heard: Result<Reply, Heard>, group: &Group, is_ready: bool) -> Result<Ran, ContainerError> {
+    fn judge(
+        &self,
+        heard: Result<Reply, Heard>,
+        group: &Group,
+        is_ready: bool,
+        devices: &str,
+    ) -> Result<Ran, ContainerError> {
         let fault = |kind, reason: String| Ok(Ran::Fault(HostFault { kind, reason }));
         match heard {
             // Version 1 of cgroups kills one process, not all: what the others made of that is no result.
@@ -314,6 +351,7 @@ impl ContainerRunner {
                 fault(kind, with_log(reason, &log))
             }
             Ok(Reply::Unable { reason }) => Err(ContainerError::Unable(reason)),
+            Ok(Reply::NoDevice { problem }) => Err(ContainerError::Device { name: devices.to_owned(), problem }),
             Ok(reply @ Reply::Ready { .. }) => {
                 fault(HostFaultKind::Killed, format!("the container process said something out of turn: {reply:?}"))
             }
@@ -354,6 +392,13 @@ impl ContainerRunner {
             *ready = self.new_helper().ok();
         }
     }
+}
+
+/// Serves the way out that the helper opened.
+fn serve(network: &Network, conversation: &mut Conversation, control: &Control) -> Result<Proxy, ContainerError> {
+    let lost = |what: String| ContainerError::Unable(format!("the container's way out: {what}"));
+    let door = conversation.take_door().ok_or_else(|| lost("the container process handed none over".to_owned()))?;
+    Proxy::start(door, network.clone(), control.clone()).map_err(|error| lost(error.to_string()))
 }
 
 enum Ran {
@@ -398,6 +443,9 @@ fn check(container: &Container) -> Result<(), ContainerError> {
     }
     if container.argv.first().is_none_or(String::is_empty) {
         return malformed("neither the image nor the task says which program is run");
+    }
+    if let Some(problem) = container.network.as_ref().and_then(|network| network.egress.check().err()) {
+        return malformed(&problem);
     }
     check_texts(container.argv.iter().chain([&container.working_dir]))?;
     for env in std::iter::once(&container.env).chain(container.runs.iter().map(|run| &run.env)) {

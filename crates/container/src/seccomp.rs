@@ -4,7 +4,7 @@
 //! libraries fall back to older ones (`clone3` to `clone`, whose flags can be looked at). Left out are those that reach beyond the
 //! process (ptrace, process_vm_*, kcmp, pidfd_getfd), that change the system (mount, module, clock, swap, reboot), namespaces, keys,
 //! bpf, io_uring, userfaultfd, perf events, file handles and NUMA policies; and those that give a socket a name or call one by its
-//! name, for the only sockets there are come in pairs.
+//! name, for the only sockets there are come in pairs. Whoever has a network may make sockets of IPv4 and call by them, not more.
 
 use std::collections::BTreeMap;
 
@@ -311,6 +311,9 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     ALLOWED_NAMES.iter().chain(ALLOWED_NAMES_HERE).map(|name| name.trim_start_matches("libc::SYS_"))
 }
 
+/// Those that a program needs to use its way out.
+const ALLOWED_IN_NETWORK: [i64; 1] = [libc::SYS_connect];
+
 /// Puts a character into a terminal's input.
 const TIOCSTI: u64 = 0x5412;
 /// Commands of the virtual console, one of which pastes.
@@ -320,14 +323,14 @@ const PERSONALITY_QUERY: u64 = 0xffff_ffff;
 
 /// The filters, to be installed in this order. The kernel does what the strictest says, and of two that refuse the last one's
 /// number is seen; so what fails with a number of its own is on the list too.
-pub(crate) fn filters() -> Result<Vec<BpfProgram>, String> {
+pub(crate) fn filters(has_network: bool) -> Result<Vec<BpfProgram>, String> {
     let forbidden = BTreeMap::from([
         (libc::SYS_clone, namespaces()?),
         (libc::SYS_ioctl, vec![equal(1, TIOCSTI)?, equal(1, TIOCLINUX)?]),
         (libc::SYS_personality, vec![rule(0, SeccompCmpOp::Ne, PERSONALITY_QUERY)?]),
     ]);
     let families = BTreeMap::from([
-        (libc::SYS_socket, vec![]),
+        (libc::SYS_socket, if has_network { other_sockets()? } else { vec![] }),
         // A pair is a pipe that goes both ways; it reaches nobody.
         (libc::SYS_socketpair, vec![rule(0, SeccompCmpOp::Ne, libc::AF_UNIX as u64)?]),
     ]);
@@ -337,7 +340,7 @@ pub(crate) fn filters() -> Result<Vec<BpfProgram>, String> {
         refusing(pretended, SeccompAction::Errno(0))?,
         refusing(families, SeccompAction::Errno(libc::EAFNOSUPPORT as u32))?,
         refusing(forbidden, SeccompAction::Errno(libc::EPERM as u32))?,
-        allow_list()?,
+        allow_list(if has_network { &ALLOWED_IN_NETWORK } else { &[] })?,
     ])
 }
 
@@ -345,12 +348,12 @@ pub(crate) fn filters() -> Result<Vec<BpfProgram>, String> {
 ///
 /// The kernel looks at a list for each number that there is when it is installed, so it is made short and searched by halves: what
 /// `seccompiler` makes of it, five instructions a call one after the other, took half a millisecond of each start.
-fn allow_list() -> Result<BpfProgram, String> {
+fn allow_list(more: &[i64]) -> Result<BpfProgram, String> {
     // The check of the architecture, before what is decided.
     let mut filter = refusing(BTreeMap::new(), SeccompAction::KillProcess)?;
     filter.pop();
     filter.push(instruction(BPF_LOAD, 0, 0, NUMBER_OFFSET));
-    filter.extend(search(&ranges(ALLOWED.iter().chain(ALLOWED_HERE))?));
+    filter.extend(search(&ranges(ALLOWED.iter().chain(ALLOWED_HERE).chain(more))?));
     Ok(filter)
 }
 
@@ -431,6 +434,28 @@ fn equal(argument: u8, value: u64) -> Result<SeccompRule, String> {
     rule(argument, SeccompCmpOp::Eq, value)
 }
 
+/// All sockets but TCP's and UDP's of IPv4. UDP reaches nobody, but some C libraries ask by it which addresses there are.
+fn other_sockets() -> Result<Vec<SeccompRule>, String> {
+    /// Bits of the kind, before flags.
+    const KIND: u64 = 0xf;
+    let condition = |argument, how, value: i32| {
+        let value = u64::from(value.cast_unsigned());
+        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, how, value).map_err(|error| error.to_string())
+    };
+    let protocols = [0, libc::IPPROTO_TCP, libc::IPPROTO_UDP];
+    let others =
+        protocols.map(|number| condition(2, SeccompCmpOp::Ne, number)).into_iter().collect::<Result<_, _>>()?;
+    let mut rules = vec![
+        rule(0, SeccompCmpOp::Ne, libc::AF_INET as u64)?,
+        SeccompRule::new(others).map_err(|error| error.to_string())?,
+    ];
+    let kinds = (0..=KIND).filter(|kind| ![libc::SOCK_STREAM as u64, libc::SOCK_DGRAM as u64].contains(kind));
+    for kind in kinds {
+        rules.push(rule(1, SeccompCmpOp::MaskedEq(KIND), kind)?);
+    }
+    Ok(rules)
+}
+
 /// Any flag of `clone` that makes a namespace.
 fn namespaces() -> Result<Vec<SeccompRule>, String> {
     let flags = [
@@ -473,7 +498,7 @@ mod tests {
 
     #[test]
     fn exactly_those_of_the_list_are_allowed() {
-        let whole = allow_list().unwrap();
+        let whole = allow_list(&[]).unwrap();
         let begin = whole.iter().position(|it| it.code == BPF_LOAD && it.k == NUMBER_OFFSET).unwrap();
         let (allow, deny) = (u32::from(SeccompAction::Allow), u32::from(SeccompAction::Errno(libc::ENOSYS as u32)));
         // The other ABI's numbers, those of x32, have bit 30.

@@ -7,6 +7,7 @@ use gristmill_result::Ending;
 use gristmill_sandbox::{HostFaultKind, Input};
 use serde::{Deserialize, Serialize};
 
+use crate::device::Devices;
 use crate::runtime::Foreign;
 
 /// Bytes of a request.
@@ -45,6 +46,12 @@ pub(crate) struct Request {
     pub(crate) core: Option<usize>,
     /// A cgroup bounds its memory, so that nobody else need.
     pub(crate) memory_is_bounded: bool,
+    /// What of the host's devices it is given.
+    #[serde(default)]
+    pub(crate) devices: Devices,
+    /// Whether it is given a way out.
+    #[serde(default)]
+    pub(crate) has_network: bool,
     /// What makes the container, if it is not the helper itself.
     pub(crate) runtime: Option<Foreign>,
     /// The request's number, which the reply repeats.
@@ -60,6 +67,8 @@ pub(crate) enum Reply {
     Ended { ending: Ending, delivered: Delivered, peak_bytes: u64, log: Vec<u8> },
     /// It did not.
     Fault { kind: HostFaultKind, reason: String, log: Vec<u8> },
+    /// A device cannot be given.
+    NoDevice { problem: String },
     /// This host does not give what a container needs.
     Unable { reason: String },
 }

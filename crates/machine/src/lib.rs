@@ -4,7 +4,7 @@
 //! what this process may use, not what the hardware has: a worker in a container offers what its cgroups and its affinity leave it.
 //! [`Machine::ad`] makes the ad of it. [`Benchmark::run`] times three kernels in less than a second, in units of the reference
 //! machine, so that a category's time means the same everywhere; [`Drift`] says when to run it again. [`Watts`] measures what the
-//! processor draws, where it can be measured.
+//! processor draws, where it can be measured. [`CdiDevices`] reads what containers are to be given for a device.
 //!
 //! What cannot be known is left out, never guessed, and a file that makes no sense is one that says nothing.
 //!
@@ -85,6 +85,7 @@ pub use ad::{
 pub use benchmark::{
     BENCHMARK_VERSION, Benchmark, BenchmarkError, ENCODED_BYTES_MAX, KERNEL_TIME_MAX, Kernel, REFERENCE, rates,
 };
+pub use cdi::{CDI_BYTES_MAX, CDI_DEVICES_MAX, CdiDevice, CdiDevices, CdiError, CdiLink, CdiMount, CdiNode};
 pub use cpu::{Cpu, Level};
 pub use drift::{AGE_MS_MAX, CLOCK_SLACK_MS, DRIFT_MAX, DRIFT_PAUSE_MS, DRIFT_WINDOW, Drift, Fingerprint, Rerun};
 pub use gpu::Gpu;

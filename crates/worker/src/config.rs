@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use gristmill_container::Runtime;
 use gristmill_machine::Told;
 use gristmill_owner::Policy;
 use gristmill_protocol::tls::PoolUrl;
@@ -69,6 +70,8 @@ pub struct WorkerConfig {
     pub registries: Registries,
     /// What it lends besides processors.
     pub lends: Lends,
+    /// What makes its containers.
+    pub runtime: Runtime,
     /// Whether it can be asked and told through a socket in its folder: see [`crate::control`].
     pub control_socket: bool,
     /// Port of its status page on 127.0.0.1, if it has one.
@@ -99,6 +102,7 @@ impl WorkerConfig {
             benchmark: false,
             registries: Registries::default(),
             lends: Lends::default(),
+            runtime: Runtime::Own,
             control_socket: false,
             status_page: None,
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gristmill_container::{Container, ContainerError, ContainerRunner, Network, RunAs, RunnerConfig};
+use gristmill_container::{Container, ContainerError, ContainerRunner, Network, RunAs, RunnerConfig, Runtime};
 use gristmill_image::{
     Access, Host, Image, ImageError, LayerStore, Limits, Logins, Pace, Reference, ReferenceError, RegistryError, Source,
 };
@@ -96,6 +96,8 @@ pub struct RunnersConfig<'a> {
     pub bandwidth: &'a Bandwidth,
     /// What is lent besides processors.
     pub lends: &'a Lends,
+    /// What makes containers.
+    pub runtime: &'a Runtime,
 }
 
 /// Where an image is.
@@ -234,9 +236,19 @@ type Unpacked = Result<(Image, Vec<PathBuf>), ImageError>;
 
 impl Containers {
     fn new(config: &RunnersConfig<'_>) -> Result<Self, String> {
-        let runner = ContainerRunner::new(RunnerConfig::new(config.container_child.clone()));
+        let runtime = config.runtime.clone();
+        let is_own = runtime == Runtime::Own;
+        let runner =
+            ContainerRunner::new(RunnerConfig { runtime, ..RunnerConfig::new(config.container_child.clone()) });
         let mut missing = runner.probe().map_err(|error| error.to_string())?;
-        let (gpus, not_lent) = Gpus::find(&config.lends.gpus, &CdiDevices::look(&Places::of_this_machine(config.layers)));
+        let lends = if is_own { config.lends.clone() } else { Lends::default() };
+        if lends != *config.lends {
+            missing.push(format!(
+                "nothing is lent with {}: only Gristmill's own runtime gives devices and the network",
+                config.runtime
+            ));
+        }
+        let (gpus, not_lent) = Gpus::find(&lends.gpus, &CdiDevices::look(&Places::of_this_machine(config.layers)));
         missing.extend(not_lent);
         let layers = LayerStore::open(config.layers).map_err(|error| error.to_string())?;
         let layers = match runner.run_as() {
@@ -250,7 +262,7 @@ impl Containers {
             pulls,
             registries: config.registries.clone(),
             bandwidth: config.bandwidth.clone(),
-            lends: config.lends.clone(),
+            lends,
             gpus,
             missing,
         })

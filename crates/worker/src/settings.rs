@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use gristmill_container::Runtime;
 use gristmill_machine::{Told, ToldError};
 use gristmill_owner::{Policy, PolicyError};
 use gristmill_protocol::tls::PoolUrl;
@@ -55,10 +56,20 @@ pub struct Settings {
     pub machine: Told,
     /// Which registries container images may come from.
     pub registries: Registries,
+    /// How container images are run.
+    pub containers: ContainerSettings,
     /// What it lends besides processors.
     pub lend: Lends,
     /// Where the kernel's files are.
     pub sensors: Roots,
+}
+
+/// How container images are run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ContainerSettings {
+    /// Which program makes the containers.
+    pub runtime: Runtime,
 }
 
 /// Ceilings of the transfers from and to stores, and of images from registries, all together, in KiB a second; none by default.
@@ -93,6 +104,7 @@ impl Default for Settings {
             bandwidth: BandwidthSettings::default(),
             machine: Told::default(),
             registries: Registries::default(),
+            containers: ContainerSettings::default(),
             lend: Lends::default(),
             sensors: Roots::default(),
         }
@@ -332,6 +344,10 @@ pub const TEMPLATE: &str = r#"# What this machine does for others. Every line is
 # A file of logins, as docker and podman write it.
 #logins = "/home/me/.docker/config.json"
 
+[containers]
+# What makes the containers: own, or runc, crun, podman where it is in PATH, or with its path ("runc:/usr/sbin/runc").
+#runtime = "own"
+
 [lend]
 # What tasks that pay for it may use besides processors; nothing, if there is no line. Only container images can.
 # The public network, through a proxy that keeps them out of private networks, this machine's own services and the ports of mail.
@@ -400,6 +416,7 @@ mod tests {
             ("[bandwidth]\nup_kib_s = 3", "at least 64"),
             ("[machine]\nwatts = -3.0", "[machine]"),
             ("[policy]\nschedule = [\"noon\"]", "noon"),
+            ("[containers]\nruntime = \"docker\"", "docker"),
             ("[lend]\ngpus = [\"card0\"]", "card0"),
             ("slots = ", "line 1"),
         ];

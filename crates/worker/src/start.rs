@@ -116,6 +116,7 @@ pub fn start(mut config: WorkerConfig) -> Result<WorkerHandle, WorkerError> {
         registries: &config.registries,
         bandwidth: &config.bandwidth,
         lends: &config.lends,
+        runtime: &config.runtime,
     };
     let runners = Runners::new(runner, &runners);
     let missing = [runners.modules.as_ref().ok(), runners.containers.as_ref().ok().map(|found| &found.missing)];

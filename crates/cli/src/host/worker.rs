@@ -218,6 +218,7 @@ fn worker_config(root: &Path, wallet: Wallet, settings: Settings) -> anyhow::Res
     let mut config = WorkerConfig::new(service_dir(root), wallet, settings.pools, child()?);
     config.slots = settings.slots.unwrap_or(config.slots);
     config.lends = settings.lend;
+    config.runtime = settings.containers.runtime;
     config.memory_bytes = settings.memory_mib.saturating_mul(MIB);
     config.disk_bytes = settings.disk_mib.saturating_mul(MIB);
     config.policy = settings.policy;

@@ -185,6 +185,8 @@ impl Bench {
             limits: ResourceLimits { fuel: 0, memory_bytes: 64 * MIB, output_bytes: 4 * MIB, output_files: 100 },
             // Programs are polite: beside a busy machine they may take long.
             wall_clock: Duration::from_secs(120),
+            devices: vec![],
+            network: None,
         }
     }
 
@@ -268,7 +270,7 @@ pub fn probe() -> &'static Path {
         let status = Command::new("cc")
             .args(["-static", "-O1", "-Wall", "-Werror", "-pthread", "-o"])
             .arg(&unfinished)
-            .args(["probe", "files", "calls", "bombs", "facts"].map(|name| sources.join(format!("{name}.c"))))
+            .args(["probe", "files", "calls", "bombs", "facts", "reach"].map(|name| sources.join(format!("{name}.c"))))
             .status()
             .expect("the tests need a C compiler");
         assert!(status.success(), "{} does not compile", sources.display());

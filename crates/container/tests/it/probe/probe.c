@@ -117,7 +117,7 @@ int main(int count, char **commands) {
         char *rest = commands[i];
         char *name = word(&rest);
         if (!run(basic_commands, name, rest) && !run(file_commands, name, rest) && !run(call_commands, name, rest)
-            && !run(bomb_commands, name, rest) && !run(fact_commands, name, rest)) {
+            && !run(bomb_commands, name, rest) && !run(fact_commands, name, rest) && !run(reach_commands, name, rest)) {
             fprintf(stderr, "no command %s\n", name);
             return 99;
         }

@@ -17,7 +17,8 @@ struct command {
     void (*run)(char *rest);
 };
 
-extern const struct command file_commands[], call_commands[], bomb_commands[], fact_commands[];
+extern const struct command file_commands[], call_commands[], bomb_commands[], fact_commands[],
+    reach_commands[];
 
 /* Cuts the next word off. */
 char *word(char **rest);
