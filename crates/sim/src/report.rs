@@ -246,7 +246,7 @@ impl Report {
 
     /// Every figure: what, value, unit.
     pub fn figures(&self) -> Vec<(&'static str, String, &'static str)> {
-        let (totals, settled, messages) = (&self.totals, &self.settled, &self.messages);
+        let (totals, settled) = (&self.totals, &self.settled);
         let count = |value: u64| value.to_string();
         let real = |value: f64| format!("{value:.4}");
         let wait = |share: f64| self.lease_wait_ms(share).map_or("-".to_owned(), seconds);
@@ -257,7 +257,7 @@ impl Report {
         spans.sort_unstable();
         let span = |share: f64| quantile(&spans, share).map_or("-".to_owned(), seconds);
         let slow = |share: f64| quantile(&slowdowns, share).map_or("-".to_owned(), real);
-        vec![
+        let mut figures = vec![
             ("hosts", count(self.hosts.len() as u64), ""),
             ("simulated", seconds(self.simulated_ms), "s"),
             ("tasks", count(totals.tasks), ""),
@@ -301,6 +301,16 @@ impl Report {
             ("reopens", count(settled.reopens), ""),
             ("claims", count(settled.claims), ""),
             ("concedes", count(settled.concedes), ""),
+        ];
+        figures.extend(self.figures_of_lines());
+        figures
+    }
+
+    /// What went over the lines, and how much there was to do.
+    fn figures_of_lines(&self) -> Vec<(&'static str, String, &'static str)> {
+        let (totals, messages) = (&self.totals, &self.messages);
+        let count = |value: u64| value.to_string();
+        vec![
             ("messages of workers", count(messages.up), ""),
             ("messages of the pool", count(messages.down), ""),
             ("heartbeats", count(messages.heartbeats), ""),
