@@ -42,6 +42,13 @@ class Context:
             self.trees[text] = classad2.ExprTree(text)
         return self.trees[text].eval(*self.ads)
 
+    def ask_for(self, kind, text):
+        """What is known to be of a type of Python's."""
+        value = self.ask(text)
+        if type(value) is not kind:
+            raise Unsteady
+        return value
+
     def value(self, expression):
         # What stands behind an expression is overlooked at times. Nothing that is more than one is whole within all brackets.
         try:
@@ -74,14 +81,12 @@ class Context:
         if kind == UNDEFINED:
             return "undefined"
         if kind == AD:
-            return "d" + coded(self.ask(f"string({path})"))
+            return "d" + coded(self.ask_for(str, f"string({path})"))
         if kind == LIST:
-            return "{" + "".join(self.at(f"{path}[{number}]") + ";" for number in range(self.ask(f"size({path})"))) + "}"
+            return "{" + "".join(self.at(f"{path}[{number}]") + ";" for number in range(self.ask_for(int, f"size({path})"))) + "}"
         if kind == ABS_TIME:
-            return f"a{self.ask(f'int({path})')},{self.ask(f'splitTime({path}).Offset')}"
-        value = self.ask(path)
-        if type(value) is not TYPES.get(kind):
-            raise Unsteady
+            return f"a{self.ask_for(int, f'int({path})')},{self.ask_for(int, f'splitTime({path}).Offset')}"
+        value = self.ask_for(TYPES.get(kind), path)
         if kind == BOOLEAN:
             return "true" if value else "false"
         if kind == INTEGER:

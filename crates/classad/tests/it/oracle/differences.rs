@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use gristmill_classad::{Expr, ParseFault, Trouble};
+use gristmill_classad::{Expr, NameError, ParseFault, Trouble};
 
 use super::Found;
 use super::generate::Question;
@@ -47,9 +47,11 @@ differences! {
         "text is UTF-8 here, bytes there; sizes and offsets count bytes in both";
     TwoPoints, "`a..b` is refused when read",
         "the library overlooks one of the points";
+    EmptyName, "An empty name, `''`, is refused when read",
+        "no attribute can have it; to the library it is a name that nobody has";
     OnlySemicolons, "`[;]` is an ad without attributes",
         "so it is with one attribute behind or before; the library wants one";
-    BrokenText, "A character of which a function takes a part is left out",
+    BrokenText, "A character of which a function takes a part is left out, or U+FFFD",
         "text is UTF-8 here; the library returns the bytes";
     Cycle, "An attribute that refers to itself is `error`",
         "so says HTCondor's manual; the library says `undefined`, which would look like an attribute that is merely missing, and `x ?: 5` would hide it";
@@ -79,7 +81,7 @@ differences! {
         "the library has 32 bits of the seconds here; but every time must have a text that reads back";
     FormatFlags, "`formatTime` knows the fields of the C standard",
         "flags and widths, as in `%-d`, are those of one C library; here such a field is copied";
-    Patterns, "Patterns are those of the crate `regex`: look-around and references are `error`, and so is a brace that begins no repetition",
+    Patterns, "Patterns are those of the crate `regex`: look-around and references are `error`, and so is a brace that begins no repetition; `$` is the very end",
         "in return matching takes linear time, whatever the pattern";
     RegexpMember, "`stringListRegexpMember` is there",
         "it is in the library's source, but not in the package";
@@ -160,6 +162,7 @@ impl Difference {
             ParseFault::IntegerRange { .. } => Some(Self::IntegerRange),
             ParseFault::LeadingZero => Some(Self::LeadingZero),
             ParseFault::NotText => Some(Self::NotText),
+            ParseFault::Name(NameError::Empty) => Some(Self::EmptyName),
             ParseFault::Expected { expected: "the name of an attribute after the point", found }
                 if found == "." || found.starts_with("the number 0.") =>
             {
@@ -203,8 +206,12 @@ impl Difference {
             _ if CLOCKS.contains(&function) && arguments.is_empty() => Some(Self::Clock),
             _ if CLOCKS_WITHOUT_ARGUMENTS.contains(&function) && arguments.is_empty() => Some(Self::Clock),
             "stringlistregexpmember" if *theirs == Seen::Error => Some(Self::RegexpMember),
-            _ if REGULAR.contains(&function) && *ours == Seen::Error => match values.first() {
-                Some(Some(Seen::Text(pattern))) => regex::bytes::Regex::new(pattern).is_err().then_some(Self::Patterns),
+            _ if REGULAR.contains(&function) => match values.first() {
+                Some(Some(Seen::Text(pattern))) => {
+                    let is_refused = *ours == Seen::Error && regex::bytes::Regex::new(pattern).is_err();
+                    let is_end = pattern.contains('$') && values[1..].iter().flatten().any(ends_in_line);
+                    (is_refused || is_end).then_some(Self::Patterns)
+                }
                 _ => None,
             },
             "reltime" if is_span(ours, theirs) => Some(Self::Spans),
@@ -287,6 +294,15 @@ fn asks_for_time(term: &Term) -> bool {
 fn is_outermost(text: &str) -> bool {
     let folded = text.to_ascii_lowercase();
     folded.starts_with('.') || folded.split('.').any(|part| OUTERMOST.contains(&part))
+}
+
+/// Whether it is text with the end of a line at its end, or a list with such.
+fn ends_in_line(value: &Seen) -> bool {
+    match value {
+        Seen::Text(text) => text.ends_with('\n'),
+        Seen::List(elements) => elements.iter().any(ends_in_line),
+        _ => false,
+    }
 }
 
 /// Whether a field of a format has a flag, a width or a modifier.
