@@ -58,7 +58,7 @@ differences! {
     Bounds, "What takes too many steps, goes too deep or becomes too long is `error`, as a whole",
         "whoever sends an ad must not decide how long it takes; the library allows 400 levels and ten million steps";
     Spans, "`relTime(\"1d\")` with a constant text is a relative time",
-        "so say HTCondor's own tests; the package takes it for a real number, and spans in the list that `evalInEachContext` gives too";
+        "so say HTCondor's own tests; the package takes it for a real number, and spans in lists that `evalInEachContext` and `{ ... }.name` make too";
     TextAsTime, "`absTime` and `relTime` of a text that is computed read it, or are `error`",
         "the library returns the text itself, and 0";
     SecondBefore, "`absTime` may be a second before 1970, and its zone a second west of Greenwich",
@@ -164,7 +164,7 @@ impl Difference {
             ParseFault::NotText => Some(Self::NotText),
             ParseFault::Name(NameError::Empty) => Some(Self::EmptyName),
             ParseFault::Expected { expected: "the name of an attribute after the point", found }
-                if found == "." || found.starts_with("the number 0.") =>
+                if found == "." || found.starts_with("the number 0") =>
             {
                 Some(Self::TwoPoints)
             }
@@ -191,6 +191,7 @@ impl Difference {
                 Self::of_call(found, &function, &arguments, ours, theirs)
             }
             Term::Name(text) | Term::Text(text) => is_outermost(text).then_some(Self::Outermost),
+            Term::Select(..) if in_lists(ours, theirs, is_span) => Some(Self::Spans),
             Term::Select(of, _) => is_outermost(&of.to_string()).then_some(Self::Outermost),
             _ => None,
         }
@@ -320,20 +321,25 @@ fn is_ad_of_semicolons(text: &str) -> bool {
     })
 }
 
-/// An error, or a list with errors in it, where the library has `undefined`.
+/// An error, or a list with errors in it.
 fn is_cycle(ours: &Seen, theirs: &Seen) -> bool {
+    *ours == Seen::Error || in_lists(ours, theirs, is_cycle)
+}
+
+/// A span that the package takes for a number, or a list with such.
+fn is_span(ours: &Seen, theirs: &Seen) -> bool {
+    matches!((ours, theirs), (Seen::RelTime(ours), Seen::Real(theirs)) if ours == theirs)
+        || in_lists(ours, theirs, is_span)
+}
+
+/// Whether two lists have the same length, and elements that are equal or differ in that way.
+fn in_lists(ours: &Seen, theirs: &Seen, differ: fn(&Seen, &Seen) -> bool) -> bool {
     match (ours, theirs) {
-        (Seen::Error, Seen::Undefined) => true,
         (Seen::List(ours), Seen::List(theirs)) if ours.len() == theirs.len() => {
-            ours.iter().zip(theirs).all(|(ours, theirs)| ours == theirs || is_cycle(ours, theirs))
+            ours.iter().zip(theirs).all(|(ours, theirs)| ours == theirs || differ(ours, theirs))
         }
         _ => false,
     }
-}
-
-/// A span that the package takes for a number.
-fn is_span(ours: &Seen, theirs: &Seen) -> bool {
-    matches!((ours, theirs), (Seen::RelTime(ours), Seen::Real(theirs)) if ours == theirs)
 }
 
 /// Without the spaces and ends of lines of a layout.

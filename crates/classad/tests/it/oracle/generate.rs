@@ -618,9 +618,10 @@ impl Generator {
                 Term::Select(Box::new(Term::text(scope)), self.bare_name())
             }
             840..940 => Term::text(self.random.pick(&PATHS)),
-            940..994 => Term::text(self.random.pick(&TIMES)),
-            994..997 if self.odd => Term::text(self.random.pick(&ABSENT)),
-            _ if self.odd => Term::text(self.random.pick(&ODD)),
+            940..998 => Term::text(self.random.pick(&TIMES)),
+            // A few are enough: each that differs is asked many times.
+            998 if self.odd && self.random.chance(500) => Term::text(self.random.pick(&ABSENT)),
+            999 if self.odd && self.random.chance(500) => Term::text(self.random.pick(&ODD)),
             _ => self.number(),
         }
     }
@@ -788,9 +789,8 @@ impl Generator {
             "own",
         ];
         const TEXTS: [&str; 8] = ["s", "w", "Arch", "TARGET.Arch", "TARGET.s", "Shared", "TARGET.Shared", "nope"];
-        const TRUTHS: [&str; 11] = [
+        const TRUTHS: [&str; 10] = [
             "t",
-            "rt",
             "f",
             "HasX",
             "TARGET.HasX",
@@ -819,6 +819,7 @@ impl Generator {
                 }
                 8..12 => Term::text(self.random.pick(&TRUTHS)),
                 12 if depth > 0 => self.requirements(depth - 1),
+                12 if self.random.chance(50) => Term::text("rt"),
                 _ => self.term(2),
             })
             .collect();
