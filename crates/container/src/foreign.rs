@@ -71,7 +71,7 @@ pub(crate) struct Given<'a> {
 /// Has the runtime make the container and start the program, and waits for its end.
 pub(crate) fn attempt(given: Given<'_>) -> Result<Status, Refused> {
     show_what_runtimes_look_at(given.runtime)?;
-    let mut inner = Inner::start(&given)?;
+    let inner = Inner::start(&given)?;
     let mut made = Made::of(&given)?;
     let mut children = Children::watch(given.files.words.as_fd())?;
     let pipe = || pipe2(OFlag::O_CLOEXEC).map_err(refused("a pipe"));
@@ -90,7 +90,7 @@ pub(crate) fn attempt(given: Given<'_>) -> Result<Status, Refused> {
     }
     made.call(&given, &mut children, "start", &[ID])?;
     let mut words = children.read(&said, Until::Begun)?;
-    inner.close()?;
+    inner.close(&children)?;
     made.let_go();
     words.extend(children.read(&said, Until::Closed)?);
     match starter::said(&words) {
@@ -136,27 +136,26 @@ impl Inner {
             }
             Ok(pid) => {
                 drop((said_in, go_out));
-                let inner = Self { pid: Pid::from_raw(pid), said, go };
-                inner.hear()?;
-                Ok(inner)
+                let mut words = [0; 512];
+                // Nobody has held it still yet.
+                let count = nix::unistd::read(&said, &mut words).map_err(refused("process 1 of the program"))?;
+                Self::is_well(&words[..count])?;
+                Ok(Self { pid: Pid::from_raw(pid), said, go })
             }
             Err(_) => Err("a process number that is none".to_owned()),
         }
     }
 
     /// Has it close itself to all others. From then on the program may begin.
-    fn close(&mut self) -> Result<(), Refused> {
+    fn close(&self, children: &Children<'_>) -> Result<(), Refused> {
         nix::unistd::write(&self.go, b"g").map_err(refused("process 1 of the program"))?;
-        self.hear()
+        // It may be held still just now.
+        Self::is_well(&children.read(&self.said, Until::Begun)?)
     }
 
-    fn hear(&self) -> Result<(), Refused> {
-        let mut words = [0; 512];
-        match nix::unistd::read(&self.said, &mut words) {
-            Ok(1) if words[0] == b'.' => Ok(()),
-            Ok(count) => Err(format!("process 1 of the program: {}", String::from_utf8_lossy(&words[..count]))),
-            Err(error) => Err(refused("process 1 of the program")(error)),
-        }
+    fn is_well(said: &[u8]) -> Result<(), Refused> {
+        let text = String::from_utf8_lossy(said);
+        if text == "." { Ok(()) } else { Err(format!("process 1 of the program: {text}")) }
     }
 
     /// In the new process.

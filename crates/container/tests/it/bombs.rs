@@ -153,7 +153,7 @@ fn scratch_is_bounded_and_gone_afterwards() {
         let mut container =
             bench.probe(&["fill /tmp/big", "remove /tmp/big", "fill /dev/shm/big", "remove /dev/shm/big"]);
         container.argv.extend(["files /var/many 1000000".to_owned(), "stat /bin/probe".to_owned()]);
-        container.wall_clock = Duration::from_secs(60);
+        container.wall_clock = Duration::from_secs(300);
         let printed = bench.printed(&container);
         let lines: Vec<&str> = printed.lines().collect();
         assert_eq!(lines[..3], ["fill: ENOSPC", "fill: ENOSPC", "files: ENOSPC"], "{kind:?}: {printed}");

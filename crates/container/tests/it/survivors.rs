@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use gristmill_container::{ContainerRunner, RunnerConfig};
+use gristmill_container::{ContainerRunner, RunnerConfig, Runtime};
 use gristmill_result::Ending;
 use gristmill_sandbox::{ChildCommand, Control};
 
@@ -131,8 +131,13 @@ fn nothing_outlives_a_worker_that_is_killed_beside_bombs() {
 
 #[test]
 fn nothing_outlives_a_worker_that_is_killed_while_it_starts() {
-    let times = if is_slow() { 50 } else { 3 };
     for kind in kinds() {
+        // Other runtimes take longer to start.
+        let times = match kind.runtime() {
+            Runtime::Own if is_slow() => 50,
+            _ if is_slow() => 10,
+            _ => 3,
+        };
         for _ in 0..times {
             killed(kind, "spin", None);
         }
