@@ -95,7 +95,8 @@ pub struct FollowerConfig {
     pub confirmations: Option<u64>,
     /// How long an unreachable ledger is waited for before [`Follower::next`] says so, in milliseconds.
     pub patience_ms: u64,
-    /// Where to begin when no position was saved, if that is after the hub's first block.
+    /// Where to begin when no position was saved, if that is after the hub's first block. Never after the first block that
+    /// does not count yet: what lies before it could still be taken back.
     pub start_block: u64,
 }
 
@@ -211,7 +212,8 @@ impl fmt::Debug for Follower {
 }
 
 impl Follower {
-    /// Begins after the saved position, or at the hub's first block (or [`FollowerConfig::start_block`], if that is later).
+    /// Begins after the saved position, or at the hub's first block (or [`FollowerConfig::start_block`], if that is later),
+    /// and not after the first block that does not count yet.
     ///
     /// # Errors
     /// [`FollowError::OtherLedger`] when the position belongs to another ledger, or when the ledger cannot be reached.
@@ -222,7 +224,10 @@ impl Follower {
     ) -> Result<Self, FollowError> {
         let ledger = client.ledger().clone();
         let saved = positions.load()?;
-        let start_block = config.start_block.max(client.first_block());
+        let finality = ledger.finality().await?;
+        let confirmations = config.confirmations.unwrap_or(finality.confirmations);
+        let unsettled = ledger.head().await?.saturating_sub(confirmations).saturating_add(1);
+        let start_block = config.start_block.max(client.first_block()).min(unsettled);
         let before = start_block.saturating_sub(1);
         let mut blocks = ledger.blocks(vec![0, before]).await?.into_iter();
         let (genesis, before) = (blocks.next().flatten(), blocks.next().flatten());
@@ -237,7 +242,6 @@ impl Follower {
                 Position { next_block: start_block, last_hash, genesis }
             }
         };
-        let finality = ledger.finality().await?;
         Ok(Self {
             ledger,
             hub: client.hub,
@@ -245,7 +249,7 @@ impl Follower {
             config,
             position,
             chunk_blocks: config.chunk_blocks.max(1),
-            confirmations: config.confirmations.unwrap_or(finality.confirmations),
+            confirmations,
             poll_ms: config.poll_ms.max(finality.poll_ms).max(1),
         })
     }

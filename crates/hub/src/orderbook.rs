@@ -66,13 +66,16 @@ impl OrderBook {
         }
     }
 
-    /// Reads what was broadcast since the last time.
+    /// Reads what was broadcast since the last time, and again the blocks that did not count then: they may be others now.
     ///
     /// # Errors
     /// When the ledger cannot be asked; what was read so far is kept.
     pub fn refresh(&mut self) -> BoxFuture<'_, Result<(), HubError>> {
         Box::pin(async move {
+            let confirmations = self.client.ledger().finality().await?.confirmations;
             let head = self.client.ledger().head().await?;
+            let settled = self.next_block.saturating_sub(confirmations);
+            self.next_block = settled.max(self.client.first_block()).min(self.next_block);
             while self.next_block <= head {
                 let to = head.min(self.next_block + self.chunk_blocks - 1);
                 let query = LogQuery {

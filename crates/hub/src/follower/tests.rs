@@ -5,10 +5,11 @@ use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_sol_types::{SolCall, SolEvent};
 use gristmill_datadir::Db;
 use gristmill_datadir::faults::Disk;
+use gristmill_types::{RequestOrder, Signed};
 
 use super::*;
 use crate::abi::IHub;
-use crate::ledger::{Answer, Call, Fees, Receipt};
+use crate::ledger::{Answer, Call, Fees, Finality, Receipt};
 
 /// A ledger with one transfer a block, which fails when it is told to.
 #[derive(Clone, Debug)]
@@ -25,11 +26,24 @@ struct State {
     fork: u64,
     /// What the hub says of the block it was made in.
     first_block: u64,
+    /// Blocks after its own before an event counts.
+    confirmations: u64,
+    /// A request that was broadcast, and the block it is in.
+    request: Option<(u64, Signed<RequestOrder>)>,
 }
 
 impl Blocks {
     fn new(head: u64) -> Self {
-        let state = State { head, failing: 0, range_max: u64::MAX, requests: 0, fork: u64::MAX, first_block: 0 };
+        let state = State {
+            head,
+            failing: 0,
+            range_max: u64::MAX,
+            requests: 0,
+            fork: u64::MAX,
+            first_block: 0,
+            confirmations: 0,
+            request: None,
+        };
         Self(Arc::new(Mutex::new(state)))
     }
 
@@ -96,7 +110,11 @@ impl LedgerPort for Blocks {
             let log = |block: u64| {
                 let transfer =
                     IHub::Transfer { from: Address::ZERO, to: Address::repeat_byte(1), value: U256::from(block) };
-                let data = transfer.encode_log_data();
+                let request = state.request.as_ref().filter(|(number, _)| *number == block);
+                let data = match request {
+                    Some((_, signed)) => IHub::BroadcastRequestOrder { requestorder: signed.into() }.encode_log_data(),
+                    None => transfer.encode_log_data(),
+                };
                 Log {
                     address: query.addresses[0],
                     topics: data.topics().to_vec(),
@@ -118,6 +136,9 @@ impl LedgerPort for Blocks {
     }
     fn fees(&self) -> Answer<'_, Fees> {
         self.answer(|_| Ok(Fees::default()))
+    }
+    fn finality(&self) -> Answer<'_, Finality> {
+        self.answer(|state| Ok(Finality { confirmations: state.confirmations, poll_ms: 0 }))
     }
 }
 
@@ -208,6 +229,55 @@ async fn events_wait_for_their_confirmations_and_begin_where_they_should() {
     assert_eq!(follower.poll().await.unwrap(), None);
     ledger.set(|state| state.head = 11);
     assert_eq!(blocks_of(&follower.next().await.unwrap()), [7]);
+}
+
+#[tokio::test]
+async fn a_start_at_the_newest_block_survives_that_it_is_taken_back() {
+    const DEPTH: u64 = 4;
+    for depth in 1..=DEPTH {
+        let ledger = Blocks::new(10);
+        let client = client(&ledger).await;
+        let config = FollowerConfig { confirmations: Some(DEPTH), start_block: 11, ..quick() };
+        let mut follower = Follower::open(&client, GivenPosition(None), config).await.unwrap();
+        ledger.set(|state| (state.fork, state.head) = (11 - depth, 15));
+        // Those that were replaced are read: they may hold what was not there before.
+        assert_eq!(blocks_of(&follower.next().await.unwrap()), [7, 8, 9, 10, 11], "{depth} blocks were taken back");
+    }
+}
+
+#[tokio::test]
+async fn an_order_book_reads_again_what_may_be_taken_back() {
+    const DEPTH: u64 = 4;
+    const HEAD: u64 = 10;
+    let order = RequestOrder {
+        app: Address::repeat_byte(1),
+        appmaxprice: U256::ZERO,
+        dataset: Address::ZERO,
+        datasetmaxprice: U256::ZERO,
+        workerpool: Address::ZERO,
+        workerpoolmaxprice: U256::ZERO,
+        requester: Address::repeat_byte(2),
+        volume: U256::from(3),
+        tag: B256::ZERO,
+        category: U256::ZERO,
+        trust: U256::from(1),
+        beneficiary: Address::ZERO,
+        callback: Address::ZERO,
+        params: String::new(),
+        salt: B256::ZERO,
+    };
+    // Those that replaced the newest blocks hold a request that these did not.
+    for block in HEAD + 1 - DEPTH..=HEAD {
+        let ledger = Blocks::new(HEAD);
+        ledger.set(|state| state.confirmations = DEPTH);
+        let client = client(&ledger).await;
+        let mut book = crate::OrderBook::new(client.clone());
+        book.refresh().await.unwrap();
+        let signed = Signed { order: order.clone(), sign: Bytes::new() };
+        ledger.set(|state| state.request = Some((block, signed)));
+        book.refresh().await.unwrap();
+        assert_eq!(book.broadcast_volume(client.order_hash(&order)), Some(U256::from(3)), "block {block}");
+    }
 }
 
 #[tokio::test]
