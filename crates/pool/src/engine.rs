@@ -68,7 +68,8 @@ pub(crate) enum News {
     Opened { task: TaskId, worker: Address, opening: Opening },
     OpenAgain { task: TaskId, worker: Address },
     CallFailed { task: TaskId, call: Call, reason: String },
-    Refreshed { figures: Vec<(Address, u64, Amount)> },
+    Figures { figures: Vec<workers::Figures> },
+    Refreshed,
     Reduced { reduces: Box<Reduces>, waiting: usize },
 }
 
@@ -114,7 +115,8 @@ pub(crate) struct Engine {
     run_times: RunTimes,
     /// Uploads that are being opened, or will be after a pause, with the digest, and how often it was tried.
     opening: BTreeMap<(TaskId, Address), (B256, u32)>,
-    /// Deals some of whose tasks could not be initialised, with the time from which they are looked at again.
+    /// Deals that could not be read, or some of whose tasks could not be initialised, with the time from which they are
+    /// looked at again.
     uninitialised: BTreeMap<DealId, u64>,
     /// `None` while a look is under way.
     reduces: Option<Box<Reduces>>,
@@ -173,21 +175,23 @@ impl Engine {
             tokio::select! {
                 _ = &mut stopped => break,
                 batch = follower.next() => {
-                    let batch = match batch {
-                        Ok(batch) => batch,
+                    let taken = match batch {
+                        Ok(batch) => self.on_batch(&batch).await.map(|()| batch),
+                        Err(error) => Err(error.into()),
+                    };
+                    match taken {
+                        Ok(batch) => follower.commit(&batch)?,
+                        // Nothing of them was taken in: the same events come again.
                         Err(error) => {
                             tracing::warn!(%error, "the ledger could not be followed");
-                            if !is_transient(&error) { return Err(error.into()) }
-                            continue;
+                            if !error.is_transient() { return Err(error) }
                         }
-                    };
-                    self.on_batch(&batch).await?;
-                    follower.commit(&batch)?;
+                    }
                 }
                 Some(event) = events.recv() => {
                     let mut drained = vec![event];
                     while drained.len() < DRAIN_MAX && let Some(event) = events.try_recv() { drained.push(event) }
-                    self.on_worker_events(drained).await?;
+                    self.on_worker_events(drained)?;
                 }
                 Some(news) = news.recv() => self.on_news(news)?,
                 Some(query) = queries.recv() => self.answer(query),
@@ -224,7 +228,11 @@ impl Engine {
         match news {
             News::DealRead { id, deal } => match *deal {
                 Some((deal, tasks)) => self.on_deal(deal, tasks),
-                None => tracing::warn!(%id, "the ledger announced a deal and does not know it"),
+                // A server that lags behind the one that announced it. What is never told of again would be forgotten.
+                None => {
+                    tracing::warn!(%id, "the ledger announced a deal and does not know it, looking again");
+                    self.uninitialised.insert(id, unix_ms() + 2_000);
+                }
             },
             News::InitializeFailed { deal, reason } => {
                 tracing::warn!(%deal, reason, "tasks could not be initialised, looking at them again");
@@ -238,10 +246,8 @@ impl Engine {
                 }
                 self.pending.push(Event::CallFailed { task, call, reason });
             }
-            News::Refreshed { figures } => {
-                self.refreshing = false;
-                self.on_figures(figures);
-            }
+            News::Figures { figures } => self.on_figures(figures),
+            News::Refreshed => self.refreshing = false,
             News::Reduced { reduces, waiting } => {
                 self.reduce_waits = reduces.waits();
                 self.reduces = Some(reduces);
@@ -285,8 +291,4 @@ impl Engine {
     fn perform(&mut self, effect: Effect) {
         effects::perform(self, effect);
     }
-}
-
-fn is_transient(error: &gristmill_hub::FollowError) -> bool {
-    matches!(error, gristmill_hub::FollowError::Hub(error) if error.is_transient())
 }

@@ -43,3 +43,10 @@ pub enum PoolError {
     #[error(transparent)]
     Store(#[from] ClientError),
 }
+
+impl PoolError {
+    /// Whether asking again later may help: the ledger was not reached, or did not answer in time.
+    pub(crate) fn is_transient(&self) -> bool {
+        matches!(self, Self::Hub(error) | Self::Follow(FollowError::Hub(error)) if error.is_transient())
+    }
+}

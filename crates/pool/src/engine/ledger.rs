@@ -36,6 +36,18 @@ pub(crate) struct FoundTask {
     pub ledger: LedgerState,
 }
 
+/// The newest block that counts, and the hub as it was after it. What is newer may be taken back; the follower brings it when
+/// it counts.
+async fn settled(hub: &HubClient) -> Result<(u64, HubClient), HubError> {
+    let ledger = hub.ledger();
+    let (finality, head) = (ledger.finality().await?, ledger.head().await?);
+    Ok(match finality.confirmations {
+        // Such a ledger need not keep old states.
+        0 => (head, hub.clone()),
+        depth => (head.saturating_sub(depth), hub.at(head.saturating_sub(depth))),
+    })
+}
+
 /// Reads all deals of `workerpool`; `finished` tells those that need no look.
 pub(crate) async fn find(
     hub: &HubClient,
@@ -43,7 +55,7 @@ pub(crate) async fn find(
     finished: impl Fn(DealId) -> Result<bool, PoolError>,
 ) -> Result<Found, PoolError> {
     use alloy_sol_types::SolEvent;
-    let head = hub.ledger().head().await.map_err(HubError::from)?;
+    let (head, hub) = settled(hub).await?;
     let mut deals: Vec<(DealBook, Vec<FoundTask>)> = Vec::new();
     // Digests of rounds that failed are in no view, only in the events.
     let mut revealed: BTreeMap<TaskId, BTreeSet<B256>> = BTreeMap::new();
@@ -70,7 +82,7 @@ pub(crate) async fn find(
             if finished(id)? {
                 continue;
             }
-            deals.extend(read_whole_deal(hub, id).await?);
+            deals.extend(read_whole_deal(&hub, id).await?);
         }
         from = to + 1;
     }
@@ -80,6 +92,11 @@ pub(crate) async fn find(
             digests.into_iter().filter(|digest| task.ledger.digest != Some(*digest)).collect();
     }
     Ok(Found { deals, next_block: head + 1 })
+}
+
+async fn read_settled_deal(hub: &HubClient, id: DealId) -> Result<Option<(DealBook, Vec<FoundTask>)>, PoolError> {
+    let (_, hub) = settled(hub).await?;
+    read_whole_deal(&hub, id).await
 }
 
 async fn read_whole_deal(hub: &HubClient, id: DealId) -> Result<Option<(DealBook, Vec<FoundTask>)>, PoolError> {
@@ -227,7 +244,7 @@ impl Engine {
         let (hub, news) = (self.parts.hub.clone(), self.news.clone());
         tokio::spawn(async move {
             while !news.is_closed() {
-                match read_whole_deal(&hub, id).await {
+                match read_settled_deal(&hub, id).await {
                     Ok(deal) => {
                         let _ = news.send(News::DealRead { id, deal: Box::new(deal) });
                         return;

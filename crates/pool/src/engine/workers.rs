@@ -1,16 +1,21 @@
 //! What the workers say.
 
 use alloy_primitives::{Address, B256};
+use gristmill_hub::HubClient;
 use gristmill_protocol::convert::{FieldError, fixed};
 use gristmill_protocol::link::{PoolEvent, PoolEventKind};
 use gristmill_protocol::wire::{self, Hello, worker_frame};
 use gristmill_scheduler::{DeclineReason, EngineProfile, Event, LeaseId, Offers, WorkerId, WorkerSpec};
 use gristmill_types::{Amount, ContentId, TaskId};
+use tokio::sync::mpsc;
 
 use super::{Engine, News, WorkerEntry, unix_ms};
 use crate::error::PoolError;
 use crate::journal::Upload;
 use crate::open::SEALED_BYTES_MAX;
+
+/// What the ledger says of a worker: who, its score, its free stake.
+pub(crate) type Figures = (Address, u64, Amount);
 
 /// A result that a worker offers.
 struct Offer {
@@ -20,14 +25,14 @@ struct Offer {
 }
 
 impl Engine {
-    pub(super) async fn on_worker_events(&mut self, events: Vec<PoolEvent>) -> Result<(), PoolError> {
+    pub(super) fn on_worker_events(&mut self, events: Vec<PoolEvent>) -> Result<(), PoolError> {
         let mut offers = Vec::new();
         for PoolEvent { worker, kind } in events {
             if let Some(entry) = self.workers.get_mut(&worker) {
                 entry.last_seen_unix_ms = unix_ms();
             }
             match kind {
-                PoolEventKind::Connected { hello, .. } => self.on_connected(worker, &hello).await?,
+                PoolEventKind::Connected { hello, .. } => self.on_connected(worker, &hello),
                 PoolEventKind::Disconnected { reason } => {
                     tracing::info!(%worker, reason, "a worker's connection ended");
                     if let Some(entry) = self.workers.get_mut(&worker) {
@@ -53,9 +58,11 @@ impl Engine {
         Ok(())
     }
 
-    async fn on_connected(&mut self, worker: Address, hello: &Hello) -> Result<(), PoolError> {
-        let account = self.parts.hub.view_account(worker).await?;
-        let score = self.parts.hub.view_score(worker).await?;
+    /// Its figures follow: nobody else waits for a ledger that does not answer. Until then those of its last visit count, and
+    /// a worker that was never here has no stake to lock, so that it is given nothing.
+    fn on_connected(&mut self, worker: Address, hello: &Hello) {
+        let known = self.workers.get(&worker).map(|entry| (entry.score, entry.free_stake));
+        let (score, free_stake) = known.unwrap_or((0, Amount::ZERO));
         let entry = WorkerEntry {
             connected: true,
             draining: false,
@@ -65,21 +72,20 @@ impl Engine {
             engine_profile: hello.engine_profile.clone(),
             software_version: hello.software_version.clone(),
             score,
-            free_stake: account.stake,
+            free_stake,
             last_seen_unix_ms: unix_ms(),
         };
-        tracing::info!(%worker, slots = entry.slots, score, free_stake = %entry.free_stake, "a worker connected");
+        tracing::info!(%worker, slots = entry.slots, "a worker connected");
         self.workers.insert(worker, entry);
-        self.announce_newcomer(worker, account.stake);
         self.pending.push(Event::WorkerJoined(WorkerSpec {
             worker: WorkerId(worker),
             slots: hello.slots,
-            free_stake: account.stake,
+            free_stake,
             score,
             profile: EngineProfile(hello.engine_profile.clone()),
             offers: Offers { gpus: hello.gpus, network: hello.network },
         }));
-        Ok(())
+        tokio::spawn(read_figures(self.parts.hub.clone(), vec![worker], self.news.clone()));
     }
 
     fn announce_newcomer(&self, worker: Address, free_stake: Amount) {
@@ -196,24 +202,12 @@ impl Engine {
         self.refreshing = true;
         let (hub, news) = (self.parts.hub.clone(), self.news.clone());
         tokio::spawn(async move {
-            let (accounts, scores) = tokio::join!(hub.view_accounts(&workers), hub.view_scores(&workers));
-            let figures = match (accounts, scores) {
-                (Ok(accounts), Ok(scores)) => workers
-                    .into_iter()
-                    .zip(accounts)
-                    .zip(scores)
-                    .map(|((worker, account), score)| (worker, score, account.stake))
-                    .collect(),
-                (Err(error), _) | (_, Err(error)) => {
-                    tracing::warn!(%error, "the workers' stakes could not be read");
-                    Vec::new()
-                }
-            };
-            let _ = news.send(News::Refreshed { figures });
+            read_figures(hub, workers, news.clone()).await;
+            let _ = news.send(News::Refreshed);
         });
     }
 
-    pub(super) fn on_figures(&mut self, figures: Vec<(Address, u64, Amount)>) {
+    pub(super) fn on_figures(&mut self, figures: Vec<Figures>) {
         for (worker, score, free_stake) in figures {
             let Some(before) = self.workers.get(&worker).map(|entry| (entry.score, entry.free_stake)) else { continue };
             self.announce(worker, score, free_stake, before);
@@ -230,6 +224,24 @@ impl Engine {
         }
         self.pending.push(Event::WorkerUpdated { worker: WorkerId(worker), score, free_stake });
     }
+}
+
+/// Reads stakes and scores; the news of them follows. What could not be read is read with the next look at all of them.
+async fn read_figures(hub: HubClient, workers: Vec<Address>, news: mpsc::UnboundedSender<News>) {
+    let (accounts, scores) = tokio::join!(hub.view_accounts(&workers), hub.view_scores(&workers));
+    let figures = match (accounts, scores) {
+        (Ok(accounts), Ok(scores)) => workers
+            .into_iter()
+            .zip(accounts)
+            .zip(scores)
+            .map(|((worker, account), score)| (worker, score, account.stake))
+            .collect(),
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::warn!(%error, "the workers' stakes could not be read");
+            return;
+        }
+    };
+    let _ = news.send(News::Figures { figures });
 }
 
 fn lease_id(bytes: &[u8]) -> Result<LeaseId, FieldError> {
