@@ -88,3 +88,14 @@ pub enum WorkerError {
     #[error("the pool's welcome is refused: {0}")]
     Welcome(String),
 }
+
+impl WorkerError {
+    /// Whether asking again later may help: the ledger was not reached, or did not answer in time.
+    pub(crate) fn is_transient(&self) -> bool {
+        match self {
+            Self::Hub(error) => error.is_transient(),
+            Self::Outbox(OutboxError::Ledger(error)) => error.is_transient(),
+            _ => false,
+        }
+    }
+}

@@ -48,6 +48,8 @@ const POOL_FOLDER_DIGITS: usize = 16;
 const NEWS_MAX: usize = 1_024;
 /// A worker that has not been allowed to work for so long tells its pool, which then plans without it.
 const RETIRE_AFTER: Duration = Duration::from_secs(10);
+/// The pause before a ledger that did not answer is asked again.
+const LEDGER_PAUSE: Duration = Duration::from_secs(1);
 /// How long the last words to a pool are waited for.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -149,6 +151,25 @@ struct PoolSide {
     heartbeat: Duration,
 }
 
+/// A welcome that is to be taken in when the pool's ledger answers.
+struct Unanswered {
+    /// When it is asked again.
+    at: Instant,
+    welcome: Box<wire::Welcome>,
+    new_session: bool,
+}
+
+/// Waits until the ledger is to be asked again. Cancel safe.
+async fn due(unanswered: &mut Option<Unanswered>) -> (Box<wire::Welcome>, bool) {
+    if let Some(waiting) = &*unanswered {
+        tokio::time::sleep_until(waiting.at).await;
+    }
+    match unanswered.take() {
+        Some(Unanswered { welcome, new_session, .. }) => (welcome, new_session),
+        None => std::future::pending().await,
+    }
+}
+
 /// What the worker's own tasks report.
 enum News {
     Job { lease: LeaseId, outcome: Box<Result<JobOutcome, AttemptError>> },
@@ -171,6 +192,8 @@ pub(crate) struct Service {
     news_sender: mpsc::Sender<News>,
     news: mpsc::Receiver<News>,
     pool: Option<PoolSide>,
+    /// The welcome of a pool whose ledger did not answer.
+    unanswered: Option<Unanswered>,
     /// Tasks of the journal that the pool wants revealed; it asks again after a restart of either.
     asked: BTreeSet<TaskId>,
     /// Tasks whose contribution is under way.
@@ -212,6 +235,7 @@ impl Service {
             news_sender,
             news,
             pool: None,
+            unanswered: None,
             asked: BTreeSet::new(),
             contributing: BTreeSet::new(),
             revealing: BTreeSet::new(),
@@ -241,6 +265,9 @@ impl Service {
                 Some(news) = self.news.recv() => if let Err(error) = self.on_news(news).await { break Err(error) },
                 _ = watch.tick() => self.watch(),
                 () = board.changed() => {}
+                (welcome, new_session) = due(&mut self.unanswered), if self.link.is_connected() => {
+                    if let Err(error) = self.on_welcome(welcome, new_session).await { break Err(error) }
+                }
                 () = tokio::time::sleep_until(next_heartbeat) => {
                     self.heartbeat();
                     let pause = self.pool.as_ref().map_or(Duration::from_secs(1), |pool| pool.heartbeat);
@@ -333,7 +360,7 @@ impl Service {
 
     async fn on_event(&mut self, event: WorkerEvent) -> Result<(), WorkerError> {
         match event {
-            WorkerEvent::Connected { welcome, new_session } => self.on_welcome(&welcome, new_session).await,
+            WorkerEvent::Connected { welcome, new_session } => self.on_welcome(welcome, new_session).await,
             WorkerEvent::Disconnected { error, retry_in: Some(pause) } => {
                 self.report_disconnect(&error, pause);
                 Ok(())
@@ -350,11 +377,19 @@ impl Service {
         self.board.set_pool(|pool| (pool.connected, pool.trouble) = (false, Some(trouble)));
     }
 
-    async fn on_welcome(&mut self, welcome: &wire::Welcome, new_session: bool) -> Result<(), WorkerError> {
+    async fn on_welcome(&mut self, welcome: Box<wire::Welcome>, new_session: bool) -> Result<(), WorkerError> {
+        // What an earlier welcome began, and no ledger let it end.
+        let new_session = self.unanswered.take().is_some_and(|earlier| earlier.new_session) || new_session;
         let refuse = |error: gristmill_protocol::convert::FieldError| WorkerError::Welcome(error.to_string());
         let hub = address("welcome.hub_address", &welcome.hub_address).map_err(refuse)?;
         if self.pool.is_none() {
-            let ledger = self.shared.ledger.connect(&welcome.rpc_url, hub, &self.shared.config.wallet).await?;
+            let ledger = match self.shared.ledger.connect(&welcome.rpc_url, hub, &self.shared.config.wallet).await {
+                Err(error) if error.is_transient() => {
+                    self.ask_again(&error, welcome, new_session);
+                    return Ok(());
+                }
+                ledger => ledger?,
+            };
             let client = Client::new(&welcome.store_url).map_err(|error| WorkerError::Welcome(error.to_string()))?;
             let client = client.with_bandwidth(self.shared.config.bandwidth.clone());
             let fetcher = Fetcher::new(client, self.folders.cache.clone());
@@ -379,6 +414,14 @@ impl Service {
             }
         }
         Ok(())
+    }
+
+    /// A pool is not given up because its ledger is away for a moment. It is told of leases that the worker is busy meanwhile.
+    fn ask_again(&mut self, error: &WorkerError, welcome: Box<wire::Welcome>, new_session: bool) {
+        tracing::warn!(pool = %self.url, error = %job::chain(error), "the pool's ledger does not answer, asking again");
+        let trouble = job::chain(error);
+        self.board.set_pool(|pool| (pool.connected, pool.trouble) = (false, Some(trouble)));
+        self.unanswered = Some(Unanswered { at: Instant::now() + LEDGER_PAUSE, welcome, new_session });
     }
 
     fn on_message(&mut self, body: pool_frame::Body) -> Result<(), WorkerError> {
