@@ -22,6 +22,8 @@ use crate::harness::*;
 const COINS: u64 = 1_000_000_000_000_000_000;
 /// A base fee at which everything that waits is offered too little for.
 const DEAR_WEI: u64 = 40_000_000_000;
+/// How often there is a block.
+const BLOCK_SECONDS: u64 = 1;
 /// How long the chain cannot be reached.
 const OUTAGE: Duration = Duration::from_secs(6);
 /// How long the job may take: some steps wait for confirmations, and dear gas becomes cheap by an eighth a block.
@@ -41,7 +43,8 @@ impl Anvil {
         let system = if cfg!(target_os = "macos") { "darwin" } else { "linux" };
         let program = installed().join(format!("node_modules/@foundry-rs/anvil-{system}-{arch}/bin/anvil"));
         let mut child = Command::new(&program)
-            .args(["--host", "127.0.0.1", "--port", "0", "--block-time", "1", "--chain-id", "31337", "--accounts", "1"])
+            .args(["--host", "127.0.0.1", "--port", "0", "--chain-id", "31337", "--accounts", "1"])
+            .args(["--block-time", &BLOCK_SECONDS.to_string()])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -173,8 +176,16 @@ impl Trouble<'_> {
             assert!(started.elapsed() < JOB_PATIENCE, "nothing happens on the chain");
             std::thread::sleep(Duration::from_millis(200));
         };
-        self.ask::<Value>("anvil_reorg", json!([depth, []]));
+        self.replace(depth);
         println!("reorganised {depth} blocks with {undone} transactions in them");
+    }
+
+    /// Replaces the newest `depth` blocks with empty ones. The clock stands meanwhile: anvil counts back from the block that is
+    /// the newest when it is asked, and replaces one that it makes before it begins too.
+    fn replace(&self, depth: u64) {
+        self.ask::<Value>("evm_setIntervalMining", json!([0]));
+        self.ask::<Value>("anvil_reorg", json!([depth, []]));
+        self.ask::<Value>("evm_setIntervalMining", json!([BLOCK_SECONDS]));
     }
 
     fn make_gas_dear(&self) {
@@ -229,6 +240,9 @@ fn a_job_on_a_foreign_chain_survives_reorganisations_an_outage_and_dear_gas() {
         coins: U256::from(COINS),
     });
     let network = runtime.block_on(Network::start(config)).unwrap();
+    // The pool has just read the newest block, and the workers are about to come.
+    trouble.replace(FOREIGN_CONFIRMATIONS);
+    wire.cut(OUTAGE);
 
     let apps = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../apps/efast");
     let mut job = Command::new(GRISTMILL)
@@ -253,6 +267,10 @@ fn a_job_on_a_foreign_chain_survives_reorganisations_an_outage_and_dear_gas() {
     }
     let started = Instant::now();
     while job.try_wait().unwrap().is_none() {
+        if network.pool().is_finished() {
+            let _ = job.kill();
+            panic!("the pool has ended: {:?}", runtime.block_on(network.shutdown()));
+        }
         assert!(started.elapsed() < JOB_PATIENCE, "the job does not end; {}", {
             let _ = job.kill();
             text(&job.wait_with_output().unwrap())

@@ -11,6 +11,7 @@ use gristmill_network::Audit;
 use gristmill_store::Client;
 use gristmill_types::AddressBook;
 use serde_json::Value;
+use tracing_subscriber::EnvFilter;
 
 /// The binary under test.
 pub const GRISTMILL: &str = env!("CARGO_BIN_EXE_gristmill");
@@ -20,8 +21,17 @@ const START_PATIENCE: Duration = Duration::from_secs(60);
 /// Held by each test of this program: two networks at a time on two cores would miss each other's deadlines of a few seconds.
 pub fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
+    log_if_asked();
     // A test that failed leaves nothing behind that would spoil the next.
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the networks in this process say goes to standard error, if `GRISTMILL_LOG` says how much of it.
+fn log_if_asked() {
+    if let Ok(filter) = EnvFilter::try_from_env("GRISTMILL_LOG") {
+        // Only the first test's call has an effect.
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    }
 }
 
 /// A WASI program that nobody wrote for this: it carries out the commands given as arguments.
