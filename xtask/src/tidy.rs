@@ -19,7 +19,7 @@ const LAYERS: [&[(&str, &[&str])]; 7] = [
         ("classad", &[]),
         ("poco", &[]),
         ("credibility", &["poco"]),
-        ("scheduler", &["poco"]),
+        ("scheduler", &["poco", "classad"]),
     ],
     &[("sim", &[])],
     &[

@@ -4,6 +4,8 @@
 //! events give the same effects. The pool service performs the effects and reports what came of them.
 //!
 //! - [`Scheduler`]: the machine. [`Event`] and [`Effect`]: its language. [`Policy`]: its bounds.
+//! - [`index`]: the machines that match a task, most promising first, among however many. [`rank`]: the best of them by what the
+//!   requester favours.
 //! - [`Scheduler::explain_task`], [`Scheduler::explain_worker`]: what binds, and the smallest fix.
 //!
 //! Requesters take turns, and so do the deals of each (`line`). A worker is leased only what it lends ([`Offers`]) and what its
@@ -17,8 +19,10 @@
 mod event;
 mod explain;
 mod id;
+pub mod index;
 mod line;
 mod policy;
+pub mod rank;
 mod runs;
 mod scheduler;
 mod task;

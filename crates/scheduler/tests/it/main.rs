@@ -1,5 +1,6 @@
 //! A tiny market under one seed: the scheduler, workers of every kind, and the hub's rules as the ledger.
 
+mod market;
 mod world;
 
 use std::collections::BTreeMap;
