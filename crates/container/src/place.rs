@@ -159,7 +159,7 @@ fn open_node(dev: &OwnedFd, node: &DeviceNode) -> Result<OwnedFd, Refused> {
     let file = openat2(dev, name, how).map_err(refused(&host))?;
     let found = fstat(&file).map_err(refused(&host))?;
     check_numbers(node, found.st_mode, found.st_rdev)?;
-    let wanted = libc::R_OK * i32::from(node.read) | libc::W_OK * i32::from(node.write);
+    let wanted = (libc::R_OK * i32::from(node.read)) | (libc::W_OK * i32::from(node.write));
     let flags = libc::AT_EMPTY_PATH | libc::AT_EACCESS;
     // SAFETY: the descriptor is open and the path is an empty C string.
     let allowed = unsafe { libc::syscall(libc::SYS_faccessat2, file.as_raw_fd(), c"".as_ptr(), wanted, flags) };

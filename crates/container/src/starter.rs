@@ -483,6 +483,8 @@ mod tests {
             cpu_s: 60,
             core: None,
             memory_is_bounded: false,
+            devices: crate::device::Devices::default(),
+            has_network: false,
             runtime: None,
             number: 0,
         };
