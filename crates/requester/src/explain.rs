@@ -260,18 +260,13 @@ fn of_offers(
         });
     }
     let fitting: Vec<&&&WorkerpoolOrder> = of_pool.iter().filter(|offer| fit.takes(offer)).collect();
-    let needs = Needs::of_tag(order.tag | app.tag);
-    if fitting.is_empty()
-        && !needs.is_none()
-        && of_pool.iter().all(|offer| !((order.tag | app.tag) & !offer.tag).is_zero())
-    {
-        return Some(of_ledger(
-            "needs-not-offered",
-            format!("it needs {needs}, which no offer has"),
-            format!("have a pool offer it (`gristmill up --lend-network`, `--lend-gpu`), or {again} without"),
-        ));
-    }
     if fitting.is_empty() {
+        let tag = order.tag | app.tag;
+        let needs = Needs::of_tag(tag);
+        if !needs.is_none() && of_pool.iter().all(|offer| !(tag & !offer.tag).is_zero()) {
+            let fix = format!("have a pool offer it (`gristmill up --lend-network`, `--lend-gpu`), or {again} without");
+            return Some(of_ledger("needs-not-offered", format!("it needs {needs}, which no offer has"), fix));
+        }
         return Some(of_ledger(
             "excluded",
             "every offer excludes this app or requester",

@@ -227,12 +227,11 @@ fn a_job_on_a_foreign_chain_survives_reorganisations_an_outage_and_dear_gas() {
     let wire = Wire::to(anvil.address);
     let (runtime, rpc) = (tokio::runtime::Runtime::new().unwrap(), RpcClient::new(&anvil.url()).unwrap());
     let trouble = Trouble { rpc: &rpc, runtime: &runtime };
-
     let hub = deploy_hub(&trouble, &wire.url(), folder.path());
     let child = ChildCommand { program: GRISTMILL.into(), args: vec!["sandbox-child".into()] };
     let mut config = NetworkConfig::new(folder.path().join("net"), 0, child);
-    let conducts = [Conduct::Liar, Conduct::Honest, Conduct::Honest, Conduct::Honest, Conduct::Honest, Conduct::Honest];
-    config.workers = conducts.map(|conduct| WorkerPlan { conduct, slots: 2 }).to_vec();
+    config.workers = vec![WorkerPlan { conduct: Conduct::Honest, slots: 2 }; 6];
+    config.workers[0].conduct = Conduct::Liar;
     config.ledger = LedgerChoice::Foreign(ForeignLedger {
         rpc: wire.url(),
         hub,
