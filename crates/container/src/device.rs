@@ -30,6 +30,8 @@ const MEMORY_ALLOWED: [u32; 5] = [3, 5, 7, 8, 9];
 
 /// What a container is given for one device: device files of the host, and the files that go with them.
 ///
+/// Whoever says what is in it has the host's trust: descriptions are its root's. The image and the task have not.
+///
 /// Device files are the host's own, bound in: the program may do with them what whom it runs as may do. If a file is open to its group
 /// alone, a worker that is root keeps that group for the program, and no other; an ordinary user's program has the user's groups.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,7 +71,7 @@ pub struct DeviceNode {
 /// A file or folder of the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceMount {
-    /// On the host: a whole path.
+    /// On the host: a whole path, which whom containers run as can go. Not in `/proc`.
     pub host: PathBuf,
     /// In the container: a whole path, not in a folder that containers are given anyway. Links that the image has on the way are
     /// followed as the program would see them, never out of the image.
@@ -158,21 +160,21 @@ impl Devices {
         let Some(name) = path.strip_prefix("/dev/") else {
             return Err(format!("the device file {path} is not below /dev"));
         };
-        look_at(&node)?;
-        if DEVICES.contains(&name) && node.host == Path::new(&path) {
+        let host = look_at(&node)?;
+        if DEVICES.contains(&name) && host == Path::new(&path) {
             return Ok(());
         }
         if is_taken(name) || DEVICES.contains(&name) {
             return Err(format!("the name {path} is taken by something that every container has"));
         }
         match self.nodes.iter_mut().find(|known| known.path == path) {
-            None => self.nodes.push(DeviceNode { path, ..node }),
-            Some(known) if known.host == node.host => {
+            None => self.nodes.push(DeviceNode { path, host, ..node }),
+            Some(known) if known.host == host => {
                 known.read |= node.read;
                 known.write |= node.write;
             }
             Some(known) => {
-                return Err(format!("{path} is to be both {} and {}", known.host.display(), node.host.display()));
+                return Err(format!("{path} is to be both {} and {}", known.host.display(), host.display()));
             }
         }
         Ok(())
@@ -181,7 +183,12 @@ impl Devices {
     fn add_mount(&mut self, mount: &DeviceMount, library_folders: &[String]) -> Result<(), String> {
         let (at, host) = (plain(&mount.at)?, &mount.host);
         plain(host.to_str().unwrap_or_default())?;
-        let metadata = std::fs::metadata(host).map_err(|error| format!("{} on this host: {error}", host.display()))?;
+        let missing = |error| format!("{} on this host: {error}", host.display());
+        let metadata = std::fs::metadata(host).map_err(missing)?;
+        let real = std::fs::canonicalize(host).map_err(missing)?;
+        if real == Path::new("/") || real.starts_with("/proc") {
+            return Err(format!("{} is {}: that is no device's file", host.display(), real.display()));
+        }
         let kind = metadata.file_type();
         if kind.is_socket() || kind.is_fifo() {
             return Ok(());
@@ -261,8 +268,8 @@ fn is_taken(name: &str) -> bool {
     TAKEN.contains(&first) || (DEVICES.contains(&first) && first != name)
 }
 
-/// That the host has the device file, and that it is one that can be given away. The helper looks again, at what it has open.
-fn look_at(node: &DeviceNode) -> Result<(), String> {
+/// Where the host has the device file, which is one that can be given away. The helper looks again, at what it has open.
+fn look_at(node: &DeviceNode) -> Result<PathBuf, String> {
     let host = plain(node.host.to_str().unwrap_or_default())?;
     if !host.starts_with("/dev/") {
         return Err(format!("the device file {host} is not below /dev"));
@@ -275,7 +282,8 @@ fn look_at(node: &DeviceNode) -> Result<(), String> {
         return Err(format!("{host} leads to {}, which is not below /dev", real.display()));
     }
     let metadata = std::fs::metadata(&real).map_err(|error| format!("{host}: {error}"))?;
-    check_numbers(node, metadata.mode(), metadata.rdev())
+    check_numbers(node, metadata.mode(), metadata.rdev())?;
+    Ok(real)
 }
 
 /// That an open file is the device that is meant.
@@ -383,6 +391,8 @@ mod tests {
             (Path::new("relative"), "/x", "not a whole path"),
             (Path::new("/not-here"), "/x", "/not-here on this host"),
             (Path::new("/dev/zero"), "/x", "/x is not below /dev"),
+            (Path::new("/proc/self/root"), "/x", "no device's file"),
+            (Path::new("/proc/self/status"), "/x", "no device's file"),
         ] {
             let text = refusal(mount(host, at));
             assert!(text.contains(shown), "{} {at}: {text}", host.display());

@@ -454,7 +454,7 @@ fn the_end_is_the_end_of_all() {
             String::new(),
             "GET http://a".to_owned(),
             "CONNECT slow.test:80 HTTP/1.1\r\n\r\n".to_owned(),
-            // Nobody is there (RFC 5737), so either nothing answers or it is refused at once.
+            // The kernel answers for a server that does not look.
             format!("CONNECT 127.0.0.1:{silent_port} HTTP/1.1\r\n\r\n"),
             format!("CONNECT 127.0.0.1:{port} HTTP/1.1\r\n\r\nx"),
         ]
