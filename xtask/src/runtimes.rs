@@ -28,7 +28,8 @@ pub fn require(slow: bool) -> Result<()> {
     }
     let why = tried.err().map_or_else(String::new, |error| format!("\n{error:#}"));
     bail!(
-        "the tests of containers run other runtimes too, and some are missing: install {0} (Debian, as root: apt-get install {0}){why}",
+        "the tests of containers run other runtimes too, and some are missing: install {0} (Debian, as root: apt-get \
+         install {0}){why}",
         packages.join(" ")
     );
 }

@@ -46,7 +46,8 @@ pub enum Runtime {
 /// What is no [`Runtime`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` names no container runtime: it is `own`, `runc`, `crun` or `podman`, or one of the last three with its absolute path, such as `runc:/usr/sbin/runc`"
+    "`{0}` names no container runtime: it is `own`, `runc`, `crun` or `podman`, or one of the last three with its absolute \
+     path, such as `runc:/usr/sbin/runc`"
 )]
 pub struct UnknownRuntime(String);
 
@@ -168,7 +169,11 @@ fn found(wanted: &Wanted, told: Option<&Path>) -> Result<PathBuf, String> {
     let path = match told {
         Some(path) => path.to_owned(),
         None => search(name).ok_or_else(|| {
-            format!("there is no program {name}, in PATH or in {}: install it (Debian: apt-get install {name}), or say where it is, `{name}:/PATH`", FOLDERS.join(", "))
+            let folders = FOLDERS.join(", ");
+            format!(
+                "there is no program {name}, in PATH or in {folders}: install it (Debian: apt-get install {name}), or say \
+                 where it is, `{name}:/PATH`"
+            )
         })?,
     };
     let at = path.display();
