@@ -53,7 +53,7 @@ global_asm!(
     ".globl gristmill_starter_begin",
     ".globl gristmill_starter_end",
     "gristmill_starter_begin:",
-    "lea r12, [rip + gristmill_starter_end]",
+    "lea r12, [rip + 9f]",
     "mov r13d, 2",
     "2: mov rax, [r12]",
     "mov rdi, [r12 + 8]",
@@ -107,6 +107,7 @@ global_asm!(
     "syscall",
     "jmp 8b",
     ".balign 8",
+    "9:",
     "gristmill_starter_end:",
     ".popsection",
 );
@@ -117,7 +118,7 @@ global_asm!(
     ".globl gristmill_starter_begin",
     ".globl gristmill_starter_end",
     "gristmill_starter_begin:",
-    "adr x19, gristmill_starter_end",
+    "adr x19, 9f",
     "mov w20, #2",
     "2: ldr x8, [x19]",
     "ldp x0, x1, [x19, #8]",
@@ -164,6 +165,7 @@ global_asm!(
     "svc #0",
     "b 8b",
     ".balign 8",
+    "9:",
     "gristmill_starter_end:",
     ".popsection",
 );
