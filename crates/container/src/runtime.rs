@@ -23,12 +23,12 @@ const VERSION_BYTES_MAX: u64 = 4096;
 /// `crun:/opt/crun/bin/crun`.
 ///
 /// # What an owner gains or loses
-/// Programs see the same whichever it is, so results agree. Ours is the default: it needs no other program and is the fastest, by
+/// Programs see the same whichever it is, so results agree. Ours is the default: it needs no other program and is the fastest by
 /// far. With runc or crun the program is confined by what many others use, review and repair, and what the host's policy allows
-/// them (AppArmor and SELinux know them by name) holds; it costs tens of milliseconds a run with runc, less with crun. Podman adds
-/// its configuration's hooks, labels and annotations, and a fifth of a second. What each of them does, and which guarantees are not
-/// theirs, is in the crate's documentation. Such a program has to be kept up to date by the owner: it runs as whom
-/// containers run as, in namespaces of its own that are gone after the run, but it sees the host's files as that user does.
+/// them (AppArmor and SELinux know them by name) holds; that costs 15 ms a run with crun and 30 with runc. Podman adds its
+/// configuration's hooks, labels and annotations, and 65 ms. What each of them does, and which guarantees are not theirs, is in the
+/// crate's documentation. The owner has to keep such a program up to date: it runs as whom containers run as, in namespaces of its
+/// own that are gone after the run, but it sees the host's files as that user does.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Runtime {
