@@ -84,6 +84,11 @@ pub fn kinds() -> Vec<Kind> {
     kinds
 }
 
+/// Those whose containers are started by our own helper, which alone gives devices and a network.
+pub fn own_kinds() -> Vec<Kind> {
+    kinds().into_iter().filter(|kind| kind.runtime() == Runtime::Own).collect()
+}
+
 /// Whether the slow tests are asked for.
 pub fn is_slow() -> bool {
     std::env::var_os("GRISTMILL_SLOW_TESTS").is_some()

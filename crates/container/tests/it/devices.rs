@@ -10,7 +10,7 @@ use gristmill_sandbox::Control;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
-use crate::bench::{Bench, Kind, give, kinds, probe};
+use crate::bench::{Bench, Kind, give, own_kinds, probe};
 
 fn node(path: &str, host: &str) -> DeviceNode {
     DeviceNode { path: path.to_owned(), host: host.into(), numbers: None, read: true, write: true }
@@ -45,7 +45,7 @@ fn refusal(bench: &Bench, container: &Container) -> String {
 
 #[test]
 fn devices_are_there_for_whom_they_are_given_to_and_for_nobody_else() {
-    for kind in kinds() {
+    for kind in own_kinds() {
         let bench = Bench::new(kind);
         let words = [
             "list /dev",
@@ -85,7 +85,7 @@ fn devices_are_there_for_whom_they_are_given_to_and_for_nobody_else() {
 
 #[test]
 fn what_is_not_on_this_host_is_said() {
-    for kind in kinds() {
+    for kind in own_kinds() {
         let bench = Bench::new(kind);
         let mut container = bench.probe(&["echo never"]);
         container.devices = vec![nodes(vec![node("/dev/nvidia0", "/dev/no-such-device")])];
@@ -138,7 +138,7 @@ fn of_groups_the_devices_own_is_kept_and_no_other() {
     const GROUP: u32 = 1_998_000;
     let Some(made) = Made::new("group", 0o660, GROUP) else { return };
     let host = made.0.to_str().unwrap();
-    for kind in kinds() {
+    for kind in own_kinds() {
         let bench = Bench::new(kind);
         let mut container = bench.probe(&["device /dev/accel0", "who"]);
         container.devices = vec![nodes(vec![node("/dev/accel0", host)])];
@@ -162,7 +162,7 @@ fn of_groups_the_devices_own_is_kept_and_no_other() {
 fn what_is_roots_alone_is_given_to_nobody() {
     for (name, mode, group) in [("owner", 0o600, 1_998_001), ("roots", 0o660, 0), ("half", 0o640, 1_998_001)] {
         let Some(made) = Made::new(name, mode, group) else { return };
-        for kind in kinds() {
+        for kind in own_kinds() {
             let bench = Bench::new(kind);
             let mut container = bench.probe(&["echo never"]);
             container.devices = vec![nodes(vec![node("/dev/accel0", made.0.to_str().unwrap())])];
@@ -197,7 +197,7 @@ const TRAPS: [(&str, &str, bool); 17] = [
 /// Libraries of the host in an image that has laid traps where they go.
 #[test]
 fn an_image_leads_no_mount_or_link_elsewhere() {
-    for kind in kinds() {
+    for kind in own_kinds() {
         let bench = Bench::new(kind);
         let victim = bench.path("victim");
         std::fs::create_dir(&victim).unwrap();
@@ -276,7 +276,7 @@ pub fn libraries_of(program: &Path) -> Vec<PathBuf> {
 /// The library has another name in the device's description than programs ask for, and no cache of the image's knows it.
 #[test]
 fn a_program_finds_the_libraries_of_a_device_by_their_names() {
-    for kind in kinds() {
+    for kind in own_kinds() {
         let bench = Bench::new(kind);
         let folder = bench.path("given");
         std::fs::write(folder.join("device.c"), "int device_answers(void) { return 42; }\n").unwrap();

@@ -11,7 +11,7 @@ use gristmill_container::{Container, Egress, Network, PROXY_PORT};
 use gristmill_result::Ending;
 use gristmill_sandbox::{Control, Outcome};
 
-use crate::bench::{Bench, kinds};
+use crate::bench::{Bench, kinds, own_kinds};
 use crate::devices::libraries_of;
 use crate::host::{GONE_WITHIN, STARTED_WITHIN, processes_of, wait_until};
 
@@ -53,7 +53,7 @@ fn answer(mut stream: TcpStream) {
 fn what_the_policy_names_is_reached_and_nothing_else_is() {
     let (port, variables) =
         (web(), ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"]);
-    for kind in kinds() {
+    for kind in own_kinds() {
         let bench = Bench::new(kind);
         let plain = format!("talk {PROXY_PORT} GET http://127.0.0.1:{port}/plain HTTP/1.1%0d%0a%0d%0a");
         let connect =
@@ -93,7 +93,7 @@ fn what_the_policy_names_is_reached_and_nothing_else_is() {
 #[test]
 fn by_default_neither_the_host_nor_its_neighbours_are_reached() {
     let port = web();
-    for kind in kinds() {
+    for kind in own_kinds() {
         let bench = Bench::new(kind);
         let words: Vec<String> = ["127.0.0.1", "localhost", "0.0.0.0", "[::1]", "192.168.0.1", "0x7f.1", "2130706433"]
             .iter()
@@ -127,7 +127,7 @@ fn without_a_network_nothing_is_there() {
 #[test]
 fn every_run_has_its_way_out() {
     let port = web();
-    for kind in kinds() {
+    for kind in own_kinds() {
         let bench = Bench::new(kind);
         let mut container =
             bench.probe(&[&format!("talk {PROXY_PORT} GET http://127.0.0.1:{port}/ HTTP/1.1%0d%0a%0d%0a")]);
@@ -155,7 +155,7 @@ fn endless(listener: TcpListener) -> std::thread::JoinHandle<()> {
 
 #[test]
 fn held_still_nothing_comes_and_cancelled_all_is_over() {
-    for kind in kinds() {
+    for kind in own_kinds() {
         let bench = Bench::new(kind);
         let (listener, port) = listen();
         let server = endless(listener);
@@ -183,7 +183,7 @@ fn held_still_nothing_comes_and_cancelled_all_is_over() {
 
 #[test]
 fn what_waits_for_the_world_is_out_of_time_like_any_other() {
-    for kind in kinds() {
+    for kind in own_kinds() {
         let bench = Bench::new(kind);
         let (listener, port) = listen();
         let mut container = bench.probe(&[&format!("hear {PROXY_PORT} 127.0.0.1:{port}")]);
@@ -209,7 +209,7 @@ fn worker_with_a_network_that_will_be_killed() {
     let Ok(role) = std::env::var(ROLE) else { return };
     let fields: Vec<&str> = role.split('|').collect();
     let [folder, kind, user, port] = fields.as_slice() else { panic!("{role}") };
-    let kind = kinds().into_iter().find(|each| format!("{each:?}") == *kind).unwrap();
+    let kind = own_kinds().into_iter().find(|each| format!("{each:?}") == *kind).unwrap();
     let dir = tempfile::Builder::new().disable_cleanup(true).tempdir_in(folder).unwrap();
     let bench = Bench::at(kind, dir, user.parse().unwrap());
     let mut container = bench.probe(&[&format!("hear {PROXY_PORT} 127.0.0.1:{port}")]);
@@ -220,7 +220,7 @@ fn worker_with_a_network_that_will_be_killed() {
 
 #[test]
 fn no_connection_outlives_a_worker_that_is_killed() {
-    for kind in kinds() {
+    for kind in own_kinds() {
         let bench = Bench::new(kind);
         std::fs::set_permissions(bench.dir.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
         let (listener, port) = listen();
@@ -268,7 +268,7 @@ fn the_usual_programs_find_the_way_out() {
     let (first, second) = (format!("http://127.0.0.1:{port}/first"), format!("http://127.0.0.1:{port}/second"));
     let socks = format!("127.0.0.1:{PROXY_PORT}");
     let timeout = "60";
-    for kind in kinds() {
+    for kind in own_kinds() {
         let bench = Bench::new(kind);
         let cases: [(&str, Vec<&str>); 4] = [
             ("curl", vec!["-sS", "-m", timeout, &first, &second]),

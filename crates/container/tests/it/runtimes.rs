@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use gristmill_container::{ContainerError, ContainerRunner, RunAs, RunnerConfig, Runtime};
+use gristmill_container::{
+    Container, ContainerError, ContainerRunner, Device, Egress, Network, RunAs, RunnerConfig, Runtime,
+};
 use gristmill_result::Ending;
 use gristmill_sandbox::{ChildCommand, Control, Outcome};
 
@@ -160,6 +162,23 @@ fn no_runtime_keeps_anything_on_the_host() {
         }
         let left: Vec<PathBuf> = states().difference(&before).cloned().collect();
         assert_eq!(left, Vec::<PathBuf>::new(), "{kind:?}");
+    }
+}
+
+/// What our own helper does alone is refused, not left out.
+#[test]
+fn no_other_runtime_gives_devices_or_a_network() {
+    for kind in kinds().into_iter().filter(|kind| kind.runtime() != Runtime::Own) {
+        let bench = Bench::new(kind);
+        let plain = bench.probe(&["echo never"]);
+        let device = Device { name: "example.com/accelerator=0".to_owned(), ..Device::default() };
+        let with_device = Container { devices: vec![device], ..plain.clone() };
+        let with_network = Container { network: Some(Network::new(Egress::default())), ..plain };
+        for container in [with_device, with_network] {
+            let refused = bench.runner.run(&container, &Control::new());
+            let Err(ContainerError::Unable(what)) = refused else { panic!("{kind:?}: {refused:?}") };
+            assert!(what.starts_with(&format!("with {} no devices", kind.runtime())), "{what}");
+        }
     }
 }
 
