@@ -5,6 +5,7 @@
 //! - [`tls`]: a pool is known by the hash of its key, which is part of its address ([`tls::PoolUrl`]).
 //! - [`client`] and [`server`]: a pinned, encrypted HTTP/2 channel, and the listener for it.
 //! - [`link`]: the worker's stream, which survives cuts: each message arrives once and in order.
+//! - [`public`]: how a pool that anybody may work for says on the ledger where it is.
 //!
 //! A worker dials out and needs no open port. What it says is believed because its [`hello`] is signed by its ledger
 //! key for this pool's key, over a connection that only this pool can have answered.
@@ -14,6 +15,7 @@ pub mod client;
 pub mod convert;
 pub mod hello;
 pub mod link;
+pub mod public;
 pub mod server;
 pub mod tls;
 
