@@ -163,6 +163,17 @@ impl HubClient {
         Ok(answers.into_iter().map(|answer| decode::<C>(&answer?)).collect())
     }
 
+    /// Many views, none of which may take more than `gas`.
+    pub(crate) async fn views_within<C: SolCall>(
+        &self,
+        gas: u64,
+        calls: Vec<(Address, C)>,
+    ) -> Result<Vec<Result<C::Return, HubError>>, HubError> {
+        let call = |(to, call): (Address, C)| Call { gas: Some(gas), ..Call::view(to, call.abi_encode()) };
+        let answers = self.ledger.call(calls.into_iter().map(call).collect(), self.block).await?;
+        Ok(answers.into_iter().map(|answer| decode::<C>(&answer?)).collect())
+    }
+
     async fn hub_views<C: SolCall>(&self, calls: impl IntoIterator<Item = C>) -> Result<Vec<C::Return>, HubError> {
         let hub = self.contracts.hub;
         self.views(calls.into_iter().map(|call| (hub, call)).collect()).await?.into_iter().collect()
@@ -448,13 +459,7 @@ impl HubClient {
                 return Ok(None);
             }
             let pool = self.view(self.hub, IHub::viewWorkerpoolCall { workerpool: address }).await?;
-            Ok(Some(WorkerpoolInfo {
-                address,
-                owner: pool.owner,
-                description: pool.m_workerpoolDescription,
-                worker_stake_ratio: number(pool.m_workerStakeRatioPolicy)?,
-                scheduler_reward_ratio: number(pool.m_schedulerRewardRatioPolicy)?,
-            }))
+            Ok(Some(WorkerpoolInfo::read(address, pool)?))
         })
     }
 

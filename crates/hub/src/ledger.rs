@@ -231,6 +231,11 @@ impl LedgerError {
         }
     }
 
+    /// Whether a call took more gas than it was given: some servers say so as a refusal of their own.
+    pub(crate) fn is_out_of_gas(&self) -> bool {
+        matches!(self, Self::Rpc { message, .. } if message.to_ascii_lowercase().contains("gas"))
+    }
+
     /// The contract's refusal, if it is one.
     pub fn revert(&self) -> Option<&Revert> {
         match self {

@@ -4,6 +4,7 @@
 //! - [`Outbox`] sends transactions so that each takes effect once, whatever crashes.
 //! - [`Follower`] yields the hub's events in order, and resumes from a stored position.
 //! - [`OrderBook`] lists the orders that were broadcast on the ledger and can still be used.
+//! - [`activity`] says what each pool ordered, finished and paid to workers lately.
 //! - [`audit`] replays the hub's whole history, for the checkers of `gristmill-poco`.
 //! - [`deploy::deploy`] puts token, registries and hub on a ledger, and can be resumed.
 //! - [`upgrade`] proposes and makes changes of the hub, which belongs to a timelock.
@@ -27,6 +28,7 @@
 //! ```
 
 pub mod abi;
+pub mod activity;
 pub mod audit;
 mod calls;
 mod client;
@@ -44,7 +46,9 @@ pub mod rpc;
 pub mod sign;
 pub mod upgrade;
 mod views;
+mod workerpools;
 
+pub use activity::{Activity, PoolActivity};
 pub use calls::{CallData, Contracts, ContributeArgs, NewApp, NewDataset, OrderOperation};
 pub use client::HubClient;
 pub use error::HubError;

@@ -4,7 +4,7 @@
 //! volume is left, each as the hub itself says now. Per asset only the newest [`ORDERS_PER_ASSET_MAX`] are remembered.
 
 use futures_util::future::BoxFuture;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, B256, U256};
 use alloy_sol_types::SolEvent;
@@ -144,6 +144,17 @@ impl OrderBook {
         pool: Address,
     ) -> BoxFuture<'_, Result<Vec<OpenOrder<WorkerpoolOrder>>, HubError>> {
         Box::pin(async move { self.workerpools.open(&self.client, |order| order.workerpool == pool).await })
+    }
+
+    /// All orders of these pools.
+    ///
+    /// # Errors
+    /// [`HubError`].
+    pub fn workerpool_orders_of_all<'a>(
+        &'a self,
+        pools: &'a BTreeSet<Address>,
+    ) -> BoxFuture<'a, Result<Vec<OpenOrder<WorkerpoolOrder>>, HubError>> {
+        Box::pin(async move { self.workerpools.open(&self.client, |order| pools.contains(&order.workerpool)).await })
     }
 
     /// The cheapest order of an app that anybody may use; else the cheapest one with restrictions.

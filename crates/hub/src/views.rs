@@ -323,6 +323,18 @@ pub struct WorkerpoolInfo {
     pub scheduler_reward_ratio: u64,
 }
 
+impl WorkerpoolInfo {
+    pub(crate) fn read(address: Address, pool: wire::WorkerpoolInfo) -> Result<Self, HubError> {
+        Ok(Self {
+            address,
+            owner: pool.owner,
+            description: pool.m_workerpoolDescription,
+            worker_stake_ratio: number(pool.m_workerStakeRatioPolicy)?,
+            scheduler_reward_ratio: number(pool.m_schedulerRewardRatioPolicy)?,
+        })
+    }
+}
+
 pub(crate) fn category(id: u64, category: wire::Category) -> Result<Category, HubError> {
     Ok(Category {
         id,

@@ -6,3 +6,4 @@ mod differential;
 mod gas;
 mod market;
 mod oracle;
+mod register;
