@@ -67,6 +67,10 @@ pub struct NetworkConfig {
     pub child: ChildCommand,
     /// Price of a task by category.
     pub prices: Vec<(u64, Amount)>,
+    /// The name under which strangers find the pool on the ledger; `None`: they do not.
+    pub public: Option<String>,
+    /// What the pool keeps of a task's reward, in percent; `None`: as it is on the ledger.
+    pub fee_percent: Option<u64>,
     /// How the pool schedules.
     pub policy: gristmill_scheduler::Policy,
     /// What the workers of this process lend besides a processor, and the pool's orders offer.
@@ -96,6 +100,8 @@ impl NetworkConfig {
             fund: Vec::new(),
             child,
             prices: prices.collect(),
+            public: None,
+            fee_percent: None,
             // As long as a worker gives a run before it calls it a fault of its host.
             policy: gristmill_scheduler::Policy { run_limit_ratio: 6, ..gristmill_scheduler::Policy::default() },
             lends: Lends::default(),

@@ -118,6 +118,8 @@ impl Network {
                 advertised_host: None,
                 store_url: store_url.clone(),
                 description: "local pool".to_owned(),
+                public: config.public.clone(),
+                fee_percent: config.fee_percent,
                 prices: config.prices.clone(),
                 offers: config.lends.needs(),
                 stake_target: treasury::POOL_STAKE,

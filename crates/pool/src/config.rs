@@ -35,6 +35,11 @@ pub struct PoolConfig {
     pub store_url: String,
     /// What the workerpool is called on the ledger.
     pub description: String,
+    /// The name under which anybody may find the pool: its description on the ledger is then this and its address. A pool whose name
+    /// or address changes is registered anew.
+    pub public: Option<String>,
+    /// What the pool keeps of a task's reward, in percent, up to 100; `None`: as it is on the ledger (1 for a new pool).
+    pub fee_percent: Option<u64>,
     /// Price of a task by category; an order of each is kept on the ledger.
     pub prices: Vec<(u64, Amount)>,
     /// What its workers may offer besides a processor: orders with these flags are kept beside those without.

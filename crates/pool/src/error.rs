@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use gristmill_datadir::{DataDirError, DbError};
 use gristmill_hub::{FollowError, HubError, OutboxError};
+use gristmill_protocol::public::PublicPoolError;
 use gristmill_protocol::tls::IdentityError;
 use gristmill_store::ClientError;
 
@@ -39,6 +40,17 @@ pub enum PoolError {
     /// A transaction that the pool needs failed.
     #[error(transparent)]
     Outbox(#[from] OutboxError),
+    /// A public pool's name.
+    #[error(transparent)]
+    PublicName(#[from] PublicPoolError),
+    /// A public pool's address names no machine.
+    #[error(
+        "a pool at {host} cannot be public, since nobody else can dial that: let it listen on the address that others dial"
+    )]
+    PublicHost {
+        /// The host in its address.
+        host: String,
+    },
     /// The store.
     #[error(transparent)]
     Store(#[from] ClientError),

@@ -14,6 +14,7 @@ mod engine;
 pub mod error;
 pub mod journal;
 pub mod open;
+mod public;
 pub mod reduce;
 pub mod service;
 mod setup;

@@ -31,7 +31,7 @@ use crate::config::{HEARTBEAT_MS, PoolConfig};
 use crate::engine::{Engine, Parts, Query, ledger};
 use crate::error::PoolError;
 use crate::journal::Journal;
-use crate::setup;
+use crate::{public, setup};
 
 /// Kind and version of a pool's data folder.
 pub const DATA_KIND: &str = "pool";
@@ -108,7 +108,7 @@ pub fn start(config: PoolConfig) -> BoxFuture<'static, Result<PoolHandle, PoolEr
     Box::pin(open(config))
 }
 
-async fn open(config: PoolConfig) -> Result<PoolHandle, PoolError> {
+async fn open(mut config: PoolConfig) -> Result<PoolHandle, PoolError> {
     let dir = DataDir::open(&config.data_dir, DATA_KIND, DATA_VERSION)?;
     let tls = ServerTls::load_or_create(dir.file("tls.pem")?)?;
     let listen_error = |source| PoolError::Listen { address: config.listen, source };
@@ -116,6 +116,7 @@ async fn open(config: PoolConfig) -> Result<PoolHandle, PoolError> {
     let local_addr = listener.local_addr().map_err(listen_error)?;
     let host = config.advertised_host.clone().unwrap_or_else(|| local_addr.ip().to_string());
     let url = tls.url(host, local_addr.port());
+    config.description = public::description(&config, &url)?;
     let store = Client::new(&config.store_url)?;
     let hub = HubClient::connect(&config.rpc_url, config.hub).await?;
     let outbox =

@@ -8,6 +8,7 @@ use gristmill_wallet::Wallet;
 
 use crate::config::{ORDER_TRUST, ORDER_VOLUME, PoolConfig};
 use crate::error::PoolError;
+use crate::public;
 
 /// Makes sure that the pool stands on the ledger as its config says, and returns the workerpool's address. Running it
 /// again changes nothing.
@@ -22,7 +23,9 @@ pub async fn register(
     if !hub.is_registered(hub.workerpool_registry, workerpool).await? {
         let call = hub.create_workerpool(owner, &config.description);
         outbox.execute(call.intent(format!("create-workerpool:{workerpool}"))).await?;
+        public::warn_of_others(hub, owner, workerpool).await?;
     }
+    public::set_fee(config, hub, outbox, workerpool).await?;
     fill_account(hub, outbox, owner, config.stake_target).await?;
     publish_orders(config, hub, outbox, wallet, workerpool).await?;
     Ok(workerpool)

@@ -46,6 +46,15 @@ pub struct UpArgs {
     /// Where the market listens, which iExec's clients talk to: order book and result gateway; port as above
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     market: SocketAddr,
+    /// Make the pool public: say on the ledger, under this name, where it is. `gristmill worker --ledger URL --hub ADDRESS` finds it
+    ///
+    /// Let it listen on an address that others can dial (`--pool`, `--store`). With another name or address it is another pool on the
+    /// ledger.
+    #[arg(long, value_name = "NAME")]
+    public: Option<String>,
+    /// What the pool keeps of each reward, in percent [default: as it was; 1 for a new pool]
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u64).range(0..=100))]
+    fee: Option<u64>,
     /// For development: let deals ask for an enclave, which is only simulated and proves nothing. Decided when a network is
     /// born
     #[arg(long)]
@@ -91,6 +100,7 @@ pub async fn run(args: UpArgs, json: bool) -> anyhow::Result<Exit> {
     if let Some(objection) = config.lends.objection() {
         anyhow::bail!(objection);
     }
+    (config.public, config.fee_percent) = (args.public, args.fee);
     if let (Some(rpc), Some(hub), Some(treasury)) = (args.ledger, args.hub, args.treasury) {
         let coins = U256::from(args.gas_money) * U256::from(MILLICOIN_WEI);
         config.ledger = LedgerChoice::Foreign(ForeignLedger { rpc, hub, treasury, coins });
