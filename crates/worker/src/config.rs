@@ -12,6 +12,7 @@ use gristmill_store::Bandwidth;
 use gristmill_wallet::Wallet;
 
 use crate::conduct::Conduct;
+use crate::earnings::LedgerPlace;
 use crate::guard::Senses;
 use crate::lend::Lends;
 use crate::runners::{CONTAINER_CHILD, Registries};
@@ -29,6 +30,12 @@ pub const CACHE_BYTES_MAX: u64 = 8 << 30;
 /// Bytes of one fetched file.
 pub const INPUT_BYTES_MAX: u64 = 4 << 30;
 
+/// Slots of a worker that is not told otherwise.
+pub fn slots_default() -> u32 {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX));
+    cores.clamp(1, SLOTS_DEFAULT_MAX)
+}
+
 /// How a worker works.
 #[derive(Debug)]
 pub struct WorkerConfig {
@@ -38,6 +45,9 @@ pub struct WorkerConfig {
     pub wallet: Wallet,
     /// The pools it dials, 1 to [`POOLS_MAX`], all of one ledger.
     pub pools: Vec<PoolUrl>,
+    /// The ledger that the pool was found on, if the worker looked for one by itself: then the ledger is asked there, and not where the
+    /// pool, a stranger, says it is.
+    pub found_on: Option<LedgerPlace>,
     /// Tasks at a time, of all pools together; at least 1.
     pub slots: u32,
     /// Memory it lends to a task, in bytes. A task whose category grants more is declined.
@@ -82,12 +92,12 @@ impl WorkerConfig {
     /// A worker with the defaults: a slot for each core, 4 GiB of memory, no owner's policy.
     pub fn new(data_dir: PathBuf, wallet: Wallet, pools: Vec<PoolUrl>, child: ChildCommand) -> Self {
         let container_child = ChildCommand { program: child.program.clone(), args: vec![CONTAINER_CHILD.into()] };
-        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
         Self {
             data_dir,
             wallet,
             pools,
-            slots: cores.clamp(1, SLOTS_DEFAULT_MAX),
+            found_on: None,
+            slots: slots_default(),
             memory_bytes: MEMORY_BYTES_DEFAULT,
             disk_bytes: CACHE_BYTES_MAX,
             child,

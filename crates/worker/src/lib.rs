@@ -10,6 +10,8 @@
 //! owner's policy ([`settings`]) and freezes what runs when the machine is needed. [`control`] asks and tells a running worker,
 //! [`status`] is what it answers, [`earnings`] what it has earned.
 //!
+//! [`pools`] compares the public pools of a ledger, for a worker that was told of none.
+//!
 //! [`start()`] begins all this, a [`service`] for each pool; [`WorkerConfig`] says for whom.
 
 mod about;
@@ -28,6 +30,7 @@ pub mod journal;
 pub mod ledger_side;
 pub mod lend;
 pub mod plan;
+pub mod pools;
 pub mod produce;
 pub mod runners;
 pub mod sensors;

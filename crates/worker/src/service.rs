@@ -32,6 +32,7 @@ use crate::job::{self, JobOutcome, JobSpec};
 use crate::journal::{Journal, Phase, Record};
 use crate::ledger_side::{LedgerSide, SharedLedger, Verdict};
 use crate::plan::Rejection;
+use crate::pools;
 use crate::runners::Runners;
 
 /// Kind and version of a worker's data folder.
@@ -39,7 +40,7 @@ pub const DATA_KIND: &str = "worker";
 /// See [`DATA_KIND`].
 pub const DATA_VERSION: u32 = 1;
 /// Kind of the folder in it that belongs to one pool.
-const POOL_DATA_KIND: &str = "worker-pool";
+pub(crate) const POOL_DATA_KIND: &str = "worker-pool";
 /// The folder of those folders.
 const POOLS_FOLDER: &str = "pools";
 /// Digits of a pool's key that name its folder.
@@ -94,12 +95,17 @@ async fn told(stopped: &mut watch::Receiver<bool>) {
     }
 }
 
-/// Where a pool's part of the worker's folder is. What an earlier version, which knew one pool only, left at the top of it becomes
+/// Where a pool's part of the worker's folder is, below that.
+pub(crate) fn pool_folder_name(url: &PoolUrl) -> PathBuf {
+    let key = url.key.to_string();
+    PathBuf::from(POOLS_FOLDER).join(key.chars().take(POOL_FOLDER_DIGITS).collect::<String>())
+}
+
+/// Makes a pool's part of the worker's folder. What an earlier version, which knew one pool only, left at the top of it becomes
 /// the first pool's.
 fn pool_folder(dir: &DataDir, url: &PoolUrl) -> Result<PathBuf, WorkerError> {
-    let key = url.key.to_string();
-    let name: String = key.chars().take(POOL_FOLDER_DIGITS).collect();
-    let folder = dir.subdir(POOLS_FOLDER)?.join(name);
+    dir.subdir(POOLS_FOLDER)?;
+    let folder = dir.path().join(pool_folder_name(url));
     let old = dir.path().join("journal.redb");
     if old.exists() {
         let made = DataDir::open(&folder, POOL_DATA_KIND, DATA_VERSION)?;
@@ -383,7 +389,11 @@ impl Service {
         let refuse = |error: gristmill_protocol::convert::FieldError| WorkerError::Welcome(error.to_string());
         let hub = address("welcome.hub_address", &welcome.hub_address).map_err(refuse)?;
         if self.pool.is_none() {
-            let ledger = match self.shared.ledger.connect(&welcome.rpc_url, hub, &self.shared.config.wallet).await {
+            let place = match &self.shared.config.found_on {
+                Some(place) => pools::admit(place, &welcome).await?,
+                None => LedgerPlace { rpc: welcome.rpc_url.clone(), hub },
+            };
+            let ledger = match self.shared.ledger.connect(&place.rpc, hub, &self.shared.config.wallet).await {
                 Err(error) if error.is_transient() => {
                     self.ask_again(&error, welcome, new_session);
                     return Ok(());
@@ -395,7 +405,6 @@ impl Service {
             let fetcher = Fetcher::new(client, self.folders.cache.clone());
             let heartbeat = Duration::from_millis(u64::from(welcome.heartbeat_ms.clamp(100, 60_000)));
             self.pool = Some(PoolSide { ledger, fetcher, heartbeat });
-            let place = LedgerPlace { rpc: welcome.rpc_url.clone(), hub };
             if let Err(error) = earnings::remember(self.shared.dir.path(), &place) {
                 tracing::warn!(%error, "where the ledger is cannot be noted: `gristmill worker earnings` will not find it");
             }

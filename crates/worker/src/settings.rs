@@ -10,9 +10,11 @@ use gristmill_machine::{Told, ToldError};
 use gristmill_owner::{Policy, PolicyError};
 use gristmill_protocol::tls::PoolUrl;
 use gristmill_store::{Bandwidth, CEILING_BYTES_MIN};
+use gristmill_types::Address;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::config::{CACHE_BYTES_MAX, MEMORY_BYTES_DEFAULT, POOLS_MAX, SLOTS_MAX};
+use crate::earnings::LedgerPlace;
 use crate::lend::Lends;
 use crate::runners::Registries;
 use crate::sensors::Roots;
@@ -48,6 +50,8 @@ pub struct Settings {
     /// Port of the status page on 127.0.0.1; none by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status_page: Option<u16>,
+    /// The ledger on which it looks for a public pool by itself, where none is named.
+    pub network: NetworkSettings,
     /// When it may work, and for whom.
     pub policy: Policy,
     /// How quick its transfers may be: inputs, modules and images to here, results from here.
@@ -70,6 +74,25 @@ pub struct Settings {
 pub struct ContainerSettings {
     /// Which program makes the containers.
     pub runtime: Runtime,
+}
+
+/// A ledger and the hub on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NetworkSettings {
+    /// Its JSON-RPC, as `http://HOST:PORT`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rpc: Option<String>,
+    /// The hub's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hub: Option<Address>,
+}
+
+impl NetworkSettings {
+    /// Where the ledger is, if it is said.
+    pub fn place(&self) -> Option<LedgerPlace> {
+        Some(LedgerPlace { rpc: self.rpc.clone()?, hub: self.hub? })
+    }
 }
 
 /// Ceilings of the transfers from and to stores, and of images from registries, all together, in KiB a second; none by default.
@@ -100,6 +123,7 @@ impl Default for Settings {
             memory_mib: MEMORY_BYTES_DEFAULT / MIB,
             disk_mib: CACHE_BYTES_MAX / MIB,
             status_page: None,
+            network: NetworkSettings::default(),
             policy: Policy::default(),
             bandwidth: BandwidthSettings::default(),
             machine: Told::default(),
@@ -157,6 +181,16 @@ pub enum SettingsError {
         path: PathBuf,
         /// What is wrong.
         text: String,
+    },
+    /// It says half of where a ledger is.
+    #[error("{} is refused: [network]: it has {has}, and not {lacks}", path.display())]
+    Network {
+        /// The file.
+        path: PathBuf,
+        /// What is there.
+        has: &'static str,
+        /// What is not.
+        lacks: &'static str,
     },
     /// What it says of the machine makes no sense.
     #[error("{} is refused: [machine]", path.display())]
@@ -253,6 +287,12 @@ impl Settings {
         if let Some(text) = self.lend.objection() {
             return Err(SettingsError::Lend { path: path.to_path_buf(), text });
         }
+        let half = |has, lacks| Err(SettingsError::Network { path: path.to_path_buf(), has, lacks });
+        match (&self.network.rpc, self.network.hub) {
+            (Some(_), None) => half("rpc", "hub")?,
+            (None, Some(_)) => half("hub", "rpc")?,
+            _ => {}
+        }
         self.machine.check().map_err(|source| SettingsError::Machine { path: path.to_path_buf(), source })?;
         self.policy.check().map_err(|source| SettingsError::Policy { path: path.to_path_buf(), source })
     }
@@ -298,6 +338,12 @@ pub const TEMPLATE: &str = r#"# What this machine does for others. Every line is
 
 # A page that shows what the worker does, at http://127.0.0.1:8642/; only this machine can see it.
 #status_page = 8642
+
+[network]
+# With no pool named: where the ledger is. The worker compares the public pools there, and joins the one where this machine is expected
+# to earn most; `gristmill worker pools` shows how they compare.
+#rpc = "http://HOST:8545"
+#hub = "0x7777777777777777777777777777777777777777"
 
 [policy]
 # When it may work, by the local clock; always, if there is no line. A night may pass midnight.
@@ -409,6 +455,9 @@ mod tests {
             ("disk_mib = 1", "at least 64"),
             ("memory_mib = 0", "memory_mib"),
             ("status_page = 0", "status_page"),
+            ("[network]\nrpc = \"http://h:1\"", "and not hub"),
+            ("[network]\nhub = \"0x1111111111111111111111111111111111111111\"", "and not rpc"),
+            ("[network]\nrpc = \"http://h:1\"\nhub = \"here\"", "line 3"),
             ("status_page = 70000", "line 1"),
             ("pool = \"http://x\"", "grist://"),
             ("pool = [\"http://x\"]", "grist://"),
@@ -444,7 +493,7 @@ mod tests {
         let settings = parse(&in_force.join("\n")).unwrap();
         assert_ne!(settings.policy, Policy::default());
         let all = serde_json::to_value(&settings).unwrap();
-        for table in [&all, &all["policy"], &all["sensors"]] {
+        for table in [&all, &all["network"], &all["policy"], &all["sensors"]] {
             for (key, value) in table.as_object().unwrap() {
                 assert!(!value.is_null(), "{key} is missing in the template");
                 assert!(
