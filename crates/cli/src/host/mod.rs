@@ -20,8 +20,8 @@ pub const SANDBOX_CHILD: &str = "sandbox-child";
 #[derive(Debug, Subcommand)]
 pub enum HostCommand {
     Demo(demo::DemoArgs),
-    Up(up::UpArgs),
-    Worker(worker::WorkerArgs),
+    Up(Box<up::UpArgs>),
+    Worker(Box<worker::WorkerArgs>),
     #[command(subcommand)]
     Hub(hub::HubCommand),
     /// Run one task in a locked-down process; started by workers only
@@ -54,8 +54,8 @@ pub fn run(command: HostCommand, json: bool) -> anyhow::Result<Exit> {
             return Ok(Exit::Ok);
         }
         HostCommand::Demo(args) => Box::pin(demo::run(args, json)),
-        HostCommand::Up(args) => Box::pin(up::run(args, json)),
-        HostCommand::Worker(args) => Box::pin(worker::run(args, json)),
+        HostCommand::Up(args) => Box::pin(up::run(*args, json)),
+        HostCommand::Worker(args) => Box::pin(worker::run(*args, json)),
         HostCommand::Hub(command) => Box::pin(hub::run(command, json)),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

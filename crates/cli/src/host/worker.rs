@@ -3,6 +3,8 @@
 mod ask;
 mod config;
 mod earnings;
+mod join;
+mod pools;
 
 use std::path::{Path, PathBuf};
 
@@ -10,8 +12,9 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use gristmill_protocol::client::{Timeouts, connect};
 use gristmill_protocol::tls::PoolUrl;
+use gristmill_types::Address;
 use gristmill_wallet::Wallet;
-use gristmill_worker::settings::SETTINGS_FILE;
+use gristmill_worker::settings::{NetworkSettings, SETTINGS_FILE};
 use gristmill_worker::{Machine, Settings, WorkerConfig};
 
 use super::{Stop, child};
@@ -24,7 +27,8 @@ const MIB: u64 = 1 << 20;
 
 /// Lend this machine to a pool
 ///
-/// It needs no open port and no configuration. Apps run in a sandbox that sees nothing of this machine. It makes a key of
+/// The pool is named with --pool; or, with --ledger and --hub, the worker compares the public pools of that ledger by what they keep and
+/// what they paid, and joins the best. It needs no open port and no configuration. Apps run in a sandbox that sees nothing of this machine. It makes a key of
 /// its own on first use; Ctrl-C stops it, and what it has committed to is finished when it starts again. When it may work, and for
 /// whom, its owner writes into `worker.toml` in the data folder: `gristmill worker config --init` makes one.
 #[derive(Debug, Args)]
@@ -44,12 +48,25 @@ struct FolderArgs {
     data_dir: Option<PathBuf>,
 }
 
+/// Where to look for a pool.
+#[derive(Debug, Args)]
+struct NetworkArgs {
+    /// JSON-RPC of the ledger on which a public pool is looked for [default: as the file says]
+    #[arg(long, value_name = "URL", requires = "hub")]
+    ledger: Option<String>,
+    /// The hub there
+    #[arg(long, value_name = "ADDRESS", requires = "ledger")]
+    hub: Option<Address>,
+}
+
 #[derive(Debug, Args)]
 struct RunArgs {
     /// The pool, as `grist://HOST:PORT/KEYHASH`; its key is checked. May be repeated, for pools of one ledger [default: as the file
     /// says]
-    #[arg(long = "pool", value_name = "URL")]
+    #[arg(long = "pool", value_name = "URL", conflicts_with = "ledger")]
     pools: Vec<PoolUrl>,
+    #[command(flatten)]
+    network: NetworkArgs,
     #[command(flatten)]
     folder: FolderArgs,
     /// Settings [default: `worker.toml` in the data folder, if it is there]; flags go before it
@@ -79,6 +96,7 @@ enum WorkerCommand {
     Pause(FolderArgs),
     /// Let the worker go on, as its policy says; takes `pause` and `drain` back
     Resume(FolderArgs),
+    Pools(pools::PoolsArgs),
     /// Let the worker finish what it has, take nothing new, and end with exit code 0
     Drain(FolderArgs),
     /// Show what the machine is, as a ClassAd: cores, memory, features, how quick it is
@@ -123,6 +141,7 @@ pub async fn run(args: WorkerArgs, json: bool) -> anyhow::Result<Exit> {
         Some(WorkerCommand::Drain(folder)) => ask::drain(&folder.worker()?, json),
         Some(WorkerCommand::Ad(folder)) => ask::ad(&folder.worker()?, json),
         Some(WorkerCommand::Earnings(folder)) => earnings::run(&folder.root()?, json).await,
+        Some(WorkerCommand::Pools(args)) => pools::run(args, json).await,
         Some(WorkerCommand::Config(args)) => config::run(&args, json),
     }
 }
@@ -135,12 +154,23 @@ fn settings(named: Option<&Path>, root: &Path) -> anyhow::Result<Settings> {
     })
 }
 
+impl NetworkArgs {
+    /// Who says where to look wants no pool that the file names.
+    fn put_into(&self, settings: &mut Settings) {
+        if let (Some(rpc), Some(hub)) = (&self.ledger, self.hub) {
+            settings.network = NetworkSettings { rpc: Some(rpc.clone()), hub: Some(hub) };
+            settings.pools.clear();
+        }
+    }
+}
+
 impl RunArgs {
     fn settings(&self, root: &Path) -> anyhow::Result<Settings> {
         let mut settings = settings(self.config.as_deref(), root)?;
         if !self.pools.is_empty() {
             settings.pools.clone_from(&self.pools);
         }
+        self.network.put_into(&mut settings);
         settings.slots = self.slots.or(settings.slots);
         settings.memory_mib = self.memory.unwrap_or(settings.memory_mib);
         settings.status_page = self.status_page.or(settings.status_page);
@@ -155,11 +185,8 @@ async fn work(args: RunArgs, json: bool) -> anyhow::Result<Exit> {
     let settings = args.settings(&root)?;
     let pools = settings.pools.clone();
     if pools.is_empty() {
-        let file = root.join(SETTINGS_FILE);
-        anyhow::bail!(
-            "no pool to work for: name one with `--pool grist://HOST:PORT/KEYHASH`, or as `pool = \"...\"` in {}",
-            file.display()
-        );
+        let place = settings.network.place().with_context(|| pools::no_pool(&root))?;
+        return join::work(&root, settings, place, args.wait, json).await;
     }
     let wallet = Wallet::load_or_generate(root.join("wallet.json"))?;
     let mut stop = Stop::listen()?;

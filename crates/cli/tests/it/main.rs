@@ -11,4 +11,5 @@ mod lend;
 mod misconduct;
 mod outbound;
 mod owner;
+mod pools;
 mod story;
