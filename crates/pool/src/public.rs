@@ -1,17 +1,23 @@
 //! Be found: a public pool's description says where it is, and its policy on the ledger what it keeps.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use alloy_primitives::Address;
 use gristmill_hub::{HubClient, Outbox};
 use gristmill_protocol::public::PublicPool;
-use gristmill_protocol::tls::PoolUrl;
+use gristmill_protocol::tls::{PoolUrl, ServerTls};
 
 use crate::config::PoolConfig;
 use crate::error::PoolError;
 
 /// Other workerpools of the owner that are told of.
 const OTHERS_MAX: u64 = 16;
+
+/// Where others dial the pool that listens on `local`.
+pub fn url(config: &PoolConfig, tls: &ServerTls, local: SocketAddr) -> PoolUrl {
+    let host = config.advertised_host.clone().unwrap_or_else(|| local.ip().to_string());
+    tls.url(host, local.port())
+}
 
 /// What the workerpool is called on the ledger: where it is dialled, if it is public.
 ///
@@ -60,7 +66,7 @@ pub async fn warn_of_others(hub: &HubClient, owner: Address, workerpool: Address
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, SocketAddr};
+    use std::net::Ipv4Addr;
 
     use gristmill_types::Amount;
     use gristmill_wallet::Wallet;

@@ -114,8 +114,7 @@ async fn open(mut config: PoolConfig) -> Result<PoolHandle, PoolError> {
     let listen_error = |source| PoolError::Listen { address: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
     let local_addr = listener.local_addr().map_err(listen_error)?;
-    let host = config.advertised_host.clone().unwrap_or_else(|| local_addr.ip().to_string());
-    let url = tls.url(host, local_addr.port());
+    let url = public::url(&config, &tls, local_addr);
     config.description = public::description(&config, &url)?;
     let store = Client::new(&config.store_url)?;
     let hub = HubClient::connect(&config.rpc_url, config.hub).await?;

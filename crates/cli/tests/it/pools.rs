@@ -14,6 +14,7 @@ use gristmill_network::{Audit, SUPPLY, deploy_on};
 use gristmill_node::{Genesis, Node, NodeConfig, NodeHandle};
 use gristmill_poco::check;
 use gristmill_protocol::public::PublicPool;
+use gristmill_protocol::tls::PoolUrl;
 use gristmill_types::Amount;
 use gristmill_wallet::Wallet;
 use serde_json::Value;
@@ -144,19 +145,50 @@ fn job(up: &Up, folder: &Path, out: &str) {
     assert!(done.status.success(), "{}", text(&done));
 }
 
+/// With nobody there it says what to do.
+fn nobody_is_there(ledger: &Ledger, folder: &Path) {
+    let nobody = ledger.worker(folder).args(["worker"]).args(ledger.place()).output().unwrap();
+    assert!(!nobody.status.success(), "{}", text(&nobody));
+    for word in ["0 pools registered", "--pool grist://HOST:PORT/KEYHASH", "gristmill up --public"] {
+        assert!(text(&nobody).contains(word), "{word}: {}", text(&nobody));
+    }
+}
+
+/// What strangers register: somebody else's address, nobody's, a text, a description that nobody can read.
+fn strangers_register(ledger: &Ledger, pool: PoolUrl) {
+    let nowhere = PoolUrl { port: 1, ..pool.clone() };
+    for (name, url) in [("impostor", pool), ("nowhere", nowhere)] {
+        ledger.register(&PublicPool::new(name, url).unwrap().to_string());
+    }
+    ledger.register("a text for people");
+    ledger.register(&"x".repeat(20 << 10));
+}
+
+/// Half a comparison is none: the ledger goes away in the middle of one.
+fn cut_short(ledger: &Ledger, folder: &Path) {
+    for bytes in [600, 20_000] {
+        let (url, hub) = (failing(&ledger.node.rpc_url(), bytes), ledger.hub.hub.to_string());
+        let cut = ledger.worker(folder).args(["worker", "pools", "--ledger", &url, "--hub", &hub]).output().unwrap();
+        assert!(!cut.status.success() && text(&cut).contains("does not answer"), "{bytes}: {}", text(&cut));
+    }
+}
+
+/// The worker of a machine whose settings name the ledger only.
+fn seek(ledger: &Ledger, folder: &Path, data_dir: &Path) -> Seeker {
+    std::fs::create_dir_all(data_dir).unwrap();
+    let [_, rpc, _, hub] = ledger.place();
+    let settings = format!("slots = 1\n[network]\nrpc = \"{rpc}\"\nhub = \"{hub}\"\n");
+    std::fs::write(data_dir.join("worker.toml"), settings).unwrap();
+    Seeker(ledger.worker(folder).arg("worker").stderr(Stdio::inherit()).spawn().unwrap())
+}
+
 #[test]
 fn a_worker_finds_the_better_of_two_pools_and_completes_a_job_there() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let ledger = Ledger::start(folder);
-
-    // Nobody is there: it says what to do.
-    let nobody = ledger.worker(folder).args(["worker"]).args(ledger.place()).output().unwrap();
-    assert!(!nobody.status.success(), "{}", text(&nobody));
-    for word in ["0 pools registered", "--pool grist://HOST:PORT/KEYHASH", "gristmill up --public"] {
-        assert!(text(&nobody).contains(word), "{word}: {}", text(&nobody));
-    }
+    nobody_is_there(&ledger, folder);
 
     // The same work for the same price, of which one pool keeps 5 % and the other 60 %.
     let mut fair = ledger.up(folder, "fair", "5", "1");
@@ -167,51 +199,26 @@ fn a_worker_finds_the_better_of_two_pools_and_completes_a_job_there() {
     let address = ledger.compare(folder)["pools"][0]["workerpool"].clone();
     fair.kill();
     let fair = ledger.up(folder, "fair", "5", "0");
-
-    // What strangers register: somebody else's address, nobody's, a name that is none, a description that nobody can read.
-    let url: gristmill_protocol::tls::PoolUrl = fair.pool().parse().unwrap();
-    ledger.register(&PublicPool::new("impostor", url.clone()).unwrap().to_string());
-    let nowhere = gristmill_protocol::tls::PoolUrl { port: 1, ..url };
-    ledger.register(&PublicPool::new("nowhere", nowhere).unwrap().to_string());
-    ledger.register("a text for people");
-    ledger.register(&"x".repeat(20 << 10));
+    strangers_register(&ledger, fair.pool().parse().unwrap());
 
     let comparison = ledger.compare(folder);
     assert_eq!((&comparison["registered"], &comparison["public"]), (&6.into(), &4.into()), "{comparison:#}");
-    let names: Vec<&str> =
-        comparison["pools"].as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();
-    assert_eq!(names[..2], ["fair", "greedy"], "{comparison:#}");
+    let names = [0, 1].map(|place| comparison["pools"][place]["name"].clone());
+    assert_eq!(names, ["fair", "greedy"], "{comparison:#}");
     let better = row(&comparison, "fair");
     assert_eq!(better["workerpool"], address);
-    assert_eq!(
-        (&better["fee_percent"], &better["workers"], &better["tasks_completed"]),
-        (&5.into(), &0.into(), &2.into())
-    );
-    let paid = |name: &str| row(&comparison, name)["paid"].as_str().unwrap().to_owned();
-    println!("paid: {} and {}", paid("fair"), paid("greedy"));
-    assert_ne!(paid("fair"), paid("greedy"));
+    let figures = ["fee_percent", "workers", "tasks_completed"].map(|figure| better[figure].as_u64());
+    assert_eq!(figures, [Some(5), Some(0), Some(2)], "{better:#}");
+    let paid = |name: &str| row(&comparison, name)["paid"].as_str().unwrap().parse::<u64>().unwrap();
+    // 95 and 40 of each hundred.
+    assert_eq!(paid("fair") * 40, paid("greedy") * 95);
     let objection = |name: &str| row(&comparison, name)["objection"].as_str().unwrap_or_default().to_owned();
     assert!(objection("impostor").contains("another pool answers"), "{comparison:#}");
     assert!(objection("nowhere").contains("no pool answers"), "{comparison:#}");
-    let table = ledger.worker(folder).args(["worker", "pools"]).args(ledger.place()).output().unwrap();
-    println!("{}", text(&table));
+    cut_short(&ledger, folder);
 
-    // Half a comparison is none.
-    for bytes in [600, 20_000] {
-        let url = failing(&ledger.node.rpc_url(), bytes);
-        let hub = ledger.hub.hub.to_string();
-        let cut = ledger.worker(folder).args(["worker", "pools", "--ledger", &url, "--hub", &hub]).output().unwrap();
-        assert!(!cut.status.success() && text(&cut).contains("does not answer"), "{bytes}: {}", text(&cut));
-    }
-
-    // The worker of a machine that knows the ledger only.
     let data_dir = folder.join("gristmill-worker");
-    std::fs::create_dir_all(&data_dir).unwrap();
-    let [_, rpc, _, hub] = ledger.place();
-    std::fs::write(data_dir.join("worker.toml"), format!("slots = 1\n[network]\nrpc = \"{rpc}\"\nhub = \"{hub}\"\n"))
-        .unwrap();
-    let mut seeker = ledger.worker(folder);
-    let _seeker = Seeker(seeker.arg("worker").stderr(Stdio::inherit()).spawn().unwrap());
+    let _seeker = seek(&ledger, folder, &data_dir);
     let status = || {
         let output = ledger.worker(folder).args(["worker", "status", "--json"]).stderr(Stdio::null()).output().unwrap();
         output.status.success().then(|| serde_json::from_slice::<Value>(&output.stdout).unwrap())
@@ -224,12 +231,13 @@ fn a_worker_finds_the_better_of_two_pools_and_completes_a_job_there() {
     let chosen: Value = serde_json::from_slice(&std::fs::read(data_dir.join("pool.json")).unwrap()).unwrap();
     assert_eq!((&chosen["pool"]["name"], &chosen["pool"]["workerpool"]), (&"fair".into(), &address));
     // It was paid: its own share is in the next comparison.
-    let comparison = ledger.compare(folder);
-    assert_ne!(row(&comparison, "fair")["paid_here"], row(&comparison, "greedy")["paid_here"]);
+    let paid_here = ledger.compare(folder)["pools"][0]["paid_here"].clone();
+    assert_eq!(paid_here, paid("fair").to_string());
     ledger.runtime.block_on(async {
         let audit = Audit::read(&ledger.hub).await.unwrap();
         check::i1(audit.replay(), audit.view()).unwrap();
         check::i2(audit.replay()).unwrap();
     });
+    // Until now it was there, and was not chosen.
     drop(greedy);
 }
