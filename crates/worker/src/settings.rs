@@ -51,7 +51,7 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status_page: Option<u16>,
     /// The ledger on which it looks for a public pool by itself, where none is named.
-    pub network: NetworkSettings,
+    pub ledger: LedgerSettings,
     /// When it may work, and for whom.
     pub policy: Policy,
     /// How quick its transfers may be: inputs, modules and images to here, results from here.
@@ -79,7 +79,7 @@ pub struct ContainerSettings {
 /// A ledger and the hub on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct NetworkSettings {
+pub struct LedgerSettings {
     /// Its JSON-RPC, as `http://HOST:PORT`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rpc: Option<String>,
@@ -88,7 +88,7 @@ pub struct NetworkSettings {
     pub hub: Option<Address>,
 }
 
-impl NetworkSettings {
+impl LedgerSettings {
     /// Where the ledger is, if it is said.
     pub fn place(&self) -> Option<LedgerPlace> {
         Some(LedgerPlace { rpc: self.rpc.clone()?, hub: self.hub? })
@@ -123,7 +123,7 @@ impl Default for Settings {
             memory_mib: MEMORY_BYTES_DEFAULT / MIB,
             disk_mib: CACHE_BYTES_MAX / MIB,
             status_page: None,
-            network: NetworkSettings::default(),
+            ledger: LedgerSettings::default(),
             policy: Policy::default(),
             bandwidth: BandwidthSettings::default(),
             machine: Told::default(),
@@ -183,8 +183,8 @@ pub enum SettingsError {
         text: String,
     },
     /// It says half of where a ledger is.
-    #[error("{} is refused: [network]: it has {has}, and not {lacks}", path.display())]
-    Network {
+    #[error("{} is refused: [ledger]: it has {has}, and not {lacks}", path.display())]
+    Ledger {
         /// The file.
         path: PathBuf,
         /// What is there.
@@ -287,8 +287,8 @@ impl Settings {
         if let Some(text) = self.lend.objection() {
             return Err(SettingsError::Lend { path: path.to_path_buf(), text });
         }
-        let half = |has, lacks| Err(SettingsError::Network { path: path.to_path_buf(), has, lacks });
-        match (&self.network.rpc, self.network.hub) {
+        let half = |has, lacks| Err(SettingsError::Ledger { path: path.to_path_buf(), has, lacks });
+        match (&self.ledger.rpc, self.ledger.hub) {
             (Some(_), None) => half("rpc", "hub")?,
             (None, Some(_)) => half("hub", "rpc")?,
             _ => {}
@@ -339,7 +339,7 @@ pub const TEMPLATE: &str = r#"# What this machine does for others. Every line is
 # A page that shows what the worker does, at http://127.0.0.1:8642/; only this machine can see it.
 #status_page = 8642
 
-[network]
+[ledger]
 # With no pool named: where the ledger is. The worker compares the public pools there, and joins the one where this machine is expected
 # to earn most; `gristmill worker pools` shows how they compare.
 #rpc = "http://HOST:8545"
@@ -455,9 +455,9 @@ mod tests {
             ("disk_mib = 1", "at least 64"),
             ("memory_mib = 0", "memory_mib"),
             ("status_page = 0", "status_page"),
-            ("[network]\nrpc = \"http://h:1\"", "and not hub"),
-            ("[network]\nhub = \"0x1111111111111111111111111111111111111111\"", "and not rpc"),
-            ("[network]\nrpc = \"http://h:1\"\nhub = \"here\"", "line 3"),
+            ("[ledger]\nrpc = \"http://h:1\"", "and not hub"),
+            ("[ledger]\nhub = \"0x1111111111111111111111111111111111111111\"", "and not rpc"),
+            ("[ledger]\nrpc = \"http://h:1\"\nhub = \"here\"", "line 3"),
             ("status_page = 70000", "line 1"),
             ("pool = \"http://x\"", "grist://"),
             ("pool = [\"http://x\"]", "grist://"),

@@ -14,7 +14,7 @@ use gristmill_protocol::client::{Timeouts, connect};
 use gristmill_protocol::tls::PoolUrl;
 use gristmill_types::Address;
 use gristmill_wallet::Wallet;
-use gristmill_worker::settings::{NetworkSettings, SETTINGS_FILE};
+use gristmill_worker::settings::{LedgerSettings, SETTINGS_FILE};
 use gristmill_worker::{Machine, Settings, WorkerConfig};
 
 use super::{Stop, child};
@@ -158,7 +158,7 @@ impl NetworkArgs {
     /// Who says where to look wants no pool that the file names.
     fn put_into(&self, settings: &mut Settings) {
         if let (Some(rpc), Some(hub)) = (&self.ledger, self.hub) {
-            settings.network = NetworkSettings { rpc: Some(rpc.clone()), hub: Some(hub) };
+            settings.ledger = LedgerSettings { rpc: Some(rpc.clone()), hub: Some(hub) };
             settings.pools.clear();
         }
     }
@@ -185,7 +185,7 @@ async fn work(args: RunArgs, json: bool) -> anyhow::Result<Exit> {
     let settings = args.settings(&root)?;
     let pools = settings.pools.clone();
     if pools.is_empty() {
-        let place = settings.network.place().with_context(|| pools::no_pool(&root))?;
+        let place = settings.ledger.place().with_context(|| pools::no_pool(&root))?;
         return join::work(&root, settings, place, args.wait, json).await;
     }
     let wallet = Wallet::load_or_generate(root.join("wallet.json"))?;

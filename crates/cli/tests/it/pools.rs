@@ -177,7 +177,7 @@ fn cut_short(ledger: &Ledger, folder: &Path) {
 fn seek(ledger: &Ledger, folder: &Path, data_dir: &Path) -> Seeker {
     std::fs::create_dir_all(data_dir).unwrap();
     let [_, rpc, _, hub] = ledger.place();
-    let settings = format!("slots = 1\n[network]\nrpc = \"{rpc}\"\nhub = \"{hub}\"\n");
+    let settings = format!("slots = 1\n[ledger]\nrpc = \"{rpc}\"\nhub = \"{hub}\"\n");
     std::fs::write(data_dir.join("worker.toml"), settings).unwrap();
     Seeker(ledger.worker(folder).arg("worker").stderr(Stdio::inherit()).spawn().unwrap())
 }

@@ -35,7 +35,7 @@ pub async fn run(args: PoolsArgs, json: bool) -> anyhow::Result<Exit> {
     let root = args.folder.root()?;
     let mut settings = super::settings(args.config.as_deref(), &root)?;
     args.network.put_into(&mut settings);
-    let place = settings.network.place().with_context(|| no_network(&root))?;
+    let place = settings.ledger.place().with_context(|| no_ledger(&root))?;
     // A look makes no key.
     let key = root.join("wallet.json");
     let worker = match key.exists() {
@@ -50,10 +50,10 @@ pub async fn run(args: PoolsArgs, json: bool) -> anyhow::Result<Exit> {
 }
 
 /// Why there is nothing to compare.
-fn no_network(root: &Path) -> String {
+fn no_ledger(root: &Path) -> String {
     let file = root.join(SETTINGS_FILE);
     format!(
-        "say where the ledger is: `--ledger URL --hub ADDRESS`, or rpc and hub under [network] in {}",
+        "say where the ledger is: `--ledger URL --hub ADDRESS`, or rpc and hub under [ledger] in {}",
         file.display()
     )
 }

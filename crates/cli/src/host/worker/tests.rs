@@ -51,12 +51,12 @@ fn who_says_where_to_look_wants_no_pool_of_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let hub = format!("0x{}", "11".repeat(20));
     let pool = format!("grist://127.0.0.1:9/{:064x}", 1);
-    let text = format!("pool = \"{pool}\"\n[network]\nrpc = \"http://h:1\"\nhub = \"0x{}\"\n", "22".repeat(20));
+    let text = format!("pool = \"{pool}\"\n[ledger]\nrpc = \"http://h:1\"\nhub = \"0x{}\"\n", "22".repeat(20));
     std::fs::write(folder.path().join(SETTINGS_FILE), text).unwrap();
     let from_file = run_args(&[]).settings(folder.path()).unwrap();
-    assert_eq!((from_file.pools.len(), from_file.network.place().unwrap().rpc.as_str()), (1, "http://h:1"));
+    assert_eq!((from_file.pools.len(), from_file.ledger.place().unwrap().rpc.as_str()), (1, "http://h:1"));
     let looked = run_args(&["--ledger", "http://h:2", "--hub", &hub]).settings(folder.path()).unwrap();
-    let place = looked.network.place().unwrap();
+    let place = looked.ledger.place().unwrap();
     assert_eq!((looked.pools.len(), place.rpc.as_str(), place.hub), (0, "http://h:2", hub.parse().unwrap()));
     for line in
         [&["--ledger", "http://h:2"][..], &["--hub", &hub], &["--ledger", "http://h:2", "--hub", &hub, "--pool", &pool]]
