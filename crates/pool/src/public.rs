@@ -90,6 +90,7 @@ mod tests {
             stake_target: Amount::ZERO,
             policy: gristmill_scheduler::Policy::default(),
             newcomers: None,
+            offers: gristmill_types::Needs::default(),
         };
         let at = |host: &str| PoolUrl { host: host.to_owned(), ..format!("grist://h:1/{:064x}", 7).parse().unwrap() };
         assert_eq!(description(&config, &at("0.0.0.0")).unwrap(), "local pool");
