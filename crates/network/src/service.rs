@@ -109,22 +109,11 @@ impl Network {
             let (newcomers, newcomer_queue) = mpsc::channel(NEWCOMERS_MAX);
             let funding = tokio::spawn(treasury::fund_newcomers(hub.clone(), treasury.clone(), coins, newcomer_queue));
             let pool_listen = sticky(config.pool, before.as_ref().and_then(|book| port_of(book.pools.first()?)));
+            let pool_dir = dir.subdir("pool")?;
             let pool = PoolConfig {
-                data_dir: dir.subdir("pool")?,
-                wallet: keys.pool.clone(),
-                rpc_url: ledger.rpc.clone(),
-                hub: hub.hub,
                 listen: pool_listen,
-                advertised_host: None,
-                store_url: store_url.clone(),
-                description: "local pool".to_owned(),
-                public: config.public.clone(),
-                fee_percent: config.fee_percent,
-                prices: config.prices.clone(),
-                offers: config.lends.needs(),
-                stake_target: treasury::POOL_STAKE,
-                policy: config.policy.clone(),
                 newcomers: Some(newcomers),
+                ..pool_config(&config, pool_dir, &keys, &ledger, &store_url)
             };
             let pool = gristmill_pool::start(pool).await?;
             let market_listen =
@@ -269,6 +258,33 @@ impl Network {
             }
             result
         })
+    }
+}
+
+/// The network's pool, before it is known where it listens.
+fn pool_config(
+    config: &NetworkConfig,
+    data_dir: PathBuf,
+    keys: &Keys,
+    ledger: &ledger::Ledger,
+    store_url: &str,
+) -> PoolConfig {
+    PoolConfig {
+        data_dir,
+        wallet: keys.pool.clone(),
+        rpc_url: ledger.rpc.clone(),
+        hub: ledger.hub.hub,
+        listen: config.pool,
+        advertised_host: None,
+        store_url: store_url.to_owned(),
+        description: "local pool".to_owned(),
+        public: config.public.clone(),
+        fee_percent: config.fee_percent,
+        prices: config.prices.clone(),
+        offers: config.lends.needs(),
+        stake_target: treasury::POOL_STAKE,
+        policy: config.policy.clone(),
+        newcomers: None,
     }
 }
 
