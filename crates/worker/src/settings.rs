@@ -493,7 +493,7 @@ mod tests {
         let settings = parse(&in_force.join("\n")).unwrap();
         assert_ne!(settings.policy, Policy::default());
         let all = serde_json::to_value(&settings).unwrap();
-        for table in [&all, &all["network"], &all["policy"], &all["sensors"]] {
+        for table in [&all, &all["ledger"], &all["policy"], &all["sensors"]] {
             for (key, value) in table.as_object().unwrap() {
                 assert!(!value.is_null(), "{key} is missing in the template");
                 assert!(
