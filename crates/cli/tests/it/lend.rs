@@ -93,7 +93,8 @@ fn an_image_reaches_the_network_where_its_requester_asks_for_it_and_the_owner_le
     let (port, asked) = page();
     let (here, elsewhere) = (format!("http://127.0.0.1:{port}/page"), format!("http://127.0.0.2:{port}/page"));
     let out = |name: &str| folder.path().join(name).display().to_string();
-    let written = |name: &str, file: &str| std::fs::read_to_string(folder.path().join(name).join(file)).unwrap();
+    let written =
+        |name: &str, file: &str| std::fs::read_to_string(folder.path().join(name).join("000000").join(file)).unwrap();
     let run = |up: &Up, more: &[&str], to: &str| {
         let (out, args) = (out(to), ["run", &app, "--trust", "1", "--json"]);
         let mut command = up.command(&[&args, more, &["--out", &out]].concat());
