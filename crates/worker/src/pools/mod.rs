@@ -1,9 +1,9 @@
 //! Compare the public pools that a ledger knows, and remember which one was joined.
 //!
-//! A worker that is told only where the ledger and the hub are looks ([`look`]) at the register of pools, at what each paid its workers
-//! lately, and asks those that say where they are how busy they are. [`rank`](mod@rank) is the comparison itself, a pure function: facts in,
-//! a sorted table out. [`choice`] keeps which pool was joined, and [`vicinity`] keeps strangers from sending the worker to addresses
-//! of its owner's network.
+//! A worker that is told only where the ledger and the hub are looks ([`mod@look`]) at the register of pools, at what each paid its
+//! workers lately, and asks those that say where they are how busy they are. [`rank`](mod@rank) is the comparison itself, a pure function:
+//! facts in, a sorted table out. [`choice`] keeps which pool was joined, and [`vicinity`] keeps strangers from sending the worker to
+//! addresses of its owner's network.
 //!
 //! Of each fact it matters whose word it is. Fee, stake, orders and payments are the ledger's. Connected slots, waiting tasks and the
 //! length of a task are the pool's, and count only as far as the ledger bears them out.
