@@ -5,6 +5,8 @@
 //! - [`tls`]: a pool is known by the hash of its key, which is part of its address ([`tls::PoolUrl`]).
 //! - [`client`] and [`server`]: a pinned, encrypted HTTP/2 channel, and the listener for it.
 //! - [`link`]: the worker's stream, which survives cuts: each message arrives once and in order.
+//! - [`control`]: a socket in a service's folder, by which its operator asks and tells it.
+//! - [`page`]: pages that can only be read, for statuses and metrics.
 //! - [`public`]: how a pool that anybody may work for says on the ledger where it is.
 //!
 //! A worker dials out and needs no open port. What it says is believed because its [`hello`] is signed by its ledger
@@ -12,9 +14,11 @@
 
 pub mod check;
 pub mod client;
+pub mod control;
 pub mod convert;
 pub mod hello;
 pub mod link;
+pub mod page;
 pub mod public;
 pub mod server;
 pub mod tls;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use gristmill_datadir::{DataDirError, DbError, FileError};
 use gristmill_hub::{HubError, OutboxError};
+use gristmill_protocol::control::ListenError;
 use gristmill_protocol::link::LinkError;
 use gristmill_sandbox::SandboxError;
 
@@ -37,14 +38,8 @@ pub enum WorkerError {
     #[error(transparent)]
     Outbox(#[from] OutboxError),
     /// Its control socket.
-    #[error("cannot listen on the control socket {}", path.display())]
-    Control {
-        /// The socket.
-        path: PathBuf,
-        /// What the operating system answered.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Control(#[from] ListenError),
     /// Its status page.
     #[error("cannot show the status page at {address}: choose another port with --status-page")]
     StatusPage {

@@ -8,6 +8,8 @@ use alloy_primitives::Address;
 use gristmill_datadir::DataDir;
 use gristmill_machine::Lent;
 use gristmill_owner::Command;
+use gristmill_protocol::control::Listening;
+use gristmill_protocol::page::Pages;
 use gristmill_sandbox::{PoolConfig, Runner, RunnerConfig};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -87,7 +89,7 @@ impl WorkerHandle {
 }
 
 /// What looks after the machine and answers its owner. It ends when it is dropped.
-type Watchers = (Option<Guard>, Option<control::Listening>, Option<status_page::Page>, Option<Looking>);
+type Watchers = (Option<Guard>, Option<Listening>, Option<Pages>, Option<Looking>);
 
 /// Starts a worker inside the current tokio runtime.
 ///

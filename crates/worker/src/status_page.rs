@@ -1,137 +1,39 @@
-//! Show the status on a page that only this machine can see.
+//! Show the status on a page that only this machine can see ([`gristmill_protocol::page`]).
 //!
-//! It listens on 127.0.0.1 and answers nothing but GET of two paths. A page of the wide world that has its own name point here (DNS
-//! rebinding) is told apart by the `Host` header; nothing can be changed through this page, and no script runs on it.
+//! It listens on 127.0.0.1. Nothing can be changed through this page, and no script runs on it.
 
-use std::convert::Infallible;
 use std::fmt::Write;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue, X_CONTENT_TYPE_OPTIONS};
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use gristmill_protocol::page::{self, Content, Pages};
 
 use crate::error::WorkerError;
 use crate::status::{Reporter, Status, TaskStatus};
 
 /// The page reads itself anew so often, in seconds.
 const REFRESH_S: u32 = 5;
-/// Who may look at a time.
-const CONNECTIONS_MAX: usize = 32;
-/// How long a connection may take to say what it wants.
-const HEADER_TIME_MAX: Duration = Duration::from_secs(10);
-/// How long a connection may live.
-const CONNECTION_TIME_MAX: Duration = Duration::from_secs(60);
-
-/// The page is there. Dropping it takes it away.
-pub(crate) struct Page {
-    task: tokio::task::JoinHandle<()>,
-    /// Where it listens.
-    #[cfg(test)]
-    pub address: SocketAddr,
-}
-
-impl Drop for Page {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
 
 /// Shows the page at this port of 127.0.0.1.
-pub(crate) fn serve(port: u16, reporter: Reporter) -> Result<Page, WorkerError> {
+pub(crate) fn serve(port: u16, reporter: Reporter) -> Result<Pages, WorkerError> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let failed = |source| WorkerError::StatusPage { address, source };
-    let listener = std::net::TcpListener::bind(address).map_err(failed)?;
-    listener.set_nonblocking(true).map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
-    let listener = TcpListener::from_std(listener).map_err(failed)?;
-    tracing::info!("the status page is at http://{address}/");
-    let task = tokio::spawn(accept(listener, address.port(), reporter));
-    Ok(Page {
-        task,
-        #[cfg(test)]
-        address,
-    })
+    let pages = page::serve(address, "/ and /status.json", move |path| {
+        let content = content(&path, &reporter);
+        async move { content }
+    });
+    let pages = pages.map_err(|source| WorkerError::StatusPage { address, source })?;
+    tracing::info!("the status page is at http://{}/", pages.address());
+    Ok(pages)
 }
 
-async fn accept(listener: TcpListener, port: u16, reporter: Reporter) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "the status page");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let reporter = reporter.clone();
-        tokio::spawn(async move {
-            let service = service_fn(move |request: Request<Incoming>| {
-                let answer =
-                    answer(request.method(), request.uri().path(), request.headers().get(HOST), port, &reporter);
-                async move { Ok::<_, Infallible>(answer) }
-            });
-            let mut server = hyper::server::conn::http1::Builder::new();
-            server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME_MAX);
-            let connection = server.serve_connection(TokioIo::new(stream), service);
-            // Whoever goes away in the middle loses nothing.
-            let _ = tokio::time::timeout(CONNECTION_TIME_MAX, connection).await;
-            drop(place);
-        });
-    }
-}
-
-fn answer(
-    method: &Method,
-    path: &str,
-    host: Option<&HeaderValue>,
-    port: u16,
-    reporter: &Reporter,
-) -> Response<Full<Bytes>> {
-    if !is_local(host, port) {
-        return plain(StatusCode::MISDIRECTED_REQUEST, &format!("this page is http://127.0.0.1:{port}/\n"));
-    }
-    match (method, path) {
-        (&Method::GET, "/") => with(StatusCode::OK, "text/html; charset=utf-8", html(&reporter.status())),
-        (&Method::GET, "/status.json") => {
-            let text = serde_json::to_string_pretty(&reporter.status()).unwrap_or_default() + "\n";
-            with(StatusCode::OK, "application/json", text)
+fn content(path: &str, reporter: &Reporter) -> Option<Content> {
+    match path {
+        "/" => Some(Content { kind: "text/html; charset=utf-8", body: html(&reporter.status()) }),
+        "/status.json" => {
+            let body = serde_json::to_string_pretty(&reporter.status()).unwrap_or_default() + "\n";
+            Some(Content { kind: "application/json", body })
         }
-        (&Method::GET, _) => plain(StatusCode::NOT_FOUND, "there are / and /status.json\n"),
-        _ => plain(StatusCode::METHOD_NOT_ALLOWED, "this page can only be read\n"),
+        _ => None,
     }
-}
-
-/// Whether the request was meant for this machine: its `Host` is a name of the loopback.
-fn is_local(host: Option<&HeaderValue>, port: u16) -> bool {
-    let Some(host) = host.and_then(|host| host.to_str().ok()) else { return false };
-    ["127.0.0.1", "localhost"].iter().any(|name| host == format!("{name}:{port}") || (port == 80 && host == *name))
-}
-
-fn plain(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
-    with(status, "text/plain; charset=utf-8", text.to_owned())
-}
-
-fn with(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
-    response
 }
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}\

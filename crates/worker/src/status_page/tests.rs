@@ -23,15 +23,15 @@ fn reporter() -> Reporter {
     }
 }
 
-async fn request(page: &Page, text: &str) -> String {
-    let mut stream = TcpStream::connect(page.address).await.unwrap();
+async fn request(page: &Pages, text: &str) -> String {
+    let mut stream = TcpStream::connect(page.address()).await.unwrap();
     stream.write_all(text.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     answer
 }
 
-async fn get(page: &Page, path: &str, host: &str) -> String {
+async fn get(page: &Pages, path: &str, host: &str) -> String {
     request(page, &format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await
 }
 
@@ -44,8 +44,8 @@ async fn the_page_shows_the_status_and_only_to_this_machine() {
     reporter.board.set_pool(0, |pool| pool.trouble = Some("<b>no & \"nobody\"</b>".to_owned()));
     reporter.board.command(Command::Pause);
     let page = serve(0, reporter.clone()).unwrap();
-    assert!(page.address.ip().is_loopback());
-    let port = page.address.port();
+    assert!(page.address().ip().is_loopback());
+    let port = page.address().port();
     for host in [format!("127.0.0.1:{port}"), format!("localhost:{port}")] {
         let shown = get(&page, "/", &host).await;
         assert!(shown.starts_with("HTTP/1.1 200"), "{shown}");
@@ -71,6 +71,6 @@ async fn the_page_shows_the_status_and_only_to_this_machine() {
 #[tokio::test]
 async fn a_port_that_is_taken_is_said() {
     let page = serve(0, reporter()).unwrap();
-    let Err(error) = serve(page.address.port(), reporter()) else { panic!("two pages at one port") };
+    let Err(error) = serve(page.address().port(), reporter()) else { panic!("two pages at one port") };
     assert!(error.to_string().contains("--status-page"), "{error}");
 }
