@@ -46,6 +46,8 @@ pub struct PoolConfig {
     pub offers: Needs,
     /// What the pool's account on the hub is filled up to from its tokens when the pool starts.
     pub stake_target: Amount,
+    /// Where its metrics are served, by HTTP, at `/metrics`; port 0 for a free one. `None`: nowhere.
+    pub metrics: Option<SocketAddr>,
     /// How it schedules.
     pub policy: Policy,
     /// Told the address of each worker whose free stake is below what a task locks: a network may fund it.

@@ -3,12 +3,14 @@
 mod clients;
 mod effects;
 pub(crate) mod ledger;
+mod operator;
+mod records;
 mod workers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use alloy_primitives::{Address, B256};
 use gristmill_hub::{Follower, HubClient, Outbox};
@@ -22,10 +24,12 @@ use tokio::sync::{mpsc, oneshot};
 use crate::book::{Book, DealBook};
 use crate::error::PoolError;
 use crate::journal::Journal;
+use crate::keeper::Keeping;
 use crate::open::Opening;
 use crate::reduce::{Reduces, Wait};
 
 pub use clients::Query;
+use records::Records;
 
 /// Messages of workers taken together: their uploads share one sync of the disk.
 const DRAIN_MAX: usize = 256;
@@ -102,9 +106,20 @@ pub(crate) struct Parts {
     pub journal: Journal,
     pub scheduler: Scheduler,
     pub scratch: PathBuf,
-    pub bans: Arc<RwLock<std::collections::BTreeSet<Address>>>,
+    /// Who is banned, and why.
+    pub bans: Arc<RwLock<BTreeMap<Address, String>>>,
     pub newcomers: Option<mpsc::Sender<Address>>,
     pub stake_needed: Amount,
+    pub keeping: Keeping,
+    pub about: About,
+}
+
+/// What the operator is told of the pool and never changes.
+pub(crate) struct About {
+    pub since_unix_ms: u64,
+    pub url: String,
+    pub rpc: String,
+    pub store: String,
 }
 
 pub(crate) struct Engine {
@@ -125,6 +140,11 @@ pub(crate) struct Engine {
     reduces_dirty: bool,
     reduces_waiting: usize,
     refreshing: bool,
+    records: Records,
+    /// The first block that was not looked at.
+    next_block: u64,
+    /// Deals that are being read.
+    reading: BTreeSet<DealId>,
     news: mpsc::UnboundedSender<News>,
     /// Scheduler events gathered while a batch is handled.
     pending: Vec<Event>,
@@ -150,12 +170,15 @@ impl Engine {
             reduces_dirty: true,
             reduces_waiting: 0,
             refreshing: false,
+            records: Records::default(),
+            next_block: 0,
+            reading: BTreeSet::new(),
             news,
             pending: Vec::new(),
         }
     }
 
-    /// Runs until `stopped`.
+    /// Runs until `stopped`, or until it is drained: `true`.
     pub async fn run(
         mut self,
         mut follower: Follower,
@@ -163,24 +186,30 @@ impl Engine {
         mut news: mpsc::UnboundedReceiver<News>,
         mut queries: mpsc::Receiver<Query>,
         mut stopped: oneshot::Receiver<()>,
-    ) -> Result<(), PoolError> {
+    ) -> Result<bool, PoolError> {
         let mut refresh = tokio::time::interval(REFRESH);
         let mut review = tokio::time::interval(REVIEW);
         for interval in [&mut refresh, &mut review] {
             interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         }
-        loop {
+        let drained = loop {
             self.step(Vec::new());
+            if self.is_drained() {
+                break true;
+            }
             let sleep = self.sleep();
             tokio::select! {
-                _ = &mut stopped => break,
+                _ = &mut stopped => break false,
                 batch = follower.next() => {
                     let taken = match batch {
                         Ok(batch) => self.on_batch(&batch).await.map(|()| batch),
                         Err(error) => Err(error.into()),
                     };
                     match taken {
-                        Ok(batch) => follower.commit(&batch)?,
+                        Ok(batch) => {
+                            follower.commit(&batch)?;
+                            self.next_block = batch.position.next_block;
+                        }
                         // Nothing of them was taken in: the same events come again.
                         Err(error) => {
                             tracing::warn!(%error, "the ledger could not be followed");
@@ -195,15 +224,24 @@ impl Engine {
                 }
                 Some(news) = news.recv() => self.on_news(news)?,
                 Some(query) = queries.recv() => self.answer(query),
-                _ = refresh.tick() => self.refresh_workers(),
+                _ = refresh.tick() => {
+                    self.refresh_workers();
+                    self.write_records()?;
+                }
                 _ = review.tick() => self.review(),
                 () = tokio::time::sleep(sleep) => self.pending.push(Event::Tick),
             }
             self.look_at_reduces();
+        };
+        self.write_records()?;
+        if drained {
+            self.parts.journal.set_draining(false)?;
+            tracing::info!(seconds = self.uptime_s(), "the pool is drained: no deal of it is open");
         }
         self.parts.links.shutdown();
+        self.parts.keeping.stop();
         self.parts.outbox.shutdown().await;
-        Ok(())
+        Ok(drained)
     }
 
     fn sleep(&self) -> Duration {
@@ -217,7 +255,9 @@ impl Engine {
         self.pending.extend(events);
         while !self.pending.is_empty() {
             let events = std::mem::take(&mut self.pending);
+            let began = Instant::now();
             let effects = self.parts.scheduler.handle_all(unix_ms(), events);
+            self.records.counters.decisions.observe(began.elapsed());
             for effect in effects {
                 self.perform(effect);
             }
@@ -226,14 +266,17 @@ impl Engine {
 
     fn on_news(&mut self, news: News) -> Result<(), PoolError> {
         match news {
-            News::DealRead { id, deal } => match *deal {
-                Some((deal, tasks)) => self.on_deal(deal, tasks),
-                // A server that lags behind the one that announced it. What is never told of again would be forgotten.
-                None => {
-                    tracing::warn!(%id, "the ledger announced a deal and does not know it, looking again");
-                    self.uninitialised.insert(id, unix_ms() + 2_000);
+            News::DealRead { id, deal } => {
+                self.reading.remove(&id);
+                match *deal {
+                    Some((deal, tasks)) => self.on_deal(deal, tasks),
+                    // A server that lags behind the one that announced it. What is never told of again would be forgotten.
+                    None => {
+                        tracing::warn!(%id, "the ledger announced a deal and does not know it, looking again");
+                        self.uninitialised.insert(id, unix_ms() + 2_000);
+                    }
                 }
-            },
+            }
             News::InitializeFailed { deal, reason } => {
                 tracing::warn!(%deal, reason, "tasks could not be initialised, looking at them again");
                 self.uninitialised.insert(deal, unix_ms() + 2_000);
@@ -241,6 +284,7 @@ impl Engine {
             News::Opened { task, worker, opening } => self.on_opened(task, worker, opening)?,
             News::OpenAgain { task, worker } => self.open_again(task, worker),
             News::CallFailed { task, call, reason } => {
+                tracing::info!(%task, ?call, reason, "a call did not succeed");
                 if let Some(entry) = self.book.tasks.get_mut(&task) {
                     entry.note(format!("{call:?} did not succeed: {reason}"));
                 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use gristmill_datadir::{DataDirError, DbError};
 use gristmill_hub::{FollowError, HubError, OutboxError};
+use gristmill_protocol::control::ListenError;
 use gristmill_protocol::public::PublicPoolError;
 use gristmill_protocol::tls::IdentityError;
 use gristmill_store::ClientError;
@@ -26,6 +27,18 @@ pub enum PoolError {
     #[error("the pool cannot listen on {address}: choose another address, or port 0 for a free one")]
     Listen {
         /// The address.
+        address: SocketAddr,
+        /// What the operating system answered.
+        #[source]
+        source: io::Error,
+    },
+    /// Its control socket.
+    #[error(transparent)]
+    Control(#[from] ListenError),
+    /// Its metrics.
+    #[error("the pool cannot serve its metrics at {address}: choose another address or port with --metrics")]
+    Metrics {
+        /// Where.
         address: SocketAddr,
         /// What the operating system answered.
         #[source]

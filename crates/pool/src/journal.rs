@@ -1,11 +1,14 @@
-//! What a pool must know after a restart that the ledger does not tell: sealed uploads, opened results, bans.
+//! What a pool must know after a restart that the ledger does not tell: sealed uploads, opened results, bans, who worked how long.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::time::Instant;
 
 use alloy_primitives::{Address, B256, Bytes};
 use gristmill_datadir::{Db, DbError, Table};
 use gristmill_types::{ContentId, DealId, TaskId};
 use serde::{Deserialize, Serialize};
+
+use crate::metrics::Histogram;
 
 /// A sealed upload that the pool knows of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,12 +34,70 @@ pub struct Opened {
     pub commitment: Bytes,
 }
 
+/// What a worker did for a task, as far as the pool knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Work {
+    /// Leases that have ended.
+    pub leases: u64,
+    /// Of these: without a result, since the worker said so or fell silent.
+    pub failures: u64,
+    /// How long they lasted, in milliseconds.
+    pub lease_ms: u64,
+    /// Length of its sealed upload in bytes; kept with the upload, not here.
+    #[serde(skip)]
+    pub bytes: u64,
+}
+
+impl Work {
+    /// Adds what came later.
+    pub fn add(&mut self, more: &Self) {
+        self.leases = self.leases.saturating_add(more.leases);
+        self.failures = self.failures.saturating_add(more.failures);
+        self.lease_ms = self.lease_ms.saturating_add(more.lease_ms);
+        self.bytes = self.bytes.saturating_add(more.bytes);
+    }
+}
+
+/// What was done by (task, worker).
+pub type WorkTable = BTreeMap<(TaskId, Address), Work>;
+
+/// Reads who worked how long while the pool goes on. Clones share the database.
+#[derive(Clone, Debug)]
+pub struct WorkReader {
+    work: Table,
+    uploads: Table,
+}
+
+impl WorkReader {
+    /// All that was ever written. Blocks for the disk.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub fn read(&self) -> Result<WorkTable, DbError> {
+        let mut all = WorkTable::new();
+        for entry in self.work.iter()? {
+            let (key, value) = entry?;
+            all.extend(parse_key(&key).map(|key| Ok((key, self.work.parse_json(&value)?))).transpose()?);
+        }
+        for entry in self.uploads.iter()? {
+            let (key, value) = entry?;
+            let Some(key) = parse_key(&key) else { continue };
+            let upload: Upload = self.uploads.parse_json(&value)?;
+            all.entry(key).or_default().bytes = upload.sealed_size;
+        }
+        Ok(all)
+    }
+}
+
 /// The pool's memory on the disk.
 #[derive(Debug)]
 pub struct Journal {
     db: Db,
     uploads: Table,
     bans: Table,
+    work: Table,
+    /// How long writing takes.
+    pub(crate) commits: Histogram,
     finished: Table,
     meta: Table,
     /// INVARIANT: holds exactly what the table `uploads` holds, of deals that are not finished.
@@ -50,6 +111,10 @@ fn key(task: TaskId, worker: Address) -> [u8; 52] {
     key
 }
 
+fn parse_key(key: &[u8]) -> Option<(TaskId, Address)> {
+    (key.len() == 52).then(|| (TaskId(B256::from_slice(&key[..32])), Address::from_slice(&key[32..])))
+}
+
 impl Journal {
     /// Reads what an earlier process left.
     ///
@@ -57,17 +122,15 @@ impl Journal {
     /// [`DbError`].
     pub fn open(db: Db) -> Result<Self, DbError> {
         let (uploads, bans) = (db.table("uploads"), db.table("bans"));
-        let (finished, meta) = (db.table("finished-deals"), db.table("meta"));
+        let (finished, meta, work) = (db.table("finished-deals"), db.table("meta"), db.table("work"));
         let mut cache: BTreeMap<TaskId, BTreeMap<Address, Upload>> = BTreeMap::new();
         for entry in uploads.iter()? {
             let (key, value) = entry?;
-            if key.len() == 52 {
-                let task = TaskId(B256::from_slice(&key[..32]));
-                let worker = Address::from_slice(&key[32..]);
+            if let Some((task, worker)) = parse_key(&key) {
                 cache.entry(task).or_default().insert(worker, uploads.parse_json(&value)?);
             }
         }
-        Ok(Self { db, uploads, bans, finished, meta, cache })
+        Ok(Self { db, uploads, bans, work, commits: Histogram::default(), finished, meta, cache })
     }
 
     /// The uploads of a task, by worker.
@@ -92,7 +155,9 @@ impl Journal {
         for (task, worker, upload) in &uploads {
             batch = batch.put_json(&self.uploads, &key(*task, *worker), upload)?;
         }
+        let began = Instant::now();
         batch.commit()?;
+        self.commits.observe(began.elapsed());
         for (task, worker, upload) in uploads {
             self.cache.entry(task).or_default().insert(worker, upload);
         }
@@ -134,6 +199,32 @@ impl Journal {
         Ok(found)
     }
 
+    /// Adds to what was done, all or none, with one sync. Blocks for the disk.
+    ///
+    /// # Errors
+    /// [`DbError`]; then nothing has changed.
+    pub fn add_work(&mut self, more: &WorkTable) -> Result<(), DbError> {
+        if more.is_empty() {
+            return Ok(());
+        }
+        let mut batch = self.db.batch();
+        for ((task, worker), more) in more {
+            let key = key(*task, *worker);
+            let mut work: Work = self.work.get_json(&key)?.unwrap_or_default();
+            work.add(more);
+            batch = batch.put_json(&self.work, &key, &work)?;
+        }
+        let began = Instant::now();
+        batch.commit()?;
+        self.commits.observe(began.elapsed());
+        Ok(())
+    }
+
+    /// For whoever reads what was done in the background.
+    pub fn work_reader(&self) -> WorkReader {
+        WorkReader { work: self.work.clone(), uploads: self.uploads.clone() }
+    }
+
     /// Remembers a ban.
     ///
     /// # Errors
@@ -142,12 +233,39 @@ impl Journal {
         self.bans.put(worker.as_slice(), reason.as_bytes())
     }
 
-    /// Everybody who is banned.
+    /// Forgets a ban.
     ///
     /// # Errors
     /// [`DbError`].
-    pub fn bans(&self) -> Result<BTreeSet<Address>, DbError> {
-        self.bans.iter()?.map(|entry| Ok(Address::from_slice(&entry?.0))).collect()
+    pub fn unban(&self, worker: Address) -> Result<(), DbError> {
+        self.bans.delete(worker.as_slice())
+    }
+
+    /// Everybody who is banned, and why.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub fn bans(&self) -> Result<BTreeMap<Address, String>, DbError> {
+        let parse = |(key, reason): (Vec<u8>, Vec<u8>)| {
+            (key.len() == 20).then(|| (Address::from_slice(&key), String::from_utf8_lossy(&reason).into_owned()))
+        };
+        self.bans.iter()?.filter_map(|entry| entry.map(parse).transpose()).collect()
+    }
+
+    /// Remembers whether the pool is to take no new deals.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub fn set_draining(&self, draining: bool) -> Result<(), DbError> {
+        self.meta.put_json(b"draining", &draining)
+    }
+
+    /// Whether the pool is to take no new deals.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub fn is_draining(&self) -> Result<bool, DbError> {
+        Ok(self.meta.get_json(b"draining")?.unwrap_or(false))
     }
 
     /// Reserves fences: every fence below the returned bound's start was handed out by nobody.
@@ -182,11 +300,21 @@ mod tests {
             let mut journal = Journal::open(Db::open(&path).unwrap()).unwrap();
             journal.put_uploads(vec![(task, worker, upload.clone())]).unwrap();
             journal.ban(worker, "lied").unwrap();
+            journal.set_draining(true).unwrap();
+            for (failures, lease_ms) in [(1, 3), (0, 4)] {
+                let work = Work { leases: 1, failures, lease_ms, bytes: 0 };
+                journal.add_work(&[((task, worker), work)].into()).unwrap();
+            }
             journal.next_fence_epoch().unwrap()
         };
         let mut journal = Journal::open(Db::open(&path).unwrap()).unwrap();
         assert_eq!(journal.upload(task, worker), Some(&upload));
-        assert!(journal.bans().unwrap().contains(&worker));
+        assert_eq!(journal.bans().unwrap(), [(worker, "lied".to_owned())].into());
+        journal.unban(worker).unwrap();
+        assert!(journal.bans().unwrap().is_empty());
+        assert!(journal.is_draining().unwrap());
+        let work = Work { leases: 2, failures: 1, lease_ms: 7, bytes: 5 };
+        assert_eq!(journal.work_reader().read().unwrap(), [((task, worker), work)].into());
         assert!(journal.next_fence_epoch().unwrap() > first);
         let deal = DealId(B256::ZERO);
         journal.finish_deal(deal, [task].into_iter()).unwrap();

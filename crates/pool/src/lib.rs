@@ -6,19 +6,28 @@
 //! - A task is *leased* in `engine/effects.rs` (`Engine::lease`); a contribution is *verified* in [`open`]: the sealed
 //!   upload is opened with the revealed digest and its bytes are checked before anything is finalised.
 //! - [`reduce`] matches a reduce once all tasks of its map are completed.
+//! - Its orders and its stake on the ledger are looked after by `keeper`.
+//! - Its operator asks and tells it through [`control`], and is shown a [`Status`] and a [`report`].
 //! - [`journal`] is what survives a restart besides the ledger.
 
 mod book;
 pub mod config;
+pub mod control;
 mod engine;
 pub mod error;
 pub mod journal;
+mod keeper;
+mod metrics;
 pub mod open;
 mod public;
 pub mod reduce;
+pub mod report;
 pub mod service;
 mod setup;
+pub mod status;
 
 pub use config::PoolConfig;
 pub use error::PoolError;
+pub use keeper::stake_on;
 pub use service::{PoolHandle, start};
+pub use status::Status;

@@ -88,6 +88,7 @@ mod tests {
             fee_percent: None,
             prices: Vec::new(),
             stake_target: Amount::ZERO,
+            metrics: None,
             policy: gristmill_scheduler::Policy::default(),
             newcomers: None,
             offers: gristmill_types::Needs::default(),

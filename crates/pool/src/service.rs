@@ -1,16 +1,20 @@
 //! Start a pool: its listener, its calls, its loop.
 
 use futures_util::future::BoxFuture;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use alloy_primitives::Address;
 use gristmill_datadir::DataDir;
 use gristmill_hub::{Follower, FollowerConfig, GivenPosition, HubClient, Outbox, OutboxConfig};
+use gristmill_protocol::check;
+use gristmill_protocol::control::Listening;
 use gristmill_protocol::convert::{FieldError, address, fixed};
-use gristmill_protocol::link::{Admission, LinkLimits, PoolFrames, PoolLinks, refuse};
+use gristmill_protocol::link::{Admission, LinkLimits, PoolEvents, PoolFrames, PoolLinks, refuse};
+use gristmill_protocol::page::{self, Content, Pages};
 use gristmill_protocol::server::{self, ListenLimits};
 use gristmill_protocol::tls::{PoolUrl, ServerTls};
 use gristmill_protocol::tonic::{self, Request, Response, Status, Streaming};
@@ -28,10 +32,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::config::{HEARTBEAT_MS, PoolConfig};
-use crate::engine::{Engine, Parts, Query, ledger};
+use crate::control::{self, Answer, Ask};
+use crate::engine::{About, Engine, Parts, Query, ledger, unix_ms};
 use crate::error::PoolError;
 use crate::journal::Journal;
-use crate::{public, setup};
+use crate::keeper::Keeper;
+use crate::{metrics, public, setup};
 
 /// Kind and version of a pool's data folder.
 pub const DATA_KIND: &str = "pool";
@@ -49,6 +55,8 @@ pub struct PoolHandle {
     url: PoolUrl,
     workerpool: Address,
     local_addr: SocketAddr,
+    metrics: Option<SocketAddr>,
+    drained: Arc<AtomicBool>,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<()>,
     task: JoinHandle<Result<(), PoolError>>,
@@ -76,7 +84,17 @@ impl PoolHandle {
         self.local_addr
     }
 
-    /// True once its loop has ended by itself: the ledger is gone for good, or its disk failed.
+    /// Where its metrics are, if they are served.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics
+    }
+
+    /// True once it has ended since its operator had it drained: no deal of it is open.
+    pub fn is_drained(&self) -> bool {
+        self.drained.load(Ordering::Acquire)
+    }
+
+    /// True once its loop has ended by itself: it is drained, the ledger is gone for good, or its disk failed.
     pub fn is_finished(&self) -> bool {
         self.task.is_finished()
     }
@@ -116,52 +134,20 @@ async fn open(mut config: PoolConfig) -> Result<PoolHandle, PoolError> {
     let local_addr = listener.local_addr().map_err(listen_error)?;
     let url = public::url(&config, &tls, local_addr);
     config.description = public::description(&config, &url)?;
+    let (queries, query_queue) = mpsc::channel(QUERIES_MAX);
+    // First, so that an address that is taken is said before anything is done on the ledger.
+    let pages = config.metrics.map(|address| serve_metrics(address, queries.clone())).transpose()?;
+    let control = control::listen(dir.path(), queries.clone())?;
+    let metrics = pages.as_ref().map(Pages::address);
     let store = Client::new(&config.store_url)?;
-    let hub = HubClient::connect(&config.rpc_url, config.hub).await?;
-    let outbox =
-        Outbox::open(dir.subdir("outbox")?, config.wallet.clone(), Arc::clone(hub.ledger()), OutboxConfig::default())
-            .await?;
-    let workerpool = setup::register(&config, &hub, &outbox, &config.wallet).await?;
-    let journal = Journal::open(dir.database("journal.redb")?)?;
-    let bans = Arc::new(RwLock::new(journal.bans()?));
-    let found = ledger::find(&hub, workerpool, |deal| Ok(journal.is_finished(deal)?)).await?;
+    let (parts, found, links, events, welcome, news) = assemble(config, &dir, &tls, &url, &store).await?;
+    let workerpool = parts.workerpool;
+    let hub = parts.hub.clone();
     let follower_config = FollowerConfig { start_block: found.next_block, ..FollowerConfig::default() };
     let follower = Follower::open(&hub, GivenPosition(None), follower_config).await?;
-    let stake_needed = stake_needed(&config);
-    let identity = Identity {
-        welcome: Welcome {
-            rpc_url: config.rpc_url.clone(),
-            hub_address: config.hub.to_vec(),
-            chain_id: hub.chain_id(),
-            store_url: config.store_url.clone(),
-            pool_address: workerpool.to_vec(),
-            pool_owner: config.wallet.address().to_vec(),
-            heartbeat_ms: HEARTBEAT_MS,
-            stake_needed: u64::try_from(stake_needed.ngrist()).unwrap_or(u64::MAX),
-            ..Welcome::default()
-        },
-    };
-    let gate = Gate { welcome: identity.welcome.clone(), bans: Arc::clone(&bans) };
-    let (links, events) = PoolLinks::new(gate, tls.key_hash(), LinkLimits::default());
-    let (news_sender, news) = mpsc::unbounded_channel();
-    let parts = Parts {
-        hub,
-        outbox,
-        wallet: config.wallet.clone(),
-        workerpool,
-        links: links.clone(),
-        store: store.clone(),
-        scheduler: Scheduler::new(config.policy.clone(), Fence(journal.next_fence_epoch()?)),
-        journal,
-        scratch: dir.subdir("scratch")?,
-        bans,
-        newcomers: config.newcomers.clone(),
-        stake_needed,
-    };
-    let mut engine = Engine::new(parts, news_sender);
+    let mut engine = Engine::new(parts, news.0);
     engine.restore(found);
-    let (queries, query_queue) = mpsc::channel(QUERIES_MAX);
-    let service = Service { identity, links: links.clone(), queries, store };
+    let service = Service { identity: Identity { welcome }, links, queries, store };
     let (stop, stopped) = oneshot::channel();
     let incoming = server::incoming(listener, &tls, ListenLimits::default());
     let serving = tokio::spawn(async move {
@@ -170,13 +156,95 @@ async fn open(mut config: PoolConfig) -> Result<PoolHandle, PoolError> {
             tracing::error!(%error, "the pool's listener failed");
         }
     });
+    let drained = Arc::new(AtomicBool::new(false));
+    let is_drained = Arc::clone(&drained);
+    let watchers: (Listening, Option<Pages>, DataDir) = (control, pages, dir);
     let task = tokio::spawn(async move {
-        let result = engine.run(follower, events, news, query_queue, stopped).await;
-        drop(dir);
-        result
+        let result = engine.run(follower, events, news.1, query_queue, stopped).await;
+        drop(watchers);
+        is_drained.store(matches!(result, Ok(true)), Ordering::Release);
+        result.map(drop)
     });
     tracing::info!(%url, %workerpool, "the pool is open");
-    Ok(PoolHandle { url, workerpool, local_addr, stop, serving, task })
+    Ok(PoolHandle { url, workerpool, local_addr, metrics, drained, stop, serving, task })
+}
+
+type News = (mpsc::UnboundedSender<crate::engine::News>, mpsc::UnboundedReceiver<crate::engine::News>);
+type Assembled = (Parts, ledger::Found, PoolLinks, PoolEvents, Welcome, News);
+
+/// Registers the pool where that is still to do, puts its orders right, and reads what it has to go on with.
+async fn assemble(
+    config: PoolConfig,
+    dir: &DataDir,
+    tls: &ServerTls,
+    url: &PoolUrl,
+    store: &Client,
+) -> Result<Assembled, PoolError> {
+    let since_unix_ms = unix_ms();
+    let hub = HubClient::connect(&config.rpc_url, config.hub).await?;
+    let outbox =
+        Outbox::open(dir.subdir("outbox")?, config.wallet.clone(), Arc::clone(hub.ledger()), OutboxConfig::default())
+            .await?;
+    let workerpool = setup::register(&config, &hub, &outbox).await?;
+    let journal = Journal::open(dir.database("journal.redb")?)?;
+    let bans = Arc::new(RwLock::new(journal.bans()?));
+    let stake_needed = stake_needed(&config);
+    let (wallet, newcomers) = (config.wallet.clone(), config.newcomers.clone());
+    let about =
+        About { since_unix_ms, url: url.to_string(), rpc: config.rpc_url.clone(), store: config.store_url.clone() };
+    let scheduler = Scheduler::new(config.policy.clone(), Fence(journal.next_fence_epoch()?));
+    let welcome = Welcome {
+        rpc_url: config.rpc_url.clone(),
+        hub_address: config.hub.to_vec(),
+        chain_id: hub.chain_id(),
+        store_url: config.store_url.clone(),
+        pool_address: workerpool.to_vec(),
+        pool_owner: wallet.address().to_vec(),
+        heartbeat_ms: HEARTBEAT_MS,
+        stake_needed: u64::try_from(stake_needed.ngrist()).unwrap_or(u64::MAX),
+        ..Welcome::default()
+    };
+    let keeper = Keeper::new(config, hub.clone(), outbox.clone(), workerpool);
+    let keeping = keeper.start(journal.is_draining()?).await?;
+    let found = ledger::find(&hub, workerpool, |deal| Ok(journal.is_finished(deal)?)).await?;
+    let gate = Gate { welcome: welcome.clone(), bans: Arc::clone(&bans) };
+    let (links, events) = PoolLinks::new(gate, tls.key_hash(), LinkLimits::default());
+    let parts = Parts {
+        hub,
+        outbox,
+        wallet,
+        workerpool,
+        links: links.clone(),
+        store: store.clone(),
+        scheduler,
+        journal,
+        scratch: dir.subdir("scratch")?,
+        bans,
+        newcomers,
+        stake_needed,
+        keeping,
+        about,
+    };
+    Ok((parts, found, links, events, welcome, mpsc::unbounded_channel()))
+}
+
+/// Serves `/metrics`, each time as the pool is then.
+fn serve_metrics(address: SocketAddr, queries: mpsc::Sender<Query>) -> Result<Pages, PoolError> {
+    let pages = page::serve(address, "/metrics", move |path| {
+        let queries = queries.clone();
+        async move {
+            if path != "/metrics" {
+                return None;
+            }
+            match control::pass_on(Ask::Metrics, queries).await {
+                Ok(Answer::Metrics(body)) => Some(Content { kind: metrics::CONTENT_TYPE, body }),
+                _ => None,
+            }
+        }
+    });
+    let pages = pages.map_err(|source| PoolError::Metrics { address, source })?;
+    tracing::info!("the metrics are at http://{}/metrics", pages.address());
+    Ok(pages)
 }
 
 /// The stake of the dearest category.
@@ -193,7 +261,7 @@ struct Identity {
 /// Lets workers in whose hello is signed by their ledger key, and nobody who is banned.
 struct Gate {
     welcome: Welcome,
-    bans: Arc<RwLock<BTreeSet<Address>>>,
+    bans: Arc<RwLock<BTreeMap<Address, String>>>,
 }
 
 #[tonic::async_trait]
@@ -205,8 +273,8 @@ impl Admission for Gate {
             Ok(signer) if signer == worker => {}
             _ => return Err(refuse(RefuseReason::Signature, "the hello is not signed by the worker's key")),
         }
-        if self.bans.read().unwrap_or_else(PoisonError::into_inner).contains(&worker) {
-            let text = "this pool gives you no more work: a contribution of yours was proven wrong on the ledger";
+        if let Some(reason) = self.bans.read().unwrap_or_else(PoisonError::into_inner).get(&worker) {
+            let text = check::shorten(format!("this pool gives you no more work: {reason}"));
             return Err(refuse(RefuseReason::Banned, text));
         }
         Ok(self.welcome.clone())

@@ -422,7 +422,8 @@ impl Engine {
         let mut fresh = Vec::new();
         for (nonce, reason) in dead {
             let filled = self.live.get(&nonce).is_some_and(|live| live.flight.abandoned.is_some());
-            tracing::warn!(nonce, reason, filled, "a transaction was refused for good");
+            let key = self.live.get(&nonce).map(|live| live.flight.key.as_str());
+            tracing::warn!(nonce, key, reason, filled, "a transaction was refused for good");
             if filled {
                 self.pause();
             } else {

@@ -9,10 +9,11 @@ use gristmill_types::{ContentId, DealId, Needs, OrderHash, TaskId, TaskStatus, T
 use tokio::sync::oneshot;
 
 use super::{Engine, unix_ms};
+use crate::control::{Answer, Ask};
 use crate::reduce::Wait;
 
 /// Workers in one answer.
-const WORKERS_PAGE_MAX: usize = 1_000;
+pub(super) const WORKERS_PAGE_MAX: usize = 1_000;
 
 /// What a client asks the engine.
 #[derive(Debug)]
@@ -40,6 +41,8 @@ pub enum Query {
     Logs(TaskId, oneshot::Sender<Vec<(Address, ContentId)>>),
     /// What a job would find.
     Quote(QuoteRequest, oneshot::Sender<QuoteReply>),
+    /// What the operator asks or tells.
+    Operator(Ask, oneshot::Sender<Result<Answer, String>>),
 }
 
 fn explanation(code: &str, text: impl Into<String>, fix: impl Into<String>) -> ExplainReply {
@@ -47,7 +50,7 @@ fn explanation(code: &str, text: impl Into<String>, fix: impl Into<String>) -> E
 }
 
 impl Engine {
-    pub(super) fn answer(&self, query: Query) {
+    pub(super) fn answer(&mut self, query: Query) {
         // A client that is gone needs no answer.
         match query {
             Query::Status(reply) => drop(reply.send(self.status())),
@@ -58,6 +61,7 @@ impl Engine {
             Query::ExplainWorker(worker, reply) => drop(reply.send(self.explain_worker(worker))),
             Query::Logs(task, reply) => drop(reply.send(self.open_packs(task))),
             Query::Quote(request, reply) => drop(reply.send(self.quote(&request))),
+            Query::Operator(ask, reply) => self.serve_operator(ask, reply),
         }
     }
 
@@ -100,7 +104,7 @@ impl Engine {
         WorkersReply { workers, more: rest.next().is_some() }
     }
 
-    fn worker_info(&self, worker: Address) -> WorkerInfo {
+    pub(super) fn worker_info(&self, worker: Address) -> WorkerInfo {
         let entry = &self.workers[&worker];
         let task_ids: Vec<Vec<u8>> = self
             .leases
@@ -108,7 +112,7 @@ impl Engine {
             .filter(|lease| lease.worker == worker)
             .map(|lease| lease.task.as_bytes().to_vec())
             .collect();
-        let banned = self.parts.bans.read().unwrap_or_else(std::sync::PoisonError::into_inner).contains(&worker);
+        let banned = self.parts.bans.read().unwrap_or_else(std::sync::PoisonError::into_inner).contains_key(&worker);
         let state = match (banned, entry.connected, entry.draining, task_ids.is_empty()) {
             (true, ..) => WorkerState::Banned,
             (_, false, ..) => WorkerState::Away,
@@ -133,7 +137,7 @@ impl Engine {
         }
     }
 
-    fn explain_task(&self, task: TaskId) -> ExplainReply {
+    pub(super) fn explain_task(&self, task: TaskId) -> ExplainReply {
         let Some(entry) = self.book.tasks.get(&task) else {
             return explanation("unknown", "this pool has no such task", "ask the pool that the deal names");
         };
@@ -156,7 +160,7 @@ impl Engine {
         explanation(task_code(&found.cause), text, found.fix.unwrap_or_default())
     }
 
-    fn explain_deal(&self, deal: DealId) -> ExplainReply {
+    pub(super) fn explain_deal(&self, deal: DealId) -> ExplainReply {
         let Some(entry) = self.book.deals.get(&deal) else {
             return explanation("unknown", "this pool has no such deal", "ask the pool that the deal names");
         };
@@ -173,7 +177,7 @@ impl Engine {
         }
     }
 
-    fn explain_request(&self, request: OrderHash) -> ExplainReply {
+    pub(super) fn explain_request(&self, request: OrderHash) -> ExplainReply {
         if let Some(wait) = self.reduce_waits.get(&request.0) {
             return match wait {
                 Wait::MapNotMatched => explanation(
@@ -204,7 +208,11 @@ impl Engine {
         }
     }
 
-    fn explain_worker(&self, worker: Address) -> ExplainReply {
+    pub(super) fn explain_worker(&self, worker: Address) -> ExplainReply {
+        if let Some(reason) = self.parts.bans.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(&worker) {
+            let fix = format!("the pool's operator may let it in again: gristmill pool unban {worker}");
+            return explanation("banned", format!("it is banned: {reason}"), fix);
+        }
         if !self.workers.contains_key(&worker) {
             let fix = "start it: gristmill worker --pool <address of this pool>";
             return explanation("unknown", "this worker has not connected since the pool started", fix);
@@ -215,7 +223,7 @@ impl Engine {
 
     fn open_packs(&self, task: TaskId) -> Vec<(Address, ContentId)> {
         let uploads = self.parts.journal.stored_uploads(task).unwrap_or_else(|error| {
-            tracing::warn!(%error, "the journal could not be read");
+            tracing::warn!(%task, %error, "the journal could not be read");
             Vec::new()
         });
         uploads.into_iter().filter_map(|(worker, upload)| Some((worker, upload.opened?.pack))).collect()
@@ -249,6 +257,18 @@ impl Engine {
             trust_reachable,
             note,
         }
+    }
+}
+
+/// A word for a worker's state.
+pub(super) fn worker_state_name(state: WorkerState) -> &'static str {
+    match state {
+        WorkerState::Idle => "idle",
+        WorkerState::Busy => "busy",
+        WorkerState::Draining => "draining",
+        WorkerState::Away => "away",
+        WorkerState::Banned => "banned",
+        WorkerState::Unspecified => "unknown",
     }
 }
 

@@ -11,8 +11,10 @@ use gristmill_result::Digest;
 use gristmill_scheduler::{Call, DeclineReason, Effect, Event, Fence, LeaseId, RevokeReason, WorkerId};
 use gristmill_types::results::results_hint;
 use gristmill_types::{AppCode, ContentId, JobParams, TaskId};
+use tracing::Instrument;
 
-use super::{Engine, LeaseEntry, News, unix_ms};
+use super::records::LeaseEnd;
+use super::{Engine, News, unix_ms};
 use crate::error::PoolError;
 use crate::journal::Upload;
 use crate::open::{Opening, open_upload};
@@ -23,6 +25,8 @@ const OPEN_PAUSE: Duration = Duration::from_secs(2);
 const OPEN_TRIES_MAX: u32 = 1_800;
 
 pub(super) fn perform(engine: &mut Engine, effect: Effect) {
+    // Whatever is said meanwhile says of which task.
+    let _span = task_of(engine, &effect).map(|task| tracing::error_span!("effect", %task).entered());
     match effect {
         Effect::Lease { lease, fence, task, worker, expires_ms, .. } => {
             engine.lease(lease, fence, task, worker, expires_ms);
@@ -50,6 +54,23 @@ pub(super) fn perform(engine: &mut Engine, effect: Effect) {
     }
 }
 
+fn task_of(engine: &Engine, effect: &Effect) -> Option<TaskId> {
+    match effect {
+        Effect::Lease { task, .. }
+        | Effect::Authorise { task, .. }
+        | Effect::AskReveal { task, .. }
+        | Effect::OpenUpload { task, .. }
+        | Effect::Finalize { task, .. }
+        | Effect::Reopen { task }
+        | Effect::Claim { task }
+        | Effect::Concede { task }
+        | Effect::Forget { task, .. }
+        | Effect::Note { task, .. } => Some(*task),
+        Effect::RevokeLease { lease, .. } => engine.leases.get(lease).map(|lease| lease.task),
+        Effect::Ban { .. } => None,
+    }
+}
+
 impl Engine {
     /// Sends a message; a worker that is gone will be told what still matters when it comes back.
     fn tell(&self, worker: Address, body: pool_frame::Body) -> bool {
@@ -64,8 +85,9 @@ impl Engine {
 
     fn lease(&mut self, lease: LeaseId, fence: Fence, task: TaskId, worker: WorkerId, expires_ms: u64) {
         let Some(message) = self.lease_message(lease, fence, task, expires_ms) else { return };
-        self.leases.insert(lease, LeaseEntry { task, worker: worker.0, since_ms: unix_ms() });
+        self.begin_lease(lease, task, worker.0);
         if !self.tell(worker.0, pool_frame::Body::Lease(message)) {
+            self.end_lease(lease, LeaseEnd::Declined);
             self.pending.push(Event::LeaseDeclined { lease, reason: DeclineReason::Busy });
         }
     }
@@ -102,7 +124,7 @@ impl Engine {
     }
 
     fn revoke(&mut self, lease: LeaseId, worker: WorkerId, reason: RevokeReason) {
-        self.leases.remove(&lease);
+        self.end_lease(lease, LeaseEnd::Revoked(reason));
         let word = match reason {
             RevokeReason::Expired | RevokeReason::Overrun => CancelReason::Expired,
             RevokeReason::NotNeeded => CancelReason::Superseded,
@@ -165,10 +187,11 @@ impl Engine {
     fn try_to_open(&self, task: TaskId, worker: Address, digest: B256, sealed: ContentId) {
         let (store, scratch) = (self.parts.store.clone(), self.parts.scratch.clone());
         let news = self.news.clone();
-        tokio::spawn(async move {
+        let opening = async move {
             let opening = open_upload(&store, &scratch, task, worker, Digest(digest), sealed).await;
             let _ = news.send(News::Opened { task, worker, opening });
-        });
+        };
+        tokio::spawn(opening.instrument(tracing::error_span!("opening", %task)));
     }
 
     pub(super) fn on_opened(&mut self, task: TaskId, worker: Address, opening: Opening) -> Result<(), PoolError> {
@@ -226,11 +249,12 @@ impl Engine {
     fn call(&self, task: TaskId, call: Call, data: CallData) {
         let key = format!("{call:?}:{task}:{}", unix_ms());
         let (outbox, news) = (self.parts.outbox.clone(), self.news.clone());
-        tokio::spawn(async move {
+        let calling = async move {
             if let Err(error) = outbox.execute(data.intent(key)).await {
                 let _ = news.send(News::CallFailed { task, call, reason: error.to_string() });
             }
-        });
+        };
+        tokio::spawn(calling.instrument(tracing::error_span!("call", %task, ?call)));
     }
 
     fn ban(&mut self, worker: Address, reason: &str) {
@@ -238,7 +262,14 @@ impl Engine {
         if let Err(error) = self.parts.journal.ban(worker, reason) {
             tracing::error!(%error, "the ban could not be written");
         }
-        self.parts.bans.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(worker);
+        self.shut_out(worker, reason);
+    }
+
+    /// Lets a worker in no more, and ends its connection.
+    pub(super) fn shut_out(&mut self, worker: Address, reason: &str) {
+        let mut bans = self.parts.bans.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        bans.insert(worker, reason.to_owned());
+        drop(bans);
         let text = check::shorten(format!("this pool gives you no more work: {reason}"));
         self.parts.links.dismiss(worker, link::refuse(RefuseReason::Banned, text));
         if let Some(entry) = self.workers.get_mut(&worker) {

@@ -162,6 +162,8 @@ async fn exact_weights(hub: &HubClient, votes: &[(TaskId, Address)]) -> Result<V
 impl Engine {
     /// Takes in what [`find`] found.
     pub(crate) fn restore(&mut self, found: Found) {
+        self.next_block = found.next_block;
+        self.restore_bans();
         for (deal, tasks) in found.deals {
             self.on_deal(deal, tasks);
         }
@@ -202,6 +204,10 @@ impl Engine {
             HubEvent::TaskInitialize { task, .. } => self.add_task(task, LedgerState::default()),
             HubEvent::TaskContribute { task, worker, hash } => {
                 let weight = weight_of(task, worker);
+                if self.book.tasks.contains_key(&task) {
+                    self.records.counters.contributions += 1;
+                    tracing::debug!(%task, %worker, "a contribution");
+                }
                 self.pending.push(Event::ContributionSeen { task, worker: WorkerId(worker), hash, weight });
             }
             HubEvent::TaskConsensus { task, hash } => {
@@ -214,6 +220,8 @@ impl Engine {
             HubEvent::TaskReveal { task, worker, digest } => {
                 if let Some(entry) = self.book.tasks.get_mut(&task) {
                     entry.digest = Some(digest);
+                    self.records.counters.reveals += 1;
+                    tracing::debug!(%task, %worker, "a reveal");
                     self.pending.push(Event::RevealSeen { task, worker: WorkerId(worker), digest });
                 }
             }
@@ -233,6 +241,10 @@ impl Engine {
                 self.pending.push(Event::ConcedeSeen { task, effective_at_ms });
             }
             HubEvent::FaultyContribution { task, worker } => {
+                if self.book.tasks.contains_key(&task) {
+                    self.records.counters.contributions_rejected += 1;
+                    tracing::info!(%task, %worker, "a contribution was proven wrong");
+                }
                 self.pending.push(Event::ContributionRejected { task, worker: WorkerId(worker) });
             }
             _ => {}
@@ -240,7 +252,8 @@ impl Engine {
     }
 
     /// Reads a deal and its tasks in the background; the news of it follows.
-    pub(super) fn read_new_deal(&self, id: DealId) {
+    pub(super) fn read_new_deal(&mut self, id: DealId) {
+        self.reading.insert(id);
         let (hub, news) = (self.parts.hub.clone(), self.news.clone());
         tokio::spawn(async move {
             while !news.is_closed() {
@@ -362,7 +375,10 @@ impl Engine {
     }
 
     fn on_task_over(&mut self, task: TaskId, status: TaskStatus) {
-        self.leases.retain(|_, lease| lease.task != task);
+        if self.book.tasks.contains_key(&task) {
+            tracing::debug!(%task, ?status, "a task is over");
+        }
+        self.end_leases_of(task);
         self.reduces_dirty |= self.reduces_waiting > 0;
         if let Some(id) = self.book.finish(task, status) {
             tracing::info!(deal = %id, "all tasks of the deal are over");

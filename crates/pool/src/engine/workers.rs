@@ -9,7 +9,8 @@ use gristmill_scheduler::{DeclineReason, EngineProfile, Event, LeaseId, Offers, 
 use gristmill_types::{Amount, ContentId, TaskId};
 use tokio::sync::mpsc;
 
-use super::{Engine, News, WorkerEntry, unix_ms};
+use super::records::LeaseEnd;
+use super::{Engine, LeaseEntry, News, WorkerEntry, unix_ms};
 use crate::error::PoolError;
 use crate::journal::Upload;
 use crate::open::SEALED_BYTES_MAX;
@@ -46,7 +47,11 @@ impl Engine {
                 }
                 PoolEventKind::Message(worker_frame::Body::ResultReady(ready)) => match self.offer(&ready) {
                     Ok(Some(offer)) => offers.push((worker, offer)),
-                    Ok(None) => tracing::debug!(%worker, "a result of a task that is not ours"),
+                    Ok(None) => {
+                        let task =
+                            fixed::<32>("task_id", &ready.task_id).map(|id| TaskId(id.into())).unwrap_or_default();
+                        tracing::debug!(%worker, %task, "a result of a task that is not ours");
+                    }
                     Err(error) => tracing::warn!(%worker, %error, "a malformed result"),
                 },
                 PoolEventKind::Message(body) => self.on_message(worker, body),
@@ -106,9 +111,10 @@ impl Engine {
             }
             worker_frame::Body::LeaseDeclined(declined) => {
                 let Ok(lease) = lease_id(&declined.lease_id) else { return };
-                tracing::info!(%worker, text = declined.text, "a lease was declined");
                 self.note_of_lease(lease, format!("worker {worker} declined: {}", declined.text));
-                self.leases.remove(&lease);
+                if let Some(LeaseEntry { task, .. }) = self.end_lease(lease, LeaseEnd::Declined) {
+                    tracing::info!(%task, %worker, text = declined.text, "a lease was declined");
+                }
                 let reason = match declined.reason() {
                     wire::DeclineReason::Busy | wire::DeclineReason::Stake => DeclineReason::Busy,
                     _ => DeclineReason::Unable(declined.text),
@@ -118,7 +124,13 @@ impl Engine {
             worker_frame::Body::LeaseFailed(failed) => {
                 let Ok(lease) = lease_id(&failed.lease_id) else { return };
                 self.note_of_lease(lease, format!("worker {worker} brought no result: {}", failed.text));
-                self.leases.remove(&lease);
+                let end = match failed.reason() {
+                    wire::FailReason::Cancelled => LeaseEnd::Declined,
+                    _ => LeaseEnd::Failed,
+                };
+                if let Some(LeaseEntry { task, .. }) = self.end_lease(lease, end) {
+                    tracing::info!(%task, %worker, text = failed.text, "a lease brought no result");
+                }
                 self.pending.push(match failed.reason() {
                     // The machine's owner wants it back: no fault of the task's, nor of the host's. It goes to somebody else.
                     wire::FailReason::Cancelled => Event::LeaseDeclined { lease, reason: DeclineReason::Busy },
@@ -128,6 +140,7 @@ impl Engine {
             worker_frame::Body::ContributeFailed(failed) => {
                 let Ok(id) = fixed::<32>("contribute_failed.task_id", &failed.task_id) else { return };
                 let task = TaskId(id.into());
+                tracing::info!(%task, %worker, text = failed.text, "a worker could not contribute");
                 if let Some(entry) = self.book.tasks.get_mut(&task) {
                     entry.note(format!("worker {worker} could not contribute: {}", failed.text));
                 }
@@ -179,7 +192,7 @@ impl Engine {
         }
         self.parts.journal.put_uploads(fresh)?;
         for (worker, offer) in offers {
-            if let Some(lease) = self.leases.remove(&offer.lease)
+            if let Some(lease) = self.end_lease(offer.lease, LeaseEnd::Result)
                 && lease.worker == worker
             {
                 self.run_times.add(unix_ms().saturating_sub(lease.since_ms));
@@ -189,7 +202,7 @@ impl Engine {
             let (task, lease) = (offer.task, offer.lease);
             self.pending.push(Event::ResultReady { worker: WorkerId(worker), task, lease, result_hash });
         }
-        Ok(())
+        self.write_many_records()
     }
 
     /// Reads stakes and scores of the connected workers again, in the background.
