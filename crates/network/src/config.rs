@@ -71,6 +71,8 @@ pub struct NetworkConfig {
     pub public: Option<String>,
     /// What the pool keeps of a task's reward, in percent; `None`: as it is on the ledger.
     pub fee_percent: Option<u64>,
+    /// Where the pool's metrics are served; `None`: nowhere.
+    pub metrics: Option<SocketAddr>,
     /// How the pool schedules.
     pub policy: gristmill_scheduler::Policy,
     /// What the workers of this process lend besides a processor, and the pool's orders offer.
@@ -80,14 +82,23 @@ pub struct NetworkConfig {
 /// Price of a task of 300 s on the reference machine; other categories in proportion, none below a tenth of it.
 const PRICE_XS: Amount = Amount::from_ngrist(100_000_000);
 
+/// What a pool asks for a task of a category with this T, in seconds, unless it is told.
+pub fn default_price(work_clock_s: u64) -> Amount {
+    let price = PRICE_XS.ngrist() * u128::from(work_clock_s) / 300;
+    Amount::from_ngrist(price.max(PRICE_XS.ngrist() / 10))
+}
+
+/// How a pool schedules unless it is told.
+pub fn default_policy() -> gristmill_scheduler::Policy {
+    // As long as a worker gives a run before it calls it a fault of its host.
+    gristmill_scheduler::Policy { run_limit_ratio: 6, ..gristmill_scheduler::Policy::default() }
+}
+
 impl NetworkConfig {
     /// A network in `data_dir` on free ports of this machine, with `workers` honest workers of one slot each.
     pub fn new(data_dir: PathBuf, workers: usize, child: ChildCommand) -> Self {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let prices = (0..).zip(GENESIS_CATEGORIES).map(|(id, (_, work_clock_s))| {
-            let price = PRICE_XS.ngrist() * u128::from(work_clock_s) / 300;
-            (id, Amount::from_ngrist(price.max(PRICE_XS.ngrist() / 10)))
-        });
+        let prices = (0..).zip(GENESIS_CATEGORIES).map(|(id, (_, work_clock_s))| (id, default_price(work_clock_s)));
         Self {
             data_dir,
             ledger: LedgerChoice::Own,
@@ -102,8 +113,8 @@ impl NetworkConfig {
             prices: prices.collect(),
             public: None,
             fee_percent: None,
-            // As long as a worker gives a run before it calls it a fault of its host.
-            policy: gristmill_scheduler::Policy { run_limit_ratio: 6, ..gristmill_scheduler::Policy::default() },
+            metrics: None,
+            policy: default_policy(),
             lends: Lends::default(),
         }
     }

@@ -12,6 +12,7 @@ use gristmill_market::MarketError;
 use gristmill_node::StartError;
 use gristmill_pool::PoolError;
 use gristmill_store::{ClientError, StoreError};
+use gristmill_types::Amount;
 use gristmill_wallet::WalletFileError;
 use gristmill_worker::WorkerError;
 
@@ -77,6 +78,28 @@ pub enum NetworkError {
         address: Address,
         /// The chain.
         chain_id: u64,
+    },
+    /// A pool's account cannot stake on what its orders offer.
+    #[error(
+        "{address} has {has}, and a pool with these prices stakes {needed} on its dearest task: have at least {missing} more GRIST sent to it (on a network of yours: `gristmill up --fund {address}`), or ask less with --price, and start again"
+    )]
+    NoStake {
+        /// Whose.
+        address: Address,
+        /// In its account and outside of it.
+        has: Amount,
+        /// What one task takes.
+        needed: Amount,
+        /// What has to come.
+        missing: Amount,
+    },
+    /// The hub has no such category.
+    #[error("there is no size class {name:?} on this ledger, only {known}")]
+    NoCategory {
+        /// The name.
+        name: String,
+        /// Those that there are.
+        known: String,
     },
     /// The pool.
     #[error(transparent)]

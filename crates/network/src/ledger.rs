@@ -85,7 +85,7 @@ pub fn deploy_on<'a>(
 }
 
 /// Gas costs something on this chain, and who sends has nothing.
-async fn require_coins(ledger: &dyn LedgerPort, address: Address) -> Result<(), NetworkError> {
+pub async fn require_coins(ledger: &dyn LedgerPort, address: Address) -> Result<(), NetworkError> {
     let unreached = gristmill_hub::HubError::from;
     let base = ledger.fees().await.map_err(unreached)?.base;
     if base != Some(0) && ledger.balance(address).await.map_err(unreached)?.is_zero() {

@@ -2,13 +2,14 @@
 //!
 //! [`Network::start`] makes what is missing (keys, hub, funds, apps) and starts everything; running it on the folder of
 //! an earlier network goes on where that one stopped, however it stopped. `up`, `demo` and the end-to-end tests all use
-//! it.
+//! it. [`LonePool`] is a pool without the rest.
 
 pub mod audit;
 pub mod builtin;
 mod config;
 mod error;
 mod ledger;
+mod lone;
 mod service;
 mod treasury;
 
@@ -17,4 +18,5 @@ pub use config::{ForeignLedger, LedgerChoice, NetworkConfig, WorkerPlan};
 pub use error::NetworkError;
 pub use gristmill_hub::audit::AuditError;
 pub use ledger::{SUPPLY, deploy_on};
+pub use lone::{LonePool, POOL_FOLDER, PoolPlan, StorePlan};
 pub use service::{ADDRESS_FILE, DATA_KIND, DATA_VERSION, Network};

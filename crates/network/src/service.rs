@@ -4,7 +4,7 @@ use futures_util::future::BoxFuture;
 use std::fmt;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ use tokio::task::JoinHandle;
 use crate::builtin::APPS;
 use crate::config::{LedgerChoice, NetworkConfig, WorkerPlan};
 use crate::error::NetworkError;
+use crate::lone::POOL_FOLDER;
 use crate::{ledger, treasury};
 
 /// Kind and version of a network's data folder.
@@ -47,7 +48,7 @@ pub struct Network {
     node: Option<NodeHandle>,
     hub: HubClient,
     store: Store,
-    store_service: (oneshot::Sender<()>, JoinHandle<()>),
+    store_service: StoreService,
     pool: PoolHandle,
     market: MarketHandle,
     simulated_enclave: bool,
@@ -93,7 +94,7 @@ impl Network {
     pub fn start(config: NetworkConfig) -> BoxFuture<'static, Result<Self, NetworkError>> {
         Box::pin(async move {
             let dir = DataDir::open(&config.data_dir, DATA_KIND, DATA_VERSION)?;
-            let before = read_book(&dir);
+            let before = read_book(&dir.file(ADDRESS_FILE)?);
             let keys = Keys::open(&dir)?;
             let rpc = sticky(config.rpc, before.as_ref().and_then(|book| port_of(&book.rpc)));
             let (ledger, simulated_enclave) = find_ledger(&config, &dir, rpc, &keys, before.is_some()).await?;
@@ -109,7 +110,7 @@ impl Network {
             let (newcomers, newcomer_queue) = mpsc::channel(NEWCOMERS_MAX);
             let funding = tokio::spawn(treasury::fund_newcomers(hub.clone(), treasury.clone(), coins, newcomer_queue));
             let pool_listen = sticky(config.pool, before.as_ref().and_then(|book| port_of(book.pools.first()?)));
-            let pool_dir = dir.subdir("pool")?;
+            let pool_dir = dir.subdir(POOL_FOLDER)?;
             let pool = PoolConfig {
                 listen: pool_listen,
                 newcomers: Some(newcomers),
@@ -129,7 +130,7 @@ impl Network {
                 wallet: Some(keys.requester_path.display().to_string()),
             };
             announce(ledger.node.as_ref(), &book);
-            write_book(&dir, &book)?;
+            write_book(dir.file(ADDRESS_FILE)?, &book)?;
             let mut network = Self {
                 book,
                 dir,
@@ -221,10 +222,15 @@ impl Network {
         Box::pin(async move {
             tokio::select! {
                 cause = node_failed(self.node.as_ref()) => NetworkError::Ended(format!("the ledger makes no more blocks: {cause}")),
-                () = until(|| self.pool.is_finished()) => NetworkError::Ended(stopped("pool")),
+                () = until(|| self.pool.is_finished() && !self.pool.is_drained()) => NetworkError::Ended(stopped("pool")),
                 () = until(|| self.market.is_finished()) => NetworkError::Ended(stopped("market")),
             }
         })
+    }
+
+    /// Waits until the pool has ended since its operator had it drained. Cancel safe.
+    pub fn drained(&self) -> BoxFuture<'_, ()> {
+        Box::pin(until(|| self.pool.is_drained()))
     }
 
     /// Stops everything in order: workers, market, pool, store, ledger. Nothing is left running.
@@ -250,9 +256,7 @@ impl Network {
             for outbox in &self.outboxes {
                 outbox.shutdown().await;
             }
-            let (stop, serving) = self.store_service;
-            let _ = stop.send(());
-            let _ = serving.await;
+            stop_store(Some(self.store_service)).await;
             if let Some(node) = self.node {
                 node.shutdown().await;
             }
@@ -283,6 +287,7 @@ fn pool_config(
         prices: config.prices.clone(),
         offers: config.lends.needs(),
         stake_target: treasury::POOL_STAKE,
+        metrics: config.metrics,
         policy: config.policy.clone(),
         newcomers: None,
     }
@@ -391,10 +396,17 @@ async fn publish_apps(store: &Store, hub: &HubClient, outbox: &Outbox, provider:
     Ok(())
 }
 
-async fn serve_store(
-    address: SocketAddr,
-    store: Store,
-) -> Result<(String, (oneshot::Sender<()>, JoinHandle<()>)), NetworkError> {
+/// A served store: what stops it, and what then ends.
+pub type StoreService = (oneshot::Sender<()>, JoinHandle<()>);
+
+/// Stops a store, if there is one.
+pub async fn stop_store(service: Option<StoreService>) {
+    let Some((stop, serving)) = service else { return };
+    let _ = stop.send(());
+    let _ = serving.await;
+}
+
+pub async fn serve_store(address: SocketAddr, store: Store) -> Result<(String, StoreService), NetworkError> {
     let listen_error = |source| NetworkError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(listen_error)?;
     let url = format!("http://{}", listener.local_addr().map_err(listen_error)?);
@@ -406,7 +418,7 @@ async fn serve_store(
 }
 
 /// With port 0 the port of the last time, if nobody has it: clients and workers then find the network again.
-fn sticky(wanted: SocketAddr, last: Option<u16>) -> SocketAddr {
+pub fn sticky(wanted: SocketAddr, last: Option<u16>) -> SocketAddr {
     match (wanted.port(), last) {
         (0, Some(port)) if std::net::TcpListener::bind((wanted.ip(), port)).is_ok() => {
             SocketAddr::new(wanted.ip(), port)
@@ -416,7 +428,7 @@ fn sticky(wanted: SocketAddr, last: Option<u16>) -> SocketAddr {
 }
 
 /// The port in `scheme://HOST:PORT[/...]`.
-fn port_of(url: &str) -> Option<u16> {
+pub fn port_of(url: &str) -> Option<u16> {
     let host = url.split_once("://")?.1.split('/').next()?;
     host.parse::<SocketAddr>().ok().map(|address| address.port())
 }
@@ -443,11 +455,13 @@ fn genesis(dir: &DataDir, is_old: bool, wanted: bool) -> Result<bool, NetworkErr
     Ok(born)
 }
 
-fn read_book(dir: &DataDir) -> Option<AddressBook> {
-    serde_json::from_slice(&fs::read(dir.file(ADDRESS_FILE).ok()?).ok()?).ok()
+/// What stands in an address file, if it can be read.
+pub fn read_book(file: &Path) -> Option<AddressBook> {
+    serde_json::from_slice(&fs::read(file).ok()?).ok()
 }
 
-fn write_book(dir: &DataDir, book: &AddressBook) -> Result<(), NetworkError> {
+/// Writes an address file.
+pub fn write_book(file: PathBuf, book: &AddressBook) -> Result<(), NetworkError> {
     let text = serde_json::to_vec_pretty(book).unwrap_or_default();
-    Ok(write_atomic(dir.file(ADDRESS_FILE)?, &text, 0o644)?)
+    Ok(write_atomic(file, &text, 0o644)?)
 }

@@ -3,6 +3,7 @@
 mod demo;
 mod demo_report;
 mod hub;
+mod pool;
 mod up;
 mod worker;
 
@@ -22,6 +23,7 @@ pub enum HostCommand {
     Demo(demo::DemoArgs),
     Up(Box<up::UpArgs>),
     Worker(Box<worker::WorkerArgs>),
+    Pool(Box<pool::PoolArgs>),
     #[command(subcommand)]
     Hub(hub::HubCommand),
     /// Run one task in a locked-down process; started by workers only
@@ -37,6 +39,7 @@ impl HostCommand {
     pub fn log_default(&self) -> &'static str {
         match self {
             Self::Worker(args) if args.runs() => worker::LOG_DEFAULT,
+            Self::Pool(args) if args.runs() => pool::LOG_DEFAULT,
             _ => crate::logging::DEFAULT,
         }
     }
@@ -56,6 +59,7 @@ pub fn run(command: HostCommand, json: bool) -> anyhow::Result<Exit> {
         HostCommand::Demo(args) => Box::pin(demo::run(args, json)),
         HostCommand::Up(args) => Box::pin(up::run(*args, json)),
         HostCommand::Worker(args) => Box::pin(worker::run(*args, json)),
+        HostCommand::Pool(args) => Box::pin(pool::run(*args, json)),
         HostCommand::Hub(command) => Box::pin(hub::run(command, json)),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -55,6 +55,9 @@ pub struct UpArgs {
     /// What the pool keeps of each reward, in percent [default: as it was; 1 for a new pool]
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u64).range(0..=100))]
     fee: Option<u64>,
+    /// Serve the pool's metrics for Prometheus at http://ADDRESS/metrics: a port of this machine's loopback, or ADDRESS:PORT
+    #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = super::pool::parse_metrics)]
+    metrics: Option<SocketAddr>,
     /// For development: let deals ask for an enclave, which is only simulated and proves nothing. Decided when a network is
     /// born
     #[arg(long)]
@@ -100,7 +103,7 @@ pub async fn run(args: UpArgs, json: bool) -> anyhow::Result<Exit> {
     if let Some(objection) = config.lends.objection() {
         anyhow::bail!(objection);
     }
-    (config.public, config.fee_percent) = (args.public, args.fee);
+    (config.public, config.fee_percent, config.metrics) = (args.public, args.fee, args.metrics);
     if let (Some(rpc), Some(hub), Some(treasury)) = (args.ledger, args.hub, args.treasury) {
         let coins = U256::from(args.gas_money) * U256::from(MILLICOIN_WEI);
         config.ledger = LedgerChoice::Foreign(ForeignLedger { rpc, hub, treasury, coins });
@@ -116,6 +119,7 @@ pub async fn run(args: UpArgs, json: bool) -> anyhow::Result<Exit> {
     announce(&network, usize::from(args.workers), json)?;
     let failure = tokio::select! {
         failure = network.failed() => Some(failure),
+        () = network.drained() => None,
         () = stop.requested() => None,
     };
     if !json {

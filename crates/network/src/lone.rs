@@ -1,0 +1,244 @@
+//! A pool alone, on a ledger that somebody else runs, with a store of its own if there is none.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use alloy_primitives::Address;
+use futures_util::future::BoxFuture;
+use gristmill_hub::HubClient;
+use gristmill_pool::{PoolConfig, PoolHandle, stake_on};
+use gristmill_store::{Store, StoreLimits};
+use gristmill_types::{AddressBook, Amount, Category, Needs};
+use gristmill_wallet::Wallet;
+
+use crate::config::{default_policy, default_price};
+use crate::error::NetworkError;
+use crate::ledger::require_coins;
+use crate::service::{ADDRESS_FILE, StoreService, port_of, read_book, serve_store, sticky, stop_store, write_book};
+
+/// The pool's folder in a data folder, here and in a network's.
+pub const POOL_FOLDER: &str = "pool";
+
+/// Where the store is.
+#[derive(Clone, Debug)]
+pub enum StorePlan {
+    /// In the data folder, served at this address; port 0: the port of the last time if it is free, else any.
+    Own(SocketAddr),
+    /// Somebody else's, `http://HOST:PORT`.
+    At(String),
+}
+
+/// How a pool alone is set up.
+#[derive(Debug)]
+pub struct PoolPlan {
+    /// Its folder, which is there: the pool's files, the store, `address.json` for clients.
+    pub data_dir: PathBuf,
+    /// JSON-RPC of the ledger.
+    pub rpc: String,
+    /// The hub.
+    pub hub: Address,
+    /// Owns the workerpool, stakes, and is paid.
+    pub wallet: Wallet,
+    /// The store.
+    pub store: StorePlan,
+    /// Where the pool listens; port 0 as for the store.
+    pub listen: SocketAddr,
+    /// The host in its URL; `None`: the listening address.
+    pub host: Option<String>,
+    /// The name under which strangers find it on the ledger.
+    pub public: Option<String>,
+    /// What it keeps of a task's reward, in percent, up to 100; `None`: as it is on the ledger.
+    pub fee_percent: Option<u64>,
+    /// Prices of a task by the name of its category; the others have those of a local network.
+    pub prices: Vec<(String, Amount)>,
+    /// What its account is filled up to from its tokens.
+    pub stake: Amount,
+    /// What its workers may offer besides a processor.
+    pub offers: Needs,
+    /// Where its metrics are served.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// A running pool with its store.
+pub struct LonePool {
+    book: AddressBook,
+    data_dir: PathBuf,
+    owner: Address,
+    pool: PoolHandle,
+    store: Option<StoreService>,
+}
+
+impl fmt::Debug for LonePool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LonePool").field("book", &self.book).finish_non_exhaustive()
+    }
+}
+
+impl LonePool {
+    /// Starts the pool, or goes on with the one in the folder.
+    ///
+    /// # Errors
+    /// [`NetworkError`]; nothing of it runs then. [`NetworkError::NoStake`] and [`NetworkError::NoCoins`] for an account that cannot
+    /// pay for what a pool does.
+    pub fn start(plan: PoolPlan) -> BoxFuture<'static, Result<Self, NetworkError>> {
+        Box::pin(async move {
+            let book_file = plan.data_dir.join(ADDRESS_FILE);
+            let before = read_book(&book_file);
+            let hub = HubClient::connect(&plan.rpc, plan.hub).await?;
+            let prices = prices(&hub.view_categories().await?, &plan.prices)?;
+            require_stake(&hub, &plan, &prices).await?;
+            let store_port = before.as_ref().and_then(|book| port_of(&book.store));
+            let (store_url, store) = open_store(&plan, store_port).await?;
+            let pool_port = before.as_ref().and_then(|book| port_of(book.pools.first()?));
+            let owner = plan.wallet.address();
+            let config = PoolConfig {
+                data_dir: plan.data_dir.join(POOL_FOLDER),
+                wallet: plan.wallet,
+                rpc_url: plan.rpc.clone(),
+                hub: plan.hub,
+                listen: sticky(plan.listen, pool_port),
+                advertised_host: plan.host,
+                store_url: store_url.clone(),
+                description: format!("pool of {owner}"),
+                public: plan.public,
+                fee_percent: plan.fee_percent,
+                prices,
+                offers: plan.offers,
+                stake_target: plan.stake,
+                metrics: plan.metrics,
+                policy: default_policy(),
+                newcomers: None,
+            };
+            let pool = match gristmill_pool::start(config).await {
+                Ok(pool) => pool,
+                Err(error) => {
+                    stop_store(store).await;
+                    return Err(error.into());
+                }
+            };
+            let book = AddressBook {
+                rpc: plan.rpc,
+                chain_id: hub.chain_id(),
+                hub: plan.hub,
+                pools: vec![pool.url().to_string()],
+                store: store_url,
+                market: None,
+                wallet: None,
+            };
+            write_book(book_file, &book)?;
+            Ok(Self { book, data_dir: plan.data_dir, owner, pool, store })
+        })
+    }
+
+    /// Where everything is.
+    pub fn book(&self) -> &AddressBook {
+        &self.book
+    }
+
+    /// The pool.
+    pub fn pool(&self) -> &PoolHandle {
+        &self.pool
+    }
+
+    /// Who owns it.
+    pub fn owner(&self) -> Address {
+        self.owner
+    }
+
+    /// The data folder.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Waits until the pool ends by itself: it is drained, or it failed, of which [`LonePool::shutdown`] says why. Cancel safe.
+    pub fn ended(&self) -> BoxFuture<'_, Result<(), NetworkError>> {
+        Box::pin(async move {
+            while !self.pool.is_finished() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            match self.pool.is_drained() {
+                true => Ok(()),
+                false => Err(NetworkError::Ended("the pool has stopped; see its messages above".to_owned())),
+            }
+        })
+    }
+
+    /// Stops it; what the ledger and its journal hold goes on after the next start.
+    ///
+    /// # Errors
+    /// What ended it, if it had ended with an error.
+    pub fn shutdown(self) -> BoxFuture<'static, Result<(), NetworkError>> {
+        Box::pin(async move {
+            let stopped = self.pool.shutdown().await;
+            stop_store(self.store).await;
+            Ok(stopped?)
+        })
+    }
+}
+
+async fn open_store(plan: &PoolPlan, last_port: Option<u16>) -> Result<(String, Option<StoreService>), NetworkError> {
+    match &plan.store {
+        StorePlan::At(url) => Ok((url.clone(), None)),
+        StorePlan::Own(address) => {
+            let store = Store::open(plan.data_dir.join("store"), StoreLimits::default())?;
+            let (url, service) = serve_store(sticky(*address, last_port), store).await?;
+            Ok((url, Some(service)))
+        }
+    }
+}
+
+/// The price of each category of the hub.
+fn prices(categories: &[Category], named: &[(String, Amount)]) -> Result<Vec<(u64, Amount)>, NetworkError> {
+    let is_called = |category: &Category, name: &str| category.name.eq_ignore_ascii_case(name);
+    if let Some((name, _)) = named.iter().find(|(name, _)| !categories.iter().any(|category| is_called(category, name)))
+    {
+        let known = categories.iter().map(|category| category.name.as_str()).collect::<Vec<_>>().join(", ");
+        return Err(NetworkError::NoCategory { name: name.clone(), known });
+    }
+    let price = |category: &Category| {
+        let given = named.iter().rev().find(|(name, _)| is_called(category, name)).map(|(_, price)| *price);
+        (category.id, given.unwrap_or_else(|| default_price(category.work_clock_s)))
+    };
+    Ok(categories.iter().map(price).collect())
+}
+
+/// A pool must be able to stake on one task of each of its orders.
+async fn require_stake(hub: &HubClient, plan: &PoolPlan, prices: &[(u64, Amount)]) -> Result<(), NetworkError> {
+    let address = plan.wallet.address();
+    require_coins(hub.ledger().as_ref(), address).await?;
+    let account = hub.view_account(address).await?;
+    let tokens = hub.token_balance(address).await?;
+    let has = [account.stake, account.locked, tokens].into_iter().sum::<Amount>();
+    let needed = prices.iter().map(|(_, price)| stake_on(*price)).max().unwrap_or_default();
+    // Tokens that are not to be staked help nobody.
+    let usable = [account.stake, account.locked, tokens.min(plan.stake)].into_iter().sum::<Amount>();
+    match usable < needed {
+        true => Err(NetworkError::NoStake { address, has, needed, missing: needed.saturating_sub(usable) }),
+        false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prices_are_given_by_name_or_follow_from_the_time() {
+        let category = |id, name: &str, work_clock_s| Category {
+            id,
+            name: name.to_owned(),
+            description: String::new(),
+            work_clock_s,
+        };
+        let categories = [category(0, "XS", 300), category(4, "XL", 36_000), category(5, "DEV", 2)];
+        let grist = Amount::from_grist;
+        let named = [("xl".to_owned(), grist(9)), ("XL".to_owned(), grist(7))];
+        let tenth = Amount::from_ngrist(100_000_000);
+        let expected = vec![(0, tenth), (4, grist(7)), (5, Amount::from_ngrist(10_000_000))];
+        assert_eq!(prices(&categories, &named).unwrap(), expected);
+        let error = prices(&categories, &[("XXL".to_owned(), tenth)]).unwrap_err().to_string();
+        assert!(error.contains("XXL") && error.contains("XS, XL, DEV"), "{error}");
+    }
+}
