@@ -93,6 +93,14 @@ pub enum NetworkError {
         /// What has to come.
         missing: Amount,
     },
+    /// Others can dial the pool, and not its store.
+    #[error(
+        "workers could dial the pool, but not its store at {address}: let it listen where the pool does (--store-listen), say under which name others dial both (--host), or name a store that they reach (--store)"
+    )]
+    StoreAddress {
+        /// Where the store is to listen.
+        address: SocketAddr,
+    },
     /// The hub has no such category.
     #[error("there is no size class {name:?} on this ledger, only {known}")]
     NoCategory {

@@ -1,7 +1,7 @@
 //! A pool alone, on a ledger that somebody else runs, with a store of its own if there is none.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ pub struct PoolPlan {
     pub store: StorePlan,
     /// Where the pool listens; port 0 as for the store.
     pub listen: SocketAddr,
-    /// The host in its URL; `None`: the listening address.
+    /// The host in its URL and in that of a store of its own; `None`: the listening address.
     pub host: Option<String>,
     /// The name under which strangers find it on the ledger.
     pub public: Option<String>,
@@ -182,10 +182,29 @@ async fn open_store(plan: &PoolPlan, last_port: Option<u16>) -> Result<(String, 
     match &plan.store {
         StorePlan::At(url) => Ok((url.clone(), None)),
         StorePlan::Own(address) => {
+            let unreachable = || NetworkError::StoreAddress { address: *address };
+            let host = store_host(plan.listen, *address, plan.host.as_deref()).ok_or_else(unreachable)?;
             let store = Store::open(plan.data_dir.join("store"), StoreLimits::default())?;
             let (url, service) = serve_store(sticky(*address, last_port), store).await?;
-            Ok((url, Some(service)))
+            let port = port_of(&url).unwrap_or_default();
+            Ok((format!("http://{host}:{port}"), Some(service)))
         }
+    }
+}
+
+/// The host in the URL of a store that listens at `store`; `None` if those who dial the pool could not dial that.
+fn store_host(pool: SocketAddr, store: SocketAddr, host: Option<&str>) -> Option<String> {
+    if store.ip().is_loopback() && !pool.ip().is_loopback() {
+        return None;
+    }
+    let bracketed = |host: &str| match host.parse::<Ipv6Addr>() {
+        Ok(ip) => format!("[{ip}]"),
+        Err(_) => host.to_owned(),
+    };
+    match host {
+        Some(host) if !store.ip().is_loopback() => Some(bracketed(host)),
+        _ if store.ip().is_unspecified() => None,
+        _ => Some(bracketed(&store.ip().to_string())),
     }
 }
 
@@ -223,6 +242,22 @@ async fn require_stake(hub: &HubClient, plan: &PoolPlan, prices: &[(u64, Amount)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_dials_the_pool_can_dial_its_store() {
+        for (pool, store, host, expected) in [
+            ("127.0.0.1:0", "127.0.0.1:0", None, Some("127.0.0.1")),
+            ("127.0.0.1:0", "127.0.0.1:0", Some("tunnel.example"), Some("127.0.0.1")),
+            ("10.0.0.1:0", "10.0.0.2:0", None, Some("10.0.0.2")),
+            ("0.0.0.0:0", "0.0.0.0:0", Some("mill.example"), Some("mill.example")),
+            ("[::]:0", "[::]:0", Some("2001:db8::1"), Some("[2001:db8::1]")),
+            ("0.0.0.0:0", "0.0.0.0:0", None, None),
+            ("0.0.0.0:0", "127.0.0.1:0", Some("mill.example"), None),
+        ] {
+            let found = store_host(pool.parse().unwrap(), store.parse().unwrap(), host);
+            assert_eq!(found.as_deref(), expected, "{pool} {store} {host:?}");
+        }
+    }
 
     #[test]
     fn prices_are_given_by_name_or_follow_from_the_time() {

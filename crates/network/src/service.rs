@@ -430,7 +430,7 @@ pub fn sticky(wanted: SocketAddr, last: Option<u16>) -> SocketAddr {
 /// The port in `scheme://HOST:PORT[/...]`.
 pub fn port_of(url: &str) -> Option<u16> {
     let host = url.split_once("://")?.1.split('/').next()?;
-    host.parse::<SocketAddr>().ok().map(|address| address.port())
+    host.rsplit_once(':')?.1.parse().ok()
 }
 
 /// Whether the network of this folder simulates enclaves: as it was born, or as `wanted` when it is born now.

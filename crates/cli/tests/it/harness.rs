@@ -39,6 +39,27 @@ pub fn probe() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../sandbox/tests/guests/probe.wasm")
 }
 
+/// Starts a program that says in JSON where it listens, and goes on.
+pub fn start(mut command: Command) -> (Child, Value) {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("gristmill starts");
+    let output = child.stdout.take().expect("standard output is piped");
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            text += &line;
+            if line == "}" {
+                let _ = sender.send(text.clone());
+            }
+        }
+    });
+    let Ok(text) = receiver.recv_timeout(START_PATIENCE) else {
+        let _ = child.kill();
+        panic!("it did not start within {START_PATIENCE:?}: {:?}", child.wait());
+    };
+    (child, serde_json::from_str(&text).expect("it prints JSON"))
+}
+
 /// A running `gristmill up`. Dropping it kills it and its children.
 pub struct Up {
     child: Child,
@@ -48,31 +69,15 @@ pub struct Up {
 impl Up {
     /// Starts a network in `data_dir` and waits until it says where it listens.
     pub fn start(data_dir: &Path, args: &[&str]) -> Self {
-        let mut child = Command::new(GRISTMILL)
-            .args(["up", "--json", "--data-dir"])
-            .arg(data_dir)
-            .args(args)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .expect("gristmill starts");
-        let output = child.stdout.take().expect("standard output is piped");
-        let (sender, receiver) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            let mut text = String::new();
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                text += &line;
-                if line == "}" {
-                    let _ = sender.send(text.clone());
-                }
-            }
-        });
-        let Ok(text) = receiver.recv_timeout(START_PATIENCE) else {
-            let _ = child.kill();
-            panic!("the network did not start within {START_PATIENCE:?}: {:?}", child.wait());
-        };
-        let _: Value = serde_json::from_str(&text).expect("up prints JSON");
+        let mut command = Command::new(GRISTMILL);
+        command.args(["up", "--json", "--data-dir"]).arg(data_dir).args(args);
+        let (child, _) = start(command);
         Self { child, data_dir: data_dir.to_path_buf() }
+    }
+
+    /// Waits until it ends by itself; its exit code.
+    pub fn ended(&mut self) -> Option<i32> {
+        self.child.wait().expect("it ends").code()
     }
 
     /// Kills it as a power cut would.
@@ -154,6 +159,11 @@ impl Worker {
     pub fn kill(&mut self) {
         self.0.kill().expect("kill -9");
         self.0.wait().expect("it is dead");
+    }
+
+    /// Waits until it ends by itself.
+    pub fn ended(&mut self) -> Option<i32> {
+        self.0.wait().expect("it ends").code()
     }
 
     /// The address in its key file, once it has one.

@@ -116,7 +116,8 @@ fn an_image_reaches_the_network_where_its_requester_asks_for_it_and_the_owner_le
     let careful = Owned::start(&up.pool(), &folder.path().join("careful"), "");
     let mut order = up.command(&["run", &app, "--trust", "1", "--network", "--json", "--detach"]);
     let ordered = order.args(["--", &here, &elsewhere]).output().unwrap();
-    let ordered: serde_json::Value = serde_json::from_slice(&ordered.stdout).expect(&text(&ordered));
+    let ordered: serde_json::Value =
+        serde_json::from_slice(&ordered.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&ordered)));
     let job = ordered["job"].as_str().unwrap();
     crate::harness::wait_until("the pool to say what is missing", || {
         let why = text(&up.run(&["job", "explain", job]));

@@ -11,5 +11,6 @@ mod lend;
 mod misconduct;
 mod outbound;
 mod owner;
+mod pool;
 mod pools;
 mod story;

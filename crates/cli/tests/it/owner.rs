@@ -98,7 +98,7 @@ fn connected(status: &Value) -> bool {
 }
 
 /// A module that computes for a while: rounds of a generator, each waiting for the one before.
-fn slow(folder: &Path, rounds: u64) -> String {
+pub fn slow(folder: &Path, rounds: u64) -> String {
     let wasm = wat::parse_str(format!(
         "(module (memory (export \"memory\") 1)
            (func (export \"_start\") (local $left i64) (local $x i64)

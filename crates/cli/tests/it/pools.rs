@@ -24,18 +24,18 @@ use crate::harness::{GRISTMILL, Up, alone, probe, text, wait_until};
 /// What each pool's operator has.
 const FUNDS: Amount = Amount::from_grist(1_000_000);
 
-/// A ledger that belongs to neither pool, with a hub on it.
-struct Ledger {
-    runtime: tokio::runtime::Runtime,
+/// A ledger that belongs to no pool, with a hub on it.
+pub struct Ledger {
+    pub runtime: tokio::runtime::Runtime,
     node: NodeHandle,
-    hub: HubClient,
+    pub hub: HubClient,
     /// The key that deployed the hub and has all GRIST.
     wallet: Wallet,
     outbox: Outbox,
 }
 
 impl Ledger {
-    fn start(folder: &Path) -> Self {
+    pub fn start(folder: &Path) -> Self {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let (node, hub, wallet, outbox) = runtime.block_on(async {
             let wallet = Wallet::load_or_generate(folder.join("deployer.json")).unwrap();
@@ -53,7 +53,7 @@ impl Ledger {
         Self { runtime, node, hub, wallet, outbox }
     }
 
-    fn send(&self, key: &str, call: CallData) {
+    pub fn send(&self, key: &str, call: CallData) {
         self.runtime.block_on(self.outbox.execute(call.intent(key))).unwrap();
     }
 
@@ -64,7 +64,7 @@ impl Ledger {
     }
 
     /// `--ledger URL --hub ADDRESS`.
-    fn place(&self) -> [String; 4] {
+    pub fn place(&self) -> [String; 4] {
         ["--ledger".to_owned(), self.node.rpc_url(), "--hub".to_owned(), self.hub.hub.to_string()]
     }
 

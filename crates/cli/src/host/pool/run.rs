@@ -37,7 +37,7 @@ pub struct RunArgs {
     /// Where workers and clients dial the pool; port as above
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
-    /// The host name or address in the pool's URL, if it is not the one that it listens on
+    /// The host name or address in the URLs of the pool and of its own store, if it is not the one that they listen on
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
     /// Make the pool public: say on the ledger, under this name, where it is
