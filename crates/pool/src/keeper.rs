@@ -125,7 +125,8 @@ impl Keeper {
         let account = self.hub.view_account(owner).await?;
         let tokens = self.hub.token_balance(owner).await?;
         self.warn_of_stake(account.stake);
-        let orders = open.iter().map(order_status).collect();
+        let mut orders: Vec<OrderStatus> = open.iter().map(order_status).collect();
+        orders.sort_by_key(|order| (order.category, order.price, order.order));
         Ok(Standing { read_unix_ms: unix_ms(), block, account, tokens, orders, draining, trouble: None })
     }
 

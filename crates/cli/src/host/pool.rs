@@ -148,6 +148,7 @@ impl FolderArgs {
                 )
             }
             (false, true) => Ok(network),
+            // Where there is none, that is said of the pool's own folder.
             _ => Ok(own),
         }
     }
