@@ -359,6 +359,12 @@ fn a_pool_alone_is_asked_and_told_and_adds_up_with_the_ledger() {
     let status = pool.status();
     assert_eq!((&status["draining"], status["orders"].as_array().unwrap().len()), (&false.into(), 6), "{status:#}");
     check_report(&ledger, &pool, requester_address, worker, 4);
+    drop(pool);
+
+    // Another price holds from the next start on: the order with the old one is gone.
+    let orders = Pool::start(&ledger, &root, &[&more[..], &["--price", "xs=0.2"]].concat()).status()["orders"].clone();
+    let prices: Vec<&Value> = orders.as_array().unwrap().iter().map(|order| &order["price"]).collect();
+    assert_eq!((prices.len(), prices[0]), (6, &"200000000".into()), "{orders:#}");
 }
 
 #[test]
