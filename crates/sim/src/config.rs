@@ -273,6 +273,13 @@ pub enum ConfigError {
     Text(#[from] toml::de::Error),
 }
 
+/// The configurations that come with this program: name and text.
+pub const BUILTIN: [(&str, &str); 3] = [
+    ("lab", include_str!("../configs/lab.toml")),
+    ("day", include_str!("../configs/day.toml")),
+    ("saboteurs", include_str!("../configs/saboteurs.toml")),
+];
+
 impl Config {
     /// Reads a configuration.
     ///

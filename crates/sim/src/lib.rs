@@ -6,7 +6,7 @@
 //! [`Report::digest`] shows.
 //!
 //! - [`Config`]: what is simulated. A TOML file, each key documented.
-//! - [`run`]: the run. At its end I1 to I8 are held against the ledger.
+//! - [`run`], [`run_showing`]: the run. At its end I1 to I8 are held against the ledger.
 //! - [`Report`]: figures, tables as CSV, plots as SVG.
 //!
 //! ```
@@ -48,7 +48,7 @@ pub use dice::Law;
 pub use ledger::Settlements;
 pub use measure::{Messages, Sample};
 pub use report::Report;
-pub use world::RunError;
+pub use world::{Progress, RunError};
 
 /// Simulates a market until its time is over and every task has ended, and holds I1 to I8 against its ledger.
 ///
@@ -59,8 +59,19 @@ pub use world::RunError;
 /// # Panics
 /// When the scheduler or a session breaks what it promises: the seed is in the text.
 pub fn run(config: &Config) -> Result<Report, RunError> {
+    run_showing(config, &mut |_| {})
+}
+
+/// As [`run`], and says each simulated minute how far it is. What is shown makes no difference to the run.
+///
+/// # Errors
+/// As [`run`].
+///
+/// # Panics
+/// As [`run`].
+pub fn run_showing(config: &Config, show: &mut dyn FnMut(Progress)) -> Result<Report, RunError> {
     let mut world = world::World::new(config)?;
-    world.run()?;
+    world.run(show)?;
     world.rest();
     world.check()?;
     Ok(Report::of(world))

@@ -30,8 +30,21 @@ const WARM_UP_MS: u64 = 90 * 24 * 3_600_000;
 const SAMPLES: u64 = 240;
 /// Workers dial within so much after the start.
 const FIRST_DIAL_MS: u64 = 5_000;
+/// How often it is shown how far a run is, in simulated time.
+const SHOWN_EVERY_MS: u64 = 60_000;
 /// After its last deadline an open task may take so many of the pool's attempts to claim it.
 const CLAIM_MS: u64 = 600_000;
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// What is simulated already.
+    pub simulated_ms: u64,
+    /// What is measured: a run goes on after it until every task has ended.
+    pub duration_ms: u64,
+    /// Tasks that were ordered and have not ended.
+    pub open_tasks: u64,
+}
 
 /// A run that cannot be believed. No configuration should lead here: it is a fault of the program.
 #[derive(Debug, thiserror::Error)]
@@ -245,8 +258,9 @@ impl<'a> World<'a> {
     }
 
     /// Until the time is over and every task has ended.
-    pub fn run(&mut self) -> Result<(), RunError> {
+    pub fn run(&mut self, show: &mut dyn FnMut(Progress)) -> Result<(), RunError> {
         let limit_ms = self.limit_ms();
+        let mut shown_ms = START_MS;
         while !self.is_over() {
             let deadline = self.pool.scheduler.as_ref().and_then(Scheduler::next_deadline);
             match (self.agenda.next_ms(), deadline) {
@@ -273,6 +287,14 @@ impl<'a> World<'a> {
             }
             if let Some(error) = self.fault.take() {
                 return Err(error);
+            }
+            if self.now_ms >= shown_ms.saturating_add(SHOWN_EVERY_MS) {
+                shown_ms = self.now_ms;
+                show(Progress {
+                    simulated_ms: self.now_ms.saturating_sub(START_MS),
+                    duration_ms: self.config.duration_s.saturating_mul(1000),
+                    open_tasks: self.open.len() as u64,
+                });
             }
             if self.now_ms > limit_ms {
                 return Err(self.stuck(format!("{} tasks outlived their last deadline", self.open.len())));

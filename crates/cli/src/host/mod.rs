@@ -4,6 +4,7 @@ mod demo;
 mod demo_report;
 mod hub;
 mod pool;
+mod sim;
 mod up;
 mod worker;
 
@@ -26,6 +27,7 @@ pub enum HostCommand {
     Pool(Box<pool::PoolArgs>),
     #[command(subcommand)]
     Hub(hub::HubCommand),
+    Sim(sim::SimArgs),
     /// Run one task in a locked-down process; started by workers only
     #[command(hide = true, name = SANDBOX_CHILD)]
     SandboxChild,
@@ -56,6 +58,7 @@ pub fn run(command: HostCommand, json: bool) -> anyhow::Result<Exit> {
             gristmill_container::child_main();
             return Ok(Exit::Ok);
         }
+        HostCommand::Sim(args) => return sim::run(&args, json),
         HostCommand::Demo(args) => Box::pin(demo::run(args, json)),
         HostCommand::Up(args) => Box::pin(up::run(*args, json)),
         HostCommand::Worker(args) => Box::pin(worker::run(*args, json)),
