@@ -19,7 +19,7 @@ const LAYERS: [&[(&str, &[&str])]; 7] = [
         ("classad", &[]),
         ("poco", &[]),
         ("credibility", &["poco"]),
-        ("scheduler", &["poco", "classad"]),
+        ("scheduler", &["poco", "credibility", "classad"]),
     ],
     &[("sim", &[])],
     &[

@@ -15,7 +15,10 @@ use crate::task::{Replica, Task};
 use crate::worker::{Account, Cohort, Worker};
 
 mod learn;
+mod memory;
 mod weigh;
+
+pub use memory::Memory;
 
 /// The most newcomers on probation that one task takes.
 const PROBATION_PLACES_MAX: f64 = 4.0;
@@ -104,6 +107,16 @@ impl Credibility {
     /// Takes what happened. On an error nothing has changed.
     pub fn observe(&mut self, event: Event) -> Result<Changes, ObserveError> {
         let mut changes = Changes::default();
+        match &event {
+            Event::WorkerBanned { worker } | Event::WorkerPardoned { worker } | Event::Withheld { worker, .. } => {
+                changes.learnt.push(*worker);
+            }
+            Event::Settled { task, .. } => {
+                let replicas = self.tasks.get(task).into_iter().flat_map(|task| &task.replicas);
+                changes.learnt.extend(replicas.map(|replica| replica.worker));
+            }
+            _ => {}
+        }
         match event {
             Event::WorkerJoined { worker, origin, score } => self.joined(worker, origin, score)?,
             Event::WorkerScored { worker, score } => self.with_worker(worker, |worker| worker.score = score)?,
@@ -118,12 +131,24 @@ impl Credibility {
             Event::Revealed { task } => self.task_mut(task)?.public = true,
             Event::Settled { task, accepted } => self.settled(task, accepted, &mut changes)?,
         }
+        changes.learnt.extend(&changes.blacklisted);
         Ok(changes)
     }
 
-    /// Whether a worker may have a task now, and as what. Nobody has a second replica; on a public pool nobody who shares owner,
-    /// range or stake with who has one, and nobody who asked for the task.
+    /// Whether a worker may have a task now, and as what: it may join, and the task wants it.
     pub fn may(&self, worker: Address, task: TaskId) -> Result<Role, Refusal> {
+        let role = self.may_join(worker, task)?;
+        let wants = self.wants(task);
+        let wanted = match role {
+            Role::Vote => wants.vote || wants.check,
+            Role::Probation => wants.probation,
+        };
+        if wanted { Ok(role) } else { Err(Refusal::NotWanted) }
+    }
+
+    /// Whether a worker may have a replica of a task, wanted or not, and as what. Nobody has a second one; on a public pool nobody
+    /// who shares owner, range or stake with who has one, and nobody who asked for the task.
+    pub fn may_join(&self, worker: Address, task: TaskId) -> Result<Role, Refusal> {
         let (id, worker) = (worker, self.workers.get(&worker).filter(|worker| worker.joined).ok_or(Refusal::Absent)?);
         let task = self.tasks.get(&task).ok_or(Refusal::UnknownTask)?;
         if let Some(cause) = worker.ban {
@@ -148,12 +173,13 @@ impl Credibility {
                 }
             }
         }
-        let (role, wants) = (self.role(worker), self.wants_of(task));
-        let wanted = match role {
-            Role::Vote => wants.vote || wants.check,
-            Role::Probation => wants.probation,
-        };
-        if wanted { Ok(role) } else { Err(Refusal::NotWanted) }
+        Ok(self.role(worker))
+    }
+
+    /// As what a worker takes part in tasks; `None` if it is not there or is blacklisted.
+    pub fn role_of(&self, worker: Address) -> Option<Role> {
+        let worker = self.workers.get(&worker).filter(|worker| worker.joined && worker.ban.is_none())?;
+        Some(self.role(worker))
     }
 
     /// What a task wants now; nothing if it is not open.
@@ -175,7 +201,17 @@ impl Credibility {
 
     /// Where a task stands; [`Verdict::Open`] if it is not open.
     pub fn verdict(&self, task: TaskId) -> Verdict {
-        self.tasks.get(&task).map_or(Verdict::Open, |task| self.verdict_of(task))
+        self.tasks.get(&task).map_or(Verdict::Open, |task| self.verdict_of(task, false))
+    }
+
+    /// Where a task stands if its time is up: who has not answered is not waited for, and a check that is missing is done without.
+    pub fn last_verdict(&self, task: TaskId) -> Verdict {
+        self.tasks.get(&task).map_or(Verdict::Open, |task| self.verdict_of(task, true))
+    }
+
+    /// Whether a verdict of this doubt is enough to call those who answered otherwise liars.
+    pub fn is_sure(&self, doubt: f64) -> bool {
+        doubt <= self.policy.verdict_error
     }
 
     /// The answers to a task and the probability, at most, that each is wrong; in the order of their hashes.
@@ -205,6 +241,11 @@ impl Credibility {
         self.seed.order(task, worker)
     }
 
+    /// Why a worker is blacklisted; `None` if it is not.
+    pub fn cause(&self, worker: Address) -> Option<Cause> {
+        self.workers.get(&worker)?.ban
+    }
+
     /// Who is blacklisted, and why.
     pub fn blacklist(&self) -> impl Iterator<Item = (Address, Cause)> {
         self.workers.iter().filter_map(|(id, worker)| Some((*id, worker.ban?)))
@@ -228,7 +269,7 @@ impl Credibility {
     }
 
     /// There are enough workers with a record: who has none must earn one first.
-    fn is_founded(&self) -> bool {
+    pub fn is_founded(&self) -> bool {
         let proven = if self.policy.public { self.proven_owners } else { self.proven };
         proven >= self.policy.founders
     }
@@ -350,16 +391,21 @@ impl Credibility {
         if !self.tasks.contains_key(&task) {
             return Err(ObserveError::UnknownTask(task));
         }
-        let role = self.may(worker, task).map_err(|refusal| ObserveError::Refused { task, worker, refusal })?;
+        let role = self.may_join(worker, task).map_err(|refusal| ObserveError::Refused { task, worker, refusal })?;
+        let spare = self.may(worker, task).is_err();
         self.with_worker(worker, |worker| worker.in_flight += 1)?;
         let replicas = &mut self.task_mut(task)?.replicas;
         // Most tasks have one or two: no room for four is taken in advance.
         replicas.reserve_exact(1);
-        replicas.push(Replica { worker, role, answer: None });
+        replicas.push(Replica { worker, role, answer: None, spare });
         Ok(())
     }
 
     fn answered(&mut self, id: TaskId, worker: Address, hash: B256) -> Result<(), ObserveError> {
+        if self.task_mut(id)?.position(worker).is_none() {
+            // Under a lease from before a restart, or one that was taken back too late.
+            self.leased(id, worker)?;
+        }
         let task = self.task_mut(id)?;
         let at = task.position(worker).filter(|at| task.replicas[*at].answer.is_none());
         let at = at.ok_or(ObserveError::NoLease(id, worker))?;

@@ -43,14 +43,16 @@ pub enum Event {
     },
     /// A task is open.
     TaskOpened(TaskSpec),
-    /// A worker was leased a task that it may have. Its role is what [`Credibility::may`](crate::Credibility::may) says.
+    /// A worker was leased a task that it may join ([`Credibility::may_join`](crate::Credibility::may_join), which says its role). If
+    /// the task did not want it, it is a spare: nobody waits for it.
     Leased {
         /// Which.
         task: TaskId,
         /// Whom.
         worker: Address,
     },
-    /// A worker is bound to a result: the pool holds its sealed upload, or its contribution is on the ledger.
+    /// A worker is bound to a result: the pool holds its sealed upload, or its contribution is on the ledger. Without a lease (it ended,
+    /// or was given before a restart) it must be one that may join.
     Answered {
         /// To which task.
         task: TaskId,
@@ -105,6 +107,9 @@ pub struct TaskSpec {
 pub struct Changes {
     /// Workers that are blacklisted from now on: end their leases; their answers count no more, so review their tasks.
     pub blacklisted: Vec<Address>,
+    /// Workers of which more is known now: [`Credibility::memories`](crate::Credibility::memories) of them are to be kept. One may be
+    /// named twice.
+    pub learnt: Vec<Address>,
 }
 
 /// An event that does not fit what is known. Nothing has changed.

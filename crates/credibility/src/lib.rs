@@ -7,7 +7,7 @@
 //! - [`Credibility`]: the machine. [`Event`]: what it is told. [`Policy`]: what it assumes and asks.
 //! - [`Credibility::wants`] and [`Credibility::may`]: what a task lacks, and whether a worker may give it.
 //! - [`Credibility::verdict`]: whether an answer may be accepted. [`Credibility::credibility`]: what a worker's word is worth.
-//! - [`Snapshot`]: all that is remembered, for a journal. [`formula`]: Sarmenta's formulas. [`adaptive`]: BOINC's rule, for comparison.
+//! - [`Memory`]: what is kept of workers across restarts. [`Snapshot`]: all that is remembered. [`formula`]: Sarmenta's formulas. [`adaptive`]: BOINC's rule, for comparison.
 //!
 //! **How a scheduler asks.** It leases to whom [`Credibility::may`] allows, the smallest [`Credibility::order`] first, and reports each
 //! lease. A sealed upload is an answer: reported at once, and held back until [`Credibility::verdict`] accepts one hash; only then
@@ -54,7 +54,7 @@ mod worker;
 pub mod adaptive;
 pub mod formula;
 
-pub use credibility::{Credibility, Snapshot};
+pub use credibility::{Credibility, Memory, Snapshot};
 pub use event::{Cause, Changes, Event, ObserveError, Refusal, Role, TaskSpec, Verdict, Wants};
 pub use origin::{AddressRange, Origin, Shared};
 pub use policy::{Policy, PolicyError, SABOTEURS_MAX};

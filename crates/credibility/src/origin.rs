@@ -24,12 +24,15 @@ pub enum AddressRange {
     V4([u8; 3]),
     /// The first 48 bits.
     V6([u8; 6]),
+    /// This host itself. Two who call from there need not be one: whoever comes through a tunnel or a proxy does.
+    Local,
 }
 
 impl AddressRange {
     /// The range of an address. An IPv4 address written as IPv6 is one of IPv4.
     pub fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
+            address if address.is_loopback() => Self::Local,
             IpAddr::V4(address) => {
                 let [a, b, c, _] = address.octets();
                 Self::V4([a, b, c])
@@ -45,6 +48,7 @@ impl AddressRange {
 impl fmt::Display for AddressRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Local => f.write_str("this host"),
             Self::V4([a, b, c]) => write!(f, "{a}.{b}.{c}.0/24"),
             Self::V6([a, b, c, d, e, g]) => write!(f, "{a:02x}{b:02x}:{c:02x}{d:02x}:{e:02x}{g:02x}::/48"),
         }
@@ -52,6 +56,11 @@ impl fmt::Display for AddressRange {
 }
 
 impl Origin {
+    /// Of a worker on this host of which nothing else is known: it is its own owner and has paid its stake.
+    pub fn of(worker: Address) -> Self {
+        Self { owner: worker, range: AddressRange::Local, stake_source: worker }
+    }
+
     /// The accounts behind it.
     pub(crate) fn accounts(&self) -> [Address; 2] {
         [self.owner, self.stake_source]
@@ -63,7 +72,7 @@ impl Origin {
             Some(Shared::Owner)
         } else if self.accounts().iter().any(|account| other.accounts().contains(account)) {
             Some(Shared::StakeSource)
-        } else if self.range == other.range {
+        } else if self.range == other.range && self.range != AddressRange::Local {
             Some(Shared::Range)
         } else {
             None

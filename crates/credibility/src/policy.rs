@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 /// The largest fraction of saboteurs that can be assumed: at one half, agreement says nothing.
 pub const SABOTEURS_MAX: f64 = 0.45;
 
+/// The largest doubt with which a verdict can be called sure: that of the lowest trust at which anybody is outvoted.
+const VERDICT_ERROR_MAX: f64 = 0.5;
+
 /// What a pool assumes of its workers and asks of them. Shares are 0 to 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -89,12 +92,17 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// Of a pool whose machines belong to one house: they may share owner, network and stake, and whoever loses a vote has lied.
+    pub fn private() -> Self {
+        Self { public: false, verdict_error: VERDICT_ERROR_MAX, ..Self::default() }
+    }
+
     /// The same policy, if it can be kept.
     pub fn checked(self) -> Result<Self, PolicyError> {
         let shares = [
             ("saboteurs", self.saboteurs, 0.001, SABOTEURS_MAX),
             ("check_share", self.check_share, 0.001, 1.0),
-            ("verdict_error", self.verdict_error, 1e-9, 0.25),
+            ("verdict_error", self.verdict_error, 1e-9, VERDICT_ERROR_MAX),
         ];
         for (field, got, min, max) in shares {
             if !(min..=max).contains(&got) {

@@ -23,6 +23,8 @@ pub(crate) struct Replica {
     pub worker: Address,
     pub role: Role,
     pub answer: Option<B256>,
+    /// It was leased although the task wanted none: a reserve, or a copy of a late one.
+    pub spare: bool,
 }
 
 impl Task {
@@ -41,6 +43,12 @@ impl Task {
 
     pub fn position(&self, worker: Address) -> Option<usize> {
         self.replicas.iter().position(|replica| replica.worker == worker)
+    }
+
+    /// More answers are awaited than would be one too many: a copy makes up for the late one.
+    pub fn waits(&self, is_awaited: impl Fn(&Replica) -> bool) -> bool {
+        let awaited = self.replicas.iter().filter(|replica| is_awaited(replica)).count();
+        awaited > self.replicas.iter().filter(|replica| replica.spare).count()
     }
 
     /// Replicas with this role, answered or not.

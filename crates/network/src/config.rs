@@ -75,6 +75,8 @@ pub struct NetworkConfig {
     pub metrics: Option<SocketAddr>,
     /// How the pool schedules.
     pub policy: gristmill_scheduler::Policy,
+    /// The pool believes whatever the hub's rule accepts; otherwise no more than `credibility` does.
+    pub by_hub_alone: bool,
     /// What the workers of this process lend besides a processor, and the pool's orders offer.
     pub lends: Lends,
 }
@@ -115,6 +117,7 @@ impl NetworkConfig {
             fee_percent: None,
             metrics: None,
             policy: default_policy(),
+            by_hub_alone: false,
             lends: Lends::default(),
         }
     }

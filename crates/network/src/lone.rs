@@ -8,6 +8,7 @@ use std::time::Duration;
 use alloy_primitives::Address;
 use futures_util::future::BoxFuture;
 use gristmill_hub::HubClient;
+use gristmill_pool::config::default_credibility;
 use gristmill_pool::{PoolConfig, PoolHandle, stake_on};
 use gristmill_store::{Store, StoreLimits};
 use gristmill_types::{AddressBook, Amount, Category, Needs};
@@ -102,6 +103,7 @@ impl LonePool {
                 advertised_host: plan.host,
                 store_url: store_url.clone(),
                 description: format!("pool of {owner}"),
+                credibility: default_credibility(plan.public.is_some()),
                 public: plan.public,
                 fee_percent: plan.fee_percent,
                 prices,

@@ -14,6 +14,7 @@ use gristmill_hub::abi::IHub;
 use gristmill_hub::{HubClient, Outbox, OutboxConfig};
 use gristmill_market::{MarketConfig, MarketHandle};
 use gristmill_node::NodeHandle;
+use gristmill_pool::config::default_credibility;
 use gristmill_pool::{PoolConfig, PoolHandle};
 use gristmill_store::{Client, Store, StoreLimits, server};
 use gristmill_types::AddressBook;
@@ -289,6 +290,7 @@ fn pool_config(
         stake_target: treasury::POOL_STAKE,
         metrics: config.metrics,
         policy: config.policy.clone(),
+        credibility: default_credibility(config.public.is_some()).filter(|_| !config.by_hub_alone),
         newcomers: None,
     }
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use alloy_primitives::Address;
+use gristmill_credibility as credibility;
 use gristmill_scheduler::Policy;
 use gristmill_types::{Amount, Needs};
 use gristmill_wallet::Wallet;
@@ -15,6 +16,11 @@ pub const ORDER_VOLUME: u64 = 1_000_000_000;
 pub const ORDER_TRUST: u64 = 1_000_000;
 /// How often workers send a sign of life, in milliseconds.
 pub const HEARTBEAT_MS: u32 = 1_000;
+
+/// How far a pool believes its workers unless it is told: strangers, or machines of one house.
+pub fn default_credibility(public: bool) -> Option<credibility::Policy> {
+    Some(if public { credibility::Policy::default() } else { credibility::Policy::private() })
+}
 
 /// How a pool works.
 #[derive(Debug)]
@@ -50,6 +56,8 @@ pub struct PoolConfig {
     pub metrics: Option<SocketAddr>,
     /// How it schedules.
     pub policy: Policy,
+    /// How far it believes its workers, besides the hub's rule; `None`: as far as the hub does.
+    pub credibility: Option<credibility::Policy>,
     /// Told the address of each worker whose free stake is below what a task locks: a network may fund it.
     pub newcomers: Option<mpsc::Sender<Address>>,
 }

@@ -2,7 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
+use gristmill_credibility::PolicyError;
+use gristmill_datadir::secret::SecretError;
 use gristmill_datadir::{DataDirError, DbError};
 use gristmill_hub::{FollowError, HubError, OutboxError};
 use gristmill_protocol::control::ListenError;
@@ -20,6 +23,22 @@ pub enum PoolError {
     /// Its database.
     #[error(transparent)]
     Database(#[from] DbError),
+    /// How far it is to believe its workers.
+    #[error(transparent)]
+    Belief(#[from] PolicyError),
+    /// The secret from which its draws follow.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// That secret has another length.
+    #[error("{} is {got} bytes long, and the secret in it has {expected}: remove the file, and the pool makes another", path.display())]
+    Seed {
+        /// The file.
+        path: PathBuf,
+        /// How long it should be.
+        expected: usize,
+        /// How long it is.
+        got: usize,
+    },
     /// Its TLS key.
     #[error(transparent)]
     Identity(#[from] IdentityError),

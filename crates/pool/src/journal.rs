@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use alloy_primitives::{Address, B256, Bytes};
+use gristmill_credibility::Memory;
 use gristmill_datadir::{Db, DbError, Table};
 use gristmill_types::{ContentId, DealId, TaskId};
 use serde::{Deserialize, Serialize};
@@ -96,6 +97,7 @@ pub struct Journal {
     uploads: Table,
     bans: Table,
     work: Table,
+    memories: Table,
     /// How long writing takes.
     pub(crate) commits: Histogram,
     finished: Table,
@@ -123,6 +125,7 @@ impl Journal {
     pub fn open(db: Db) -> Result<Self, DbError> {
         let (uploads, bans) = (db.table("uploads"), db.table("bans"));
         let (finished, meta, work) = (db.table("finished-deals"), db.table("meta"), db.table("work"));
+        let memories = db.table("memories");
         let mut cache: BTreeMap<TaskId, BTreeMap<Address, Upload>> = BTreeMap::new();
         for entry in uploads.iter()? {
             let (key, value) = entry?;
@@ -130,7 +133,7 @@ impl Journal {
                 cache.entry(task).or_default().insert(worker, uploads.parse_json(&value)?);
             }
         }
-        Ok(Self { db, uploads, bans, work, commits: Histogram::default(), finished, meta, cache })
+        Ok(Self { db, uploads, bans, work, memories, commits: Histogram::default(), finished, meta, cache })
     }
 
     /// The uploads of a task, by worker.
@@ -199,15 +202,18 @@ impl Journal {
         Ok(found)
     }
 
-    /// Adds to what was done, all or none, with one sync. Blocks for the disk.
+    /// Adds to what was done, and keeps what was learnt of workers, all or none, with one sync. Blocks for the disk.
     ///
     /// # Errors
     /// [`DbError`]; then nothing has changed.
-    pub fn add_work(&mut self, more: &WorkTable) -> Result<(), DbError> {
-        if more.is_empty() {
+    pub fn add_work(&mut self, more: &WorkTable, learnt: &[Memory]) -> Result<(), DbError> {
+        if more.is_empty() && learnt.is_empty() {
             return Ok(());
         }
         let mut batch = self.db.batch();
+        for memory in learnt {
+            batch = batch.put_json(&self.memories, &memory.key(), memory)?;
+        }
         for ((task, worker), more) in more {
             let key = key(*task, *worker);
             let mut work: Work = self.work.get_json(&key)?.unwrap_or_default();
@@ -218,6 +224,14 @@ impl Journal {
         batch.commit()?;
         self.commits.observe(began.elapsed());
         Ok(())
+    }
+
+    /// What was ever learnt of workers.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub fn memories(&self) -> Result<Vec<Memory>, DbError> {
+        self.memories.iter()?.map(|entry| self.memories.parse_json(&entry?.1)).collect()
     }
 
     /// For whoever reads what was done in the background.
@@ -303,7 +317,7 @@ mod tests {
             journal.set_draining(true).unwrap();
             for (failures, lease_ms) in [(1, 3), (0, 4)] {
                 let work = Work { leases: 1, failures, lease_ms, bytes: 0 };
-                journal.add_work(&[((task, worker), work)].into()).unwrap();
+                journal.add_work(&[((task, worker), work)].into(), &[]).unwrap();
             }
             journal.next_fence_epoch().unwrap()
         };

@@ -10,6 +10,7 @@
 //! - Its operator asks and tells it through [`control`], and is shown a [`Status`] and a [`report`].
 //! - [`journal`] is what survives a restart besides the ledger.
 
+mod belief;
 mod book;
 pub mod config;
 pub mod control;

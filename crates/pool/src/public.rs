@@ -90,6 +90,7 @@ mod tests {
             stake_target: Amount::ZERO,
             metrics: None,
             policy: gristmill_scheduler::Policy::default(),
+            credibility: None,
             newcomers: None,
             offers: gristmill_types::Needs::default(),
         };

@@ -37,7 +37,7 @@ use crate::engine::{About, Engine, Parts, Query, ledger, unix_ms};
 use crate::error::PoolError;
 use crate::journal::Journal;
 use crate::keeper::Keeper;
-use crate::{metrics, public, setup};
+use crate::{belief, metrics, public, setup};
 
 /// Kind and version of a pool's data folder.
 pub const DATA_KIND: &str = "pool";
@@ -193,6 +193,10 @@ async fn assemble(
     let about =
         About { since_unix_ms, url: url.to_string(), rpc: config.rpc_url.clone(), store: config.store_url.clone() };
     let scheduler = Scheduler::new(config.policy.clone(), Fence(journal.next_fence_epoch()?));
+    let scheduler = match config.credibility.clone() {
+        Some(policy) => scheduler.believing(belief::recall(policy, dir, &journal)?),
+        None => scheduler,
+    };
     let welcome = Welcome {
         rpc_url: config.rpc_url.clone(),
         hub_address: config.hub.to_vec(),

@@ -1,6 +1,7 @@
 //! Say what happened ([`Event`]) and what is to be done ([`Effect`]).
 
 use alloy_primitives::B256;
+use gristmill_credibility::Origin;
 use gristmill_types::{Address, Amount, ContributionStatus, DealId, Needs, TaskId, Trust};
 
 use crate::id::{EngineProfile, Fence, LeaseId, WorkerId};
@@ -322,6 +323,8 @@ pub enum RevokeReason {
 pub struct WorkerSpec {
     /// Who.
     pub worker: WorkerId,
+    /// Who is behind it: makes a difference only to a scheduler that is [`believing`](crate::Scheduler::believing).
+    pub origin: Origin,
     /// How many leases it takes at once; 0 takes none.
     pub slots: u32,
     /// Its stake on the ledger that no lock holds.

@@ -54,6 +54,23 @@ pub enum TaskCause {
         /// How many newcomers would do, if all agree.
         missing: u32,
     },
+    /// What it has is not believed enough, and nobody is left who has not worked at it.
+    NotBelieved {
+        /// How many workers are connected.
+        connected: usize,
+        /// How many newcomers would do, if all agree.
+        missing: u32,
+    },
+    /// Everybody free may be the same person as one who has a replica, or as its requester.
+    AllKin {
+        /// How many of them.
+        workers: usize,
+    },
+    /// Everybody free is on probation, and its answer would not count yet.
+    OnProbation {
+        /// How many of them.
+        workers: usize,
+    },
     /// Workers that may take it have no free slot.
     AllBusy {
         /// How many of them.
@@ -140,6 +157,11 @@ pub enum WorkerCause {
         /// Slots it has.
         slots: u32,
     },
+    /// It answered quicker than others do, and is not believed yet.
+    Paced {
+        /// Until then.
+        until_ms: u64,
+    },
     /// No task wants a replica.
     NoTasks,
     /// Tasks want replicas, but its stake is below what a contribution locks.
@@ -162,6 +184,10 @@ pub enum WorkerCause {
         /// What it lacks for the first of them.
         needs: Needs,
     },
+    /// It may be the same person as one who has a replica of each waiting task, or as their requester.
+    Kin,
+    /// It is new: it has no vote yet, and no task has a place for one on probation now.
+    OnProbation,
     /// It has worked at every task that wants a replica.
     AllTried,
     /// It will be asked next.
@@ -198,6 +224,19 @@ impl fmt::Display for TaskCause {
                     f,
                     "each of the {connected} connected worker(s) has already worked at it, and a worker counts once"
                 )
+            }
+            Self::NotBelieved { connected, .. } => write!(
+                f,
+                "the results it has are not enough for the confidence that was paid for, and each of the {connected} connected \
+                 worker(s) has already worked at it"
+            ),
+            Self::AllKin { workers } => write!(
+                f,
+                "the {workers} free worker(s) have owner, network or source of stake in common with one that has worked at it, or with \
+                 its requester"
+            ),
+            Self::OnProbation { workers } => {
+                write!(f, "the {workers} free worker(s) are new, and have no vote before others have agreed with them")
             }
             Self::AllBusy { workers } => write!(f, "all {workers} worker(s) that may take it are busy"),
             Self::StakeTooLow { worker, missing } => {
@@ -238,6 +277,10 @@ impl fmt::Display for WorkerCause {
             Self::Busy { until_ms } => write!(f, "it said it was busy and is asked again at {until_ms} ms"),
             Self::Draining => write!(f, "it is draining"),
             Self::Working { leases, slots } => write!(f, "it works at {leases} task(s) with {slots} slot(s)"),
+            Self::Paced { until_ms } => write!(
+                f,
+                "it answered quicker than others do and is not believed yet: it is asked again at {until_ms} ms, or when others are through"
+            ),
             Self::NoTasks => write!(f, "no task wants a replica"),
             Self::StakeTooLow { missing } => {
                 write!(f, "its free stake is {missing} short of what a contribution locks")
@@ -247,6 +290,13 @@ impl fmt::Display for WorkerCause {
             }
             Self::GpusTaken { gpus } => write!(f, "the waiting tasks need a GPU, and its {gpus} are in use"),
             Self::NeedsMissing { needs } => write!(f, "the waiting tasks need {needs}, which it does not offer"),
+            Self::Kin => write!(
+                f,
+                "the waiting tasks have been given to workers of the same owner, network or source of stake, or were asked for by it"
+            ),
+            Self::OnProbation => {
+                write!(f, "it is new and has no vote yet; no task has a place for a newcomer just now")
+            }
             Self::AllTried => write!(f, "it has already worked at every task that wants a replica"),
             Self::Ready => write!(f, "it is free and gets the next task"),
         }

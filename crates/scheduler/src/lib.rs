@@ -4,6 +4,8 @@
 //! events give the same effects. The pool service performs the effects and reports what came of them.
 //!
 //! - [`Scheduler`]: the machine. [`Event`] and [`Effect`]: its language. [`Policy`]: its bounds.
+//! - [`Scheduler::believing`]: a result counts only as far as a [`Credibility`](gristmill_credibility::Credibility) believes it, besides
+//!   the hub's rule. Nobody is authorised before.
 //! - [`index`]: the machines that match a task, most promising first, among however many. [`rank`]: the best of them by what the
 //!   requester favours.
 //! - [`Scheduler::explain_task`], [`Scheduler::explain_worker`]: what binds, and the smallest fix.
@@ -21,6 +23,7 @@ mod explain;
 mod id;
 pub mod index;
 mod line;
+mod pace;
 mod policy;
 pub mod rank;
 mod runs;

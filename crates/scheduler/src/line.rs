@@ -21,6 +21,12 @@ pub(crate) enum Queue {
     Needy,
     /// It would be one more than needed.
     Spare,
+    /// A newcomer on probation may take part.
+    Probation,
+}
+
+impl Queue {
+    pub const ALL: [Self; 3] = [Self::Needy, Self::Spare, Self::Probation];
 }
 
 /// Where a task stands in line.
@@ -44,9 +50,8 @@ pub(crate) struct Line {
 #[derive(Clone, Debug)]
 struct Fair<K, V> {
     members: BTreeMap<K, Member<V>>,
-    /// Those with tasks in a queue; the next turn first.
-    needy: BTreeSet<(u64, K)>,
-    spare: BTreeSet<(u64, K)>,
+    /// Those with tasks, by queue; the next turn first.
+    turns: [BTreeSet<(u64, K)>; Queue::ALL.len()],
     /// What the latest to be served had been given before: whoever comes anew begins there.
     level: u64,
 }
@@ -54,18 +59,13 @@ struct Fair<K, V> {
 #[derive(Clone, Debug, Default)]
 struct Member<V> {
     given: u64,
-    /// Tasks in each queue, all below it counted.
-    needy: usize,
-    spare: usize,
+    /// Tasks by queue, all below it counted.
+    counts: [usize; Queue::ALL.len()],
     rest: V,
 }
 
-/// The waiting tasks of a deal.
-#[derive(Clone, Debug, Default)]
-struct Waiting {
-    needy: Tasks,
-    spare: Tasks,
-}
+/// The waiting tasks of a deal, by queue.
+type Waiting = [Tasks; Queue::ALL.len()];
 
 /// By engine, because a worker has one.
 #[derive(Clone, Debug, Default)]
@@ -76,92 +76,53 @@ struct Tasks {
 
 impl<K, V> Default for Fair<K, V> {
     fn default() -> Self {
-        Self { members: BTreeMap::new(), needy: BTreeSet::new(), spare: BTreeSet::new(), level: 0 }
+        Self { members: BTreeMap::new(), turns: [const { BTreeSet::new() }; Queue::ALL.len()], level: 0 }
     }
 }
 
 impl<K: Copy + Ord, V: Default> Fair<K, V> {
-    fn turns(&mut self, queue: Queue) -> &mut BTreeSet<(u64, K)> {
-        match queue {
-            Queue::Needy => &mut self.needy,
-            Queue::Spare => &mut self.spare,
-        }
-    }
-
     /// A task more of this member.
     fn enter(&mut self, key: K, queue: Queue) -> &mut V {
         let level = self.level;
         let member = self.members.entry(key).or_default();
-        if member.needy + member.spare == 0 {
+        if member.counts == [0; Queue::ALL.len()] {
             member.given = member.given.max(level);
         }
-        let count = member.count(queue);
+        let count = &mut member.counts[queue as usize];
         *count += 1;
-        let (is_first, given) = (*count == 1, member.given);
-        if is_first {
-            self.turns(queue).insert((given, key));
+        if *count == 1 {
+            self.turns[queue as usize].insert((member.given, key));
         }
-        &mut self.members.entry(key).or_default().rest
+        &mut member.rest
     }
 
     /// A task less.
     fn leave(&mut self, key: K, queue: Queue) -> Option<&mut V> {
         let member = self.members.get_mut(&key)?;
-        let count = member.count(queue);
+        let count = &mut member.counts[queue as usize];
         *count = count.saturating_sub(1);
-        let (is_last, given) = (*count == 0, member.given);
-        if is_last {
-            self.turns(queue).remove(&(given, key));
+        if *count == 0 {
+            self.turns[queue as usize].remove(&(member.given, key));
         }
-        self.members.get_mut(&key).map(|member| &mut member.rest)
+        Some(&mut member.rest)
     }
 
     fn give(&mut self, key: K, amount: u64) -> Option<&mut V> {
         let member = self.members.get_mut(&key)?;
         let before = member.given;
         member.given = before.saturating_add(amount);
-        let (after, needy, spare) = (member.given, member.needy > 0, member.spare > 0);
         self.level = self.level.max(before);
-        for (queue, stands) in [(Queue::Needy, needy), (Queue::Spare, spare)] {
-            if stands {
-                self.turns(queue).remove(&(before, key));
-                self.turns(queue).insert((after, key));
+        for (turns, count) in self.turns.iter_mut().zip(member.counts) {
+            if count > 0 {
+                turns.remove(&(before, key));
+                turns.insert((member.given, key));
             }
         }
-        self.members.get_mut(&key).map(|member| &mut member.rest)
+        Some(&mut member.rest)
     }
 
     fn in_turn(&self, queue: Queue) -> impl Iterator<Item = K> {
-        let turns = match queue {
-            Queue::Needy => &self.needy,
-            Queue::Spare => &self.spare,
-        };
-        turns.iter().map(|(_, key)| *key)
-    }
-}
-
-impl<V> Member<V> {
-    fn count(&mut self, queue: Queue) -> &mut usize {
-        match queue {
-            Queue::Needy => &mut self.needy,
-            Queue::Spare => &mut self.spare,
-        }
-    }
-}
-
-impl Waiting {
-    fn tasks(&self, queue: Queue) -> &Tasks {
-        match queue {
-            Queue::Needy => &self.needy,
-            Queue::Spare => &self.spare,
-        }
-    }
-
-    fn tasks_mut(&mut self, queue: Queue) -> &mut Tasks {
-        match queue {
-            Queue::Needy => &mut self.needy,
-            Queue::Spare => &mut self.spare,
-        }
+        self.turns[queue as usize].iter().map(|(_, key)| *key)
     }
 }
 
@@ -169,7 +130,7 @@ impl Line {
     /// A task takes this place.
     pub fn enter(&mut self, requester: Address, deal: DealId, place: &Place, task: Numbered) {
         let waiting = self.requesters.enter(requester, place.queue).enter(deal, place.queue);
-        let tasks = waiting.tasks_mut(place.queue);
+        let tasks = &mut waiting[place.queue as usize];
         match &place.profile {
             None => tasks.unstarted.insert(task),
             Some(profile) => tasks.started.entry(profile.clone()).or_default().insert(task),
@@ -179,7 +140,7 @@ impl Line {
     /// A task leaves the place that it took.
     pub fn leave(&mut self, requester: Address, deal: DealId, place: &Place, task: Numbered) {
         let waiting = self.requesters.leave(requester, place.queue).and_then(|deals| deals.leave(deal, place.queue));
-        let Some(tasks) = waiting.map(|waiting| waiting.tasks_mut(place.queue)) else { return };
+        let Some(tasks) = waiting.map(|waiting| &mut waiting[place.queue as usize]) else { return };
         match &place.profile {
             None => _ = tasks.unstarted.remove(&task),
             Some(profile) => {
@@ -233,7 +194,7 @@ impl Line {
         from: u64,
     ) -> Option<Numbered> {
         let waiting = &self.requesters.members.get(&requester)?.rest.members.get(&deal)?.rest;
-        let tasks = waiting.tasks(queue);
+        let tasks = &waiting[queue as usize];
         let first = |tasks: &BTreeSet<Numbered>| tasks.range((from, TaskId::default())..).next().copied();
         let started = tasks.started.get(profile).and_then(first);
         [started, first(&tasks.unstarted)].into_iter().flatten().min()
@@ -248,7 +209,7 @@ impl Line {
     pub fn all(&self, queue: Queue) -> impl Iterator<Item = TaskId> {
         let deals = self.requesters.members.values().flat_map(|member| member.rest.members.values());
         deals.flat_map(move |deal| {
-            let tasks = deal.rest.tasks(queue);
+            let tasks = &deal.rest[queue as usize];
             tasks.unstarted.iter().chain(tasks.started.values().flatten()).map(|(_, task)| *task)
         })
     }

@@ -3,20 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
 
+use alloy_primitives::Address;
+use gristmill_credibility::{Credibility, Event as Belief};
 use gristmill_types::{DealId, TaskId};
 
 use crate::event::{Effect, Event};
 use crate::id::{Fence, LeaseId, WorkerId};
 use crate::line::Line;
+use crate::pace::Pace;
 use crate::policy::Policy;
 use crate::task::{Phase, Task};
 use crate::worker::Worker;
 
+mod belief;
 mod dispatch;
 mod explanation;
 mod lease;
 mod ledger;
 mod member;
+mod pacing;
 mod review;
 
 /// Run times of a deal that are remembered for its median.
@@ -44,8 +49,8 @@ pub struct Scheduler {
     line: Line,
     /// The numbers of the open tasks.
     numbers: BTreeSet<u64>,
-    /// Workers with a free slot, longest idle first.
-    idle: BTreeSet<(u64, WorkerId)>,
+    /// Workers with a free slot, longest idle first: those whose answers count, and those on probation.
+    idle: [BTreeSet<(u64, WorkerId)>; 2],
     /// Connected workers by the weight of their next contribution.
     weights: BTreeSet<(u64, WorkerId)>,
     /// What changed since the last dispatch: only these can make a new match, so that no pair is tried over and over.
@@ -56,6 +61,16 @@ pub struct Scheduler {
     holding: BTreeSet<TaskId>,
     timers: BTreeSet<(u64, Timer)>,
     effects: Vec<Effect>,
+    /// How far results are believed; `None`: as far as the hub does.
+    credibility: Option<Credibility>,
+    /// Newcomers have no vote.
+    founded: bool,
+    /// Workers that it caught, to be banned when the reviews are over.
+    blacklisted: Vec<WorkerId>,
+    /// Workers of which it learnt something that was not taken down yet.
+    learnt: BTreeSet<Address>,
+    /// Those of which something was learnt since the last dispatch.
+    promoted: BTreeSet<WorkerId>,
 }
 
 /// What is remembered of a deal while tasks of it are open.
@@ -65,6 +80,9 @@ struct Deal {
     run_times_ms: VecDeque<u64>,
     /// Their median, once there are enough.
     median_ms: Option<u64>,
+    pace: Pace,
+    /// Workers with slots that wait until more is known of the pace.
+    cooling: BTreeSet<WorkerId>,
 }
 
 impl Deal {
@@ -103,7 +121,7 @@ impl Scheduler {
             leases: BTreeMap::new(),
             line: Line::default(),
             numbers: BTreeSet::new(),
-            idle: BTreeSet::new(),
+            idle: [BTreeSet::new(), BTreeSet::new()],
             weights: BTreeSet::new(),
             fresh_workers: BTreeSet::new(),
             fresh_tasks: BTreeSet::new(),
@@ -111,6 +129,11 @@ impl Scheduler {
             holding: BTreeSet::new(),
             timers: BTreeSet::new(),
             effects: Vec::new(),
+            credibility: None,
+            founded: false,
+            blacklisted: Vec::new(),
+            learnt: BTreeSet::new(),
+            promoted: BTreeSet::new(),
         }
     }
 
@@ -127,13 +150,14 @@ impl Scheduler {
             self.apply(event);
         }
         self.ring();
-        self.review_dirty();
+        self.review_all();
+        self.sort_idle();
         self.dispatch();
         // Who found no reserve in this round does not wait for one.
         for task in mem::take(&mut self.holding) {
             self.refuse_reserve(task);
         }
-        self.review_dirty();
+        self.review_all();
         mem::take(&mut self.effects)
     }
 
@@ -168,7 +192,10 @@ impl Scheduler {
             Event::WorkerUpdated { worker, score, free_stake } => self.worker_updated(worker, score, free_stake),
             Event::WorkerLeft { worker } => self.worker_left(worker),
             Event::WorkerDraining { worker } => self.worker_draining(worker),
-            Event::WorkerBanned { worker, reason } => self.ban(worker, reason, None),
+            Event::WorkerBanned { worker, reason } => {
+                self.ban(worker, reason, None);
+                self.tell(Belief::WorkerBanned { worker: worker.0 });
+            }
             Event::WorkerPardoned { worker } => self.worker_pardoned(worker),
             Event::TaskAdded(spec) => self.task_added(*spec),
             // Acceptance changes nothing that a heartbeat would not: the lease runs either way.
@@ -217,9 +244,15 @@ impl Scheduler {
         }
     }
 
-    fn review_dirty(&mut self) {
-        for id in mem::take(&mut self.dirty) {
-            self.review(id);
+    /// Reviews what changed. Each worker is expelled once, so that this ends.
+    fn review_all(&mut self) {
+        loop {
+            for id in mem::take(&mut self.dirty) {
+                self.review(id);
+            }
+            if !self.expel() && self.dirty.is_empty() {
+                break;
+            }
         }
     }
 

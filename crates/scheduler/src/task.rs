@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::B256;
+use gristmill_credibility as credibility;
 use gristmill_poco::consensus::{self, CONTRIBUTORS_MAX, Tally, WeightOverflow};
-use gristmill_types::{Amount, ContributionStatus, TaskId};
+use gristmill_types::{Amount, ContributionStatus, DealId, TaskId};
 
 use crate::event::{Call, SeenConsensus, TaskSpec};
 use crate::id::{EngineProfile, Fence, LeaseId, WorkerId};
@@ -41,14 +42,21 @@ pub(crate) struct Task {
     pub asked: BTreeSet<WorkerId>,
     /// Nobody is free to be the reserve: do not wait for one.
     pub reserve_refused: bool,
+    /// Since when a liar could lose its stake, were there somebody more to outvote it.
+    pub convict_since_ms: Option<u64>,
+    /// Nobody is free for that: let it go.
+    pub convict_refused: bool,
     pub uploads: Uploads,
     pub pending: Option<Pending>,
     /// Causes noted already.
     pub notes: BTreeSet<&'static str>,
     /// When its timer rings.
     pub wake_ms: Option<u64>,
-    /// What it wants.
+    /// What it wants, and from whom.
     pub wants: Wants,
+    pub seats: Seats,
+    /// As of its last review.
+    pub stance: Stance,
     /// Where it stands in line because of that.
     pub place: Option<Place>,
 }
@@ -74,6 +82,8 @@ pub(crate) struct Seen {
 pub(crate) struct Replica {
     pub lease: LeaseId,
     pub fence: Fence,
+    /// Of its task.
+    pub deal: DealId,
     pub weight: u64,
     /// What it will lock.
     pub stake: Amount,
@@ -129,8 +139,26 @@ pub(crate) enum Wants {
     Nothing,
     /// Without one more, consensus cannot come, or reveals wait.
     Replica,
-    /// One more would be a reserve.
+    /// One more would be a reserve, or a copy of a late one.
     Reserve,
+    /// There is a place for a newcomer on probation.
+    Probation,
+}
+
+/// What is believed of a task; nothing if it goes by the hub alone, or has consensus.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Stance {
+    pub verdict: Option<credibility::Verdict>,
+    /// The result that is most to be believed, if there is one.
+    pub leader: Option<B256>,
+    pub wants: credibility::Wants,
+}
+
+/// Whom a task takes: whose answer counts, and who is on probation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Seats {
+    pub vote: bool,
+    pub probation: bool,
 }
 
 /// What comes if everything in flight agrees with the leading group.
@@ -180,11 +208,15 @@ impl Task {
             stopped: spec.refusal.is_some(),
             asked: BTreeSet::new(),
             reserve_refused: false,
+            convict_since_ms: None,
+            convict_refused: false,
             uploads: Uploads::default(),
             pending: None,
             notes: BTreeSet::new(),
             wake_ms: None,
             wants: Wants::Nothing,
+            seats: Seats::default(),
+            stance: Stance::default(),
             place: None,
             spec,
         })
@@ -243,8 +275,8 @@ impl Task {
         self.replicas.values().filter(is_reserve).count() as u32
     }
 
-    /// What comes if all that is in flight agrees with the leading group.
-    pub fn outlook(&self) -> Result<Outlook, WeightOverflow> {
+    /// What comes if all that is in flight agrees with the leading group: that of `leader`, or else the heaviest.
+    pub fn outlook(&self, leader: Option<B256>) -> Result<Outlook, WeightOverflow> {
         let mut tally = self.tally.clone();
         let (mut ready, mut leased) = (Vec::new(), Vec::new());
         for replica in self.replicas.values() {
@@ -262,7 +294,7 @@ impl Task {
             hopes.add(*hash, *weight)?;
         }
         // Nobody has a result yet: whatever comes first will lead, and zero stands for it.
-        let leader = hopes.leader().unwrap_or(B256::ZERO);
+        let leader = leader.or_else(|| hopes.leader()).unwrap_or(B256::ZERO);
         let agreeing = ready.iter().filter(|(_, hash, _)| *hash == leader).map(|(_, _, weight)| *weight);
         let mut outlook = Outlook { reached: tally.reaches(leader, self.spec.trust)?, surplus: 0, leader, tally };
         for weight in agreeing.chain(leased.iter().map(|(_, weight)| *weight)) {
@@ -276,9 +308,26 @@ impl Task {
         Ok(outlook)
     }
 
+    /// Whether `hash` wins on the ledger if all who are bound to it contribute; `against`: even if all who hold another result do too;
+    /// with `more` of this weight besides.
+    pub fn wins(&self, hash: B256, against: bool, (more, weight): (u32, u64)) -> bool {
+        let mut tally = self.tally.clone();
+        for replica in self.replicas.values() {
+            let of = match replica.state {
+                ReplicaState::Authorised { hash, .. } => hash,
+                ReplicaState::Ready { hash: of, .. } if against || of == hash => of,
+                ReplicaState::Ready { .. } | ReplicaState::Leased { .. } | ReplicaState::Lapsed { .. } => continue,
+            };
+            if tally.add(of, replica.weight).is_err() {
+                return false;
+            }
+        }
+        (0..more).all(|_| tally.add(hash, weight).is_ok()) && tally.reaches(hash, self.spec.trust) == Ok(true)
+    }
+
     /// How many more replicas of this weight would do, if all agree; `None` if not even all free places would.
-    pub fn shortfall(&self, weight: u64) -> Result<Option<u32>, WeightOverflow> {
-        let Outlook { mut reached, mut tally, leader, .. } = self.outlook()?;
+    pub fn shortfall(&self, weight: u64, leader: Option<B256>) -> Result<Option<u32>, WeightOverflow> {
+        let Outlook { mut reached, mut tally, leader, .. } = self.outlook(leader)?;
         let mut missing = 0;
         while !reached && missing < self.free_places() as u32 {
             tally.add(leader, weight)?;
@@ -304,6 +353,18 @@ impl Task {
         self.reserve_refused = false;
         self.pending = None;
         Ok(())
+    }
+}
+
+impl Replica {
+    /// The result to which its worker is bound, if it is.
+    pub fn hash(&self) -> Option<B256> {
+        match self.state {
+            ReplicaState::Leased { .. } => None,
+            ReplicaState::Ready { hash, .. }
+            | ReplicaState::Authorised { hash, .. }
+            | ReplicaState::Lapsed { hash } => Some(hash),
+        }
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use gristmill_credibility::Origin;
 use gristmill_poco::consensus;
-use gristmill_types::{Amount, TaskId};
+use gristmill_types::{Address, Amount, DealId, TaskId};
 
 use crate::event::{Offers, WorkerSpec};
 use crate::id::{EngineProfile, LeaseId};
@@ -19,9 +20,12 @@ pub(crate) struct Worker {
     pub score: u64,
     pub profile: EngineProfile,
     pub offers: Offers,
+    pub origin: Origin,
     pub connected: bool,
     pub draining: bool,
     pub ban: Option<Ban>,
+    /// It gave a wrong result, and is banned as soon as what it is bound to is settled.
+    pub caught: bool,
     /// Contributions proven wrong, as far as this scheduler saw.
     pub faulty: u32,
     /// Leases in a row that ended without an answer.
@@ -31,6 +35,8 @@ pub(crate) struct Worker {
     pub busy_until_ms: u64,
     /// Revealed a result once, here or (its score says so) elsewhere.
     pub proven: bool,
+    /// Slots that are not free before the pace of a deal allows it.
+    pub cooling: Vec<Cooling>,
     /// Leases that take a slot.
     pub leases: BTreeSet<LeaseId>,
     /// Those of them that take a GPU.
@@ -44,7 +50,7 @@ pub(crate) struct Worker {
     /// Open tasks that it may have again, now or later, by their number.
     pub again: BTreeSet<(u64, TaskId)>,
     /// Its place in the queue of the idle, while it is there.
-    pub idle_order: Option<u64>,
+    pub idle_order: Option<(usize, u64)>,
     /// Its place in the index of weights, while it is there.
     pub listed_weight: Option<u64>,
 }
@@ -54,6 +60,14 @@ pub(crate) struct Worker {
 pub(crate) struct Ban {
     pub reason: String,
     pub until_ms: Option<u64>,
+}
+
+/// A slot whose run was over quickly.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cooling {
+    pub deal: DealId,
+    pub since_ms: u64,
+    pub until_ms: u64,
 }
 
 impl Worker {
@@ -66,15 +80,18 @@ impl Worker {
             score: 0,
             profile: EngineProfile(String::new()),
             offers: Offers::default(),
+            origin: Origin::of(Address::ZERO),
             connected: false,
             draining: false,
             ban: None,
+            caught: false,
             faulty: 0,
             silent: 0,
             aside_until_ms: 0,
             aside_times: 0,
             busy_until_ms: 0,
             proven: false,
+            cooling: Vec::new(),
             leases: BTreeSet::new(),
             gpu_leases: BTreeSet::new(),
             replicas: BTreeSet::new(),
@@ -88,7 +105,8 @@ impl Worker {
 
     /// It connected, for the first time or again.
     pub fn join(&mut self, spec: WorkerSpec) {
-        let WorkerSpec { worker: _, slots, free_stake, score, profile, offers } = spec;
+        let WorkerSpec { worker: _, origin, slots, free_stake, score, profile, offers } = spec;
+        self.origin = origin;
         self.slots = slots;
         self.free_stake = free_stake;
         self.profile = profile;
@@ -119,15 +137,21 @@ impl Worker {
     pub fn is_willing(&self, now_ms: u64) -> bool {
         self.connected
             && !self.draining
+            && !self.caught
             && self.slots > 0
             && !self.is_banned(now_ms)
             && self.aside_until_ms <= now_ms
             && self.busy_until_ms <= now_ms
     }
 
+    /// Something that it holds or contributed is not settled yet.
+    pub fn is_bound(&self) -> bool {
+        !self.replicas.is_empty() || !self.contributed.is_empty()
+    }
+
     /// Has a free slot.
     pub fn has_slot(&self) -> bool {
-        (self.leases.len() as u64) < u64::from(self.slots)
+        ((self.leases.len() + self.cooling.len()) as u64) < u64::from(self.slots)
     }
 
     /// Has a GPU that no lease takes.

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use gristmill_credibility as credibility;
 use gristmill_scheduler::Policy;
 use gristmill_types::category::GENESIS_CATEGORIES;
 use gristmill_types::{Amount, Trust};
@@ -47,6 +48,11 @@ pub struct Config {
     /// `lease_duration_ms` is 900,000, so that 10,000 hosts do not send a heartbeat every three seconds of the day.
     #[serde(deserialize_with = "values::policy")]
     pub scheduler: Policy,
+    /// How far the pool believes its workers: the keys of `Policy` of the crate `credibility`, with its defaults.
+    #[serde(deserialize_with = "values::credibility")]
+    pub credibility: credibility::Policy,
+    /// The pool believes what the hub's rule alone accepts, and `credibility` is not asked. Default `false`.
+    pub by_hub_alone: bool,
     /// The jobs that arrive. Default: none.
     #[serde(deserialize_with = "values::jobs")]
     pub jobs: Vec<Jobs>,
@@ -323,6 +329,8 @@ impl Default for Config {
             ledger: Ledger::default(),
             faults: Faults::default(),
             scheduler: values::default_policy(),
+            credibility: credibility::Policy::default(),
+            by_hub_alone: false,
             jobs: Vec::new(),
             saboteurs: Vec::new(),
         }

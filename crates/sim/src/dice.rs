@@ -26,6 +26,7 @@ pub(crate) enum Domain {
     Arrival,
     Collusion,
     Batch,
+    Credibility,
 }
 
 /// A stream of random numbers: SplitMix64.
@@ -48,6 +49,13 @@ impl Dice {
     pub fn word(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.0)
+    }
+
+    /// 32 bytes of it.
+    pub fn bytes(&mut self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        bytes.chunks_exact_mut(8).for_each(|chunk| chunk.copy_from_slice(&self.word().to_be_bytes()));
+        bytes
     }
 
     /// Uniform, 0 to `sides` - 1; 0 for no sides. The bias is below `sides` / 2^64.

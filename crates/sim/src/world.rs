@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use alloy_primitives::{Address, B256};
+use gristmill_credibility::{Memory, PolicyError};
 use gristmill_poco::check::{self, LedgerView, Shown, Violation};
 use gristmill_poco::{DealTerms, ReplayError, Revert};
 use gristmill_scheduler::{Event, Fence, Scheduler};
@@ -53,6 +54,9 @@ pub enum RunError {
     /// One of I1 to I8 does not hold.
     #[error("an invariant does not hold at the end of the run")]
     Invariant(#[from] Violation),
+    /// The pool cannot believe as it is to.
+    #[error("the section `credibility` of the configuration cannot be used: {0}")]
+    Belief(#[from] PolicyError),
     /// The ledger's events cannot be replayed.
     #[error("the ledger's events cannot be replayed")]
     Replay(#[from] ReplayError),
@@ -128,6 +132,7 @@ pub(crate) struct Pool {
     pub life: u32,
     pub heard: VecDeque<Vec<Event>>,
     pub banned: BTreeSet<Address>,
+    pub memories: BTreeMap<[u8; 21], Memory>,
 }
 
 pub(crate) struct World<'a> {
@@ -164,11 +169,12 @@ impl<'a> World<'a> {
             bags: Vec::new(),
             bags_to_come: 0,
             pool: Pool {
-                scheduler: Some(Scheduler::new(config.scheduler.clone(), Fence(1))),
+                scheduler: None,
                 fence: Fence(1),
                 life: 0,
                 heard: VecDeque::new(),
                 banned: BTreeSet::new(),
+                memories: BTreeMap::new(),
             },
             ledger: Ledger::new(),
             block_due_ms: None,
@@ -177,6 +183,7 @@ impl<'a> World<'a> {
             fault: None,
             crash_dice: Dice::stream(config.seed, Domain::Crash, u64::MAX),
         };
+        world.pool.scheduler = Some(world.new_scheduler()?);
         world.fund()?;
         world.plan_hosts();
         world.plan_jobs();

@@ -125,7 +125,6 @@ fn honest_needed(cheaters: u32) -> u32 {
 fn plan_workers(args: &DemoArgs) -> Vec<WorkerPlan> {
     (0..args.workers)
         .map(|index| {
-            // The cheaters come first in line, so that they are surely among those that are asked.
             let conduct = if index < args.cheaters { Conduct::Liar } else { Conduct::Honest };
             WorkerPlan { conduct, slots: 1 }
         })

@@ -259,7 +259,7 @@ fn holds(holds: bool) -> String {
 
 fn render_caught(caught: &[Caught]) -> String {
     if caught.is_empty() {
-        return "nobody cheated\n".to_owned();
+        return "no wrong result came to the ledger: nobody lost a stake\n".to_owned();
     }
     let line = |cheat: &Caught| {
         format!(

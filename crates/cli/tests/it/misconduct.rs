@@ -24,14 +24,15 @@ struct Fate {
     contributions: usize,
 }
 
-/// [`fate_among`] five honest workers.
+/// [`fate_among`] five honest workers of a pool as pools are.
 fn fate_of(conduct: Conduct, tasks: u64) -> Fate {
-    fate_among(conduct, &[Conduct::Honest; 5], tasks)
+    fate_among(conduct, &[Conduct::Honest; 5], tasks, false)
 }
 
 /// Runs a job of `tasks` tasks in category DEV (T = 2 s) at 80 % with one worker of `conduct`, first in line, and these
-/// others, asserts that the result is right and that I1 to I8 hold, and returns what became of the one.
-fn fate_among(conduct: Conduct, others: &[Conduct], tasks: u64) -> Fate {
+/// others, asserts that the result is right and that I1 to I8 hold, and returns what became of the one. A pool that goes by the hub
+/// alone asks those who are first in line; any other draws.
+fn fate_among(conduct: Conduct, others: &[Conduct], tasks: u64, by_hub_alone: bool) -> Fate {
     let folder = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
@@ -39,6 +40,7 @@ fn fate_among(conduct: Conduct, others: &[Conduct], tasks: u64) -> Fate {
         let mut config = NetworkConfig::new(folder.path().join("net"), 0, child);
         config.workers =
             [&[conduct], others].concat().into_iter().map(|conduct| WorkerPlan { conduct, slots: 1 }).collect();
+        config.by_hub_alone = by_hub_alone;
         let network = Network::start(config).await.unwrap();
         let crook = network.worker_plans()[0].0;
         settle_funds(&network).await;
@@ -115,7 +117,7 @@ fn read_fate(audit: &Audit, deals: &[gristmill_types::DealId], crook: Address) -
 #[test]
 fn a_liar_is_outvoted_and_loses_its_stake() {
     let _alone = alone();
-    let fate = fate_of(Conduct::Liar, 3);
+    let fate = fate_of(Conduct::Liar, 12);
     assert!(fate.contributions > 0, "the liar was never asked: the test shows nothing");
     assert_eq!((fate.paid, fate.proved, fate.score), (Amount::ZERO, 0, 0));
     assert_eq!(fate.rejected, fate.contributions);
@@ -126,7 +128,7 @@ fn a_liar_is_outvoted_and_loses_its_stake() {
 fn a_copier_cannot_reveal_and_loses_its_stake() {
     let _alone = alone();
     // As with the silent one: it copies the first vote at once, and the slow one is the reserve.
-    let fate = fate_among(Conduct::Copier, &[Conduct::Honest, Conduct::Honest, Conduct::Slow], 1);
+    let fate = fate_among(Conduct::Copier, &[Conduct::Honest, Conduct::Honest, Conduct::Slow], 1, true);
     assert!(fate.contributions > 0, "the copier never contributed: the test shows nothing");
     assert_eq!((fate.paid, fate.proved, fate.score), (Amount::ZERO, 0, 0));
     assert_eq!(fate.rejected, fate.contributions);
@@ -137,6 +139,15 @@ fn a_copier_cannot_reveal_and_loses_its_stake() {
 fn a_copier_fails_no_task_of_a_busy_pool() {
     let _alone = alone();
     // More tasks than the workers can begin at once: the reserve that makes up for it must be waited for.
+    let fate = fate_among(Conduct::Copier, &[Conduct::Honest; 5], 3, true);
+    assert_eq!((fate.paid, fate.proved, fate.score), (Amount::ZERO, 0, 0));
+    assert_eq!(fate.rejected, fate.contributions);
+}
+
+/// Nothing is on the ledger before those who are enough are bound to their results.
+#[test]
+fn a_copier_finds_nothing_to_copy() {
+    let _alone = alone();
     let fate = fate_of(Conduct::Copier, 3);
     assert_eq!((fate.paid, fate.proved, fate.score), (Amount::ZERO, 0, 0));
     assert_eq!(fate.rejected, fate.contributions);
@@ -147,11 +158,19 @@ fn a_silent_worker_loses_its_stake() {
     let _alone = alone();
     // Three newcomers must agree. The slow one comes to the task when the three others have agreed already: so the silent one
     // is surely among those, and the slow one is the reserve that makes up for it.
-    let fate = fate_among(Conduct::Silent, &[Conduct::Honest, Conduct::Honest, Conduct::Slow], 1);
+    let fate = fate_among(Conduct::Silent, &[Conduct::Honest, Conduct::Honest, Conduct::Slow], 1, true);
     assert!(fate.contributions > 0, "the silent worker never contributed: the test shows nothing");
     assert_eq!((fate.paid, fate.proved, fate.score), (Amount::ZERO, 0, 0));
     assert_eq!(fate.rejected, fate.contributions);
     assert!(!fate.lost.is_zero());
+}
+
+#[test]
+fn a_silent_worker_costs_no_task() {
+    let _alone = alone();
+    let fate = fate_of(Conduct::Silent, 6);
+    assert_eq!((fate.paid, fate.proved, fate.score), (Amount::ZERO, 0, 0));
+    assert_eq!(fate.rejected, fate.contributions);
 }
 
 #[test]

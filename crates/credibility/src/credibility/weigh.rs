@@ -148,15 +148,16 @@ impl Credibility {
         rate.max(self.policy.check_share)
     }
 
-    pub(super) fn verdict_of(&self, task: &Task) -> Verdict {
-        let is_awaited = |replica: &&Replica| {
+    /// `last`: nobody who has not answered is waited for, and nobody else is asked.
+    pub(super) fn verdict_of(&self, task: &Task, last: bool) -> Verdict {
+        let is_awaited = |replica: &Replica| {
             replica.answer.is_none() && self.workers.get(&replica.worker).is_some_and(|worker| worker.ban.is_none())
         };
-        if task.replicas.iter().any(|replica| is_awaited(&replica)) {
+        if !last && task.waits(is_awaited) {
             return Verdict::Open;
         }
         let votes = self.votes(task);
-        let may_grow = !task.public && self.has_place(task);
+        let may_grow = !last && !task.public && self.has_place(task);
         let unreached = if may_grow { Verdict::Open } else { Verdict::Undecided };
         let Some((leader, doubt)) = votes.leader() else { return unreached };
         let hash = votes.hashes[leader];

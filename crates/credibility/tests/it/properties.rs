@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, B256};
 use gristmill_credibility::{
-    AddressRange, Credibility, Event, ObserveError, Origin, Policy, Refusal, Seed, TaskSpec, Verdict,
+    AddressRange, Credibility, Event, ObserveError, Origin, Policy, Refusal, Role, Seed, TaskSpec, Verdict,
 };
 use gristmill_poco::consensus::{Tally, weight};
 use gristmill_types::{TaskId, Trust};
@@ -72,6 +72,8 @@ struct Naive {
     scores: BTreeMap<u8, u64>,
     open: BTreeMap<u8, (Trust, bool, bool)>,
     replicas: BTreeMap<u8, Vec<(u8, Option<u8>)>>,
+    /// Replicas, by task and worker, that were not wanted when they were leased.
+    spares: BTreeSet<(u8, u8)>,
 }
 
 struct Checker {
@@ -125,7 +127,12 @@ impl Checker {
             }
             Step::Answer(id, by, value) => {
                 let hash = B256::repeat_byte(value);
+                let (may_join, spare) = self.chances(id, by);
                 if self.observe(Event::Answered { task: task(id), worker: worker(by), hash }).is_ok() {
+                    let list = &self.naive.replicas[&id];
+                    if list.iter().all(|(other, _)| *other != by) {
+                        self.taken(id, by, may_join, spare);
+                    }
                     let list = self.naive.replicas.get_mut(&id).unwrap();
                     let replica = list.iter_mut().find(|(worker, _)| *worker == by).unwrap();
                     assert!(replica.1.replace(value).is_none());
@@ -151,44 +158,61 @@ impl Checker {
                 if self.observe(Event::Settled { task: task(id), accepted: None }).is_ok() {
                     self.naive.open.remove(&id);
                     self.naive.replicas.remove(&id);
+                    self.naive.spares.retain(|(of, _)| *of != id);
                 }
             }
         }
     }
 
     fn drop_lease(&mut self, id: u8, by: u8) {
-        self.naive.replicas.get_mut(&id).unwrap().retain(|(worker, answer)| *worker != by || answer.is_some());
+        let list = self.naive.replicas.get_mut(&id).unwrap();
+        list.retain(|(worker, answer)| *worker != by || answer.is_some());
+        if list.iter().all(|(worker, _)| *worker != by) {
+            self.naive.spares.remove(&(id, by));
+        }
+    }
+
+    /// Whether a worker may join a task, and whether it would be a spare.
+    fn chances(&self, id: u8, by: u8) -> (Result<Role, Refusal>, bool) {
+        let (worker, task) = (worker(by), task(id));
+        (self.machine.may_join(worker, task), self.machine.may(worker, task) == Err(Refusal::NotWanted))
     }
 
     fn lease(&mut self, id: u8, by: u8) {
-        let may = self.machine.may(worker(by), task(id));
+        let (may_join, spare) = self.chances(id, by);
         let is_blacklisted = self.machine.blacklist().any(|(name, _)| name == worker(by));
         match self.observe(Event::Leased { task: task(id), worker: worker(by) }) {
-            Ok(()) => {
-                assert!(may.is_ok() && !is_blacklisted, "{by} is blacklisted and got a task");
-                assert!(!self.naive.open[&id].2, "a public task was leased");
-                let list = self.naive.replicas.get_mut(&id).unwrap();
-                assert!(list.iter().all(|(other, _)| *other != by), "{by} has two replicas");
-                if self.public {
-                    let mine = origin(by);
-                    let accounts = BTreeSet::from([mine.owner, mine.stake_source]);
-                    assert!(!accounts.contains(&Address::repeat_byte(0x40 + id)), "{by} computes a task of its own");
-                    for (other, _) in list.iter() {
-                        let theirs = origin(*other);
-                        assert_ne!(mine.range, theirs.range, "{by} and {other} share a range");
-                        let shared =
-                            [theirs.owner, theirs.stake_source].into_iter().find(|account| accounts.contains(account));
-                        assert_eq!(shared, None, "{by} and {other} share an account");
-                    }
-                }
-                list.push((by, None));
-            }
+            Ok(()) => self.taken(id, by, may_join, spare),
             Err(ObserveError::Refused { refusal, .. }) => {
-                assert_eq!(may, Err(refusal));
+                assert_eq!(may_join, Err(refusal));
                 assert_eq!(matches!(refusal, Refusal::Blacklisted(_)), is_blacklisted && refusal != Refusal::Absent);
             }
             Err(_) => {}
         }
+    }
+
+    /// A worker has a replica now: it must be one that may.
+    fn taken(&mut self, id: u8, by: u8, may_join: Result<Role, Refusal>, spare: bool) {
+        let is_blacklisted = self.machine.blacklist().any(|(name, _)| name == worker(by));
+        assert!(may_join.is_ok() && !is_blacklisted, "{by} is blacklisted and got a task");
+        assert!(!self.naive.open[&id].2, "a public task was leased");
+        if spare {
+            self.naive.spares.insert((id, by));
+        }
+        let list = self.naive.replicas.get_mut(&id).unwrap();
+        assert!(list.iter().all(|(other, _)| *other != by), "{by} has two replicas");
+        if self.public {
+            let mine = origin(by);
+            let accounts = BTreeSet::from([mine.owner, mine.stake_source]);
+            assert!(!accounts.contains(&Address::repeat_byte(0x40 + id)), "{by} computes a task of its own");
+            for (other, _) in list.iter() {
+                let theirs = origin(*other);
+                assert_ne!(mine.range, theirs.range, "{by} and {other} share a range");
+                let shared = [theirs.owner, theirs.stake_source].into_iter().find(|account| accounts.contains(account));
+                assert_eq!(shared, None, "{by} and {other} share an account");
+            }
+        }
+        list.push((by, None));
     }
 
     /// Settles as the verdict says, if there is one; it must be one that was paid for.
@@ -200,15 +224,22 @@ impl Checker {
         let barred = self.machine.blacklist().map(|(worker, _)| worker).collect::<BTreeSet<_>>();
         let counting = self.naive.replicas[&id].iter().filter(|(by, _)| !barred.contains(&worker(*by)));
         let mut tally = Tally::new();
+        let mut awaited = 0;
         for (by, answer) in counting {
-            let answer = answer.expect("accepted while somebody computes");
+            let Some(answer) = *answer else {
+                awaited += 1;
+                continue;
+            };
             tally.add(B256::repeat_byte(answer), weight(self.naive.scores[by])).unwrap();
         }
+        let spares = self.naive.spares.iter().filter(|(of, _)| *of == id).count();
+        assert!(awaited <= spares, "accepted while {awaited} compute, of whom only {spares} are spares");
         assert!(!tally.group(hash).is_zero(), "nobody who counts holds what was accepted");
         assert!(!by_hub || tally.reaches(hash, trust).unwrap(), "the hub would not accept it");
         self.observe(Event::Settled { task: task(id), accepted: Some(hash) }).unwrap();
         self.naive.open.remove(&id);
         self.naive.replicas.remove(&id);
+        self.naive.spares.retain(|(of, _)| *of != id);
     }
 
     /// What is counted on the way is what counting anew gives.

@@ -1,6 +1,8 @@
 //! What is remembered can be kept and comes back as it was.
 
-use gristmill_credibility::{Credibility, Policy, Seed, Snapshot};
+use std::collections::{BTreeMap, BTreeSet};
+
+use gristmill_credibility::{Credibility, Event, Memory, Policy, Seed, Snapshot};
 
 use crate::market::{Kind, Setup, run};
 use crate::schemes::Ours;
@@ -39,6 +41,38 @@ fn a_snapshot_taken_at_any_time_goes_on_as_if_nothing_had_been() {
         after.iter().for_each(|event| _ = second.observe(event.clone()).unwrap());
         assert_eq!(second, market.credibility, "after {part} tenths and the rest");
     }
+}
+
+/// What a pool writes down as it goes is all that it needs after a crash.
+#[test]
+fn memories_kept_one_by_one_are_what_was_learnt() {
+    let (market, policy, seed) = history();
+    let mut first = Credibility::new(policy.clone(), seed).unwrap();
+    let mut kept = BTreeMap::new();
+    for event in &market.log {
+        let learnt = first.observe(event.clone()).unwrap().learnt.into_iter().collect();
+        for memory in first.memories(&learnt) {
+            kept.insert(memory.key(), serde_json::to_string(&memory).unwrap());
+        }
+    }
+    let memories = kept.values().map(|text| serde_json::from_str::<Memory>(text).unwrap());
+    let second = Credibility::recall(policy, seed, memories).unwrap();
+    assert_eq!(second.blacklist().collect::<Vec<_>>(), first.blacklist().collect::<Vec<_>>());
+    assert!(first.blacklist().count() > 5, "{}", first.blacklist().count());
+    let joined = market.log.iter().filter_map(|event| match event {
+        Event::WorkerJoined { worker, .. } => Some(*worker),
+        _ => None,
+    });
+    let workers = joined.collect::<BTreeSet<_>>();
+    let believed = |machine: &Credibility| workers.iter().map(|id| machine.credibility(*id)).collect::<Vec<_>>();
+    let (before, after) = (believed(&first), believed(&second));
+    let mut learnt = 0;
+    for ((worker, before), after) in workers.iter().zip(before).zip(after) {
+        // Of whom nothing was learnt, nothing is kept; a blank record comes back when it joins.
+        assert!(before == after || after == 0.0, "{worker}: {before} and {after}");
+        learnt += u32::from(after > 0.0);
+    }
+    assert!(learnt > 20, "{learnt}");
 }
 
 #[test]

@@ -101,7 +101,8 @@ impl Engine {
 
     /// Writes into the journal what was counted.
     pub(super) fn write_records(&mut self) -> Result<(), PoolError> {
-        self.parts.journal.add_work(&self.records.unwritten)?;
+        let learnt = self.parts.scheduler.take_memories();
+        self.parts.journal.add_work(&self.records.unwritten, &learnt)?;
         self.records.unwritten.clear();
         Ok(())
     }

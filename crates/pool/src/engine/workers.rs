@@ -1,6 +1,7 @@
 //! What the workers say.
 
 use alloy_primitives::{Address, B256};
+use gristmill_credibility::Origin;
 use gristmill_hub::HubClient;
 use gristmill_protocol::convert::{FieldError, fixed};
 use gristmill_protocol::link::{PoolEvent, PoolEventKind};
@@ -11,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::records::LeaseEnd;
 use super::{Engine, LeaseEntry, News, WorkerEntry, unix_ms};
+use crate::belief::origin;
 use crate::error::PoolError;
 use crate::journal::Upload;
 use crate::open::SEALED_BYTES_MAX;
@@ -33,7 +35,7 @@ impl Engine {
                 entry.last_seen_unix_ms = unix_ms();
             }
             match kind {
-                PoolEventKind::Connected { hello, .. } => self.on_connected(worker, &hello),
+                PoolEventKind::Connected { hello, peer, .. } => self.on_connected(worker, &hello, origin(worker, peer)),
                 PoolEventKind::Disconnected { reason } => {
                     tracing::info!(%worker, reason, "a worker's connection ended");
                     if let Some(entry) = self.workers.get_mut(&worker) {
@@ -65,7 +67,7 @@ impl Engine {
 
     /// Its figures follow: nobody else waits for a ledger that does not answer. Until then those of its last visit count, and
     /// a worker that was never here has no stake to lock, so that it is given nothing.
-    fn on_connected(&mut self, worker: Address, hello: &Hello) {
+    fn on_connected(&mut self, worker: Address, hello: &Hello, origin: Origin) {
         let known = self.workers.get(&worker).map(|entry| (entry.score, entry.free_stake));
         let (score, free_stake) = known.unwrap_or((0, Amount::ZERO));
         let entry = WorkerEntry {
@@ -84,6 +86,7 @@ impl Engine {
         self.workers.insert(worker, entry);
         self.pending.push(Event::WorkerJoined(WorkerSpec {
             worker: WorkerId(worker),
+            origin,
             slots: hello.slots,
             free_stake,
             score,

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 
+use gristmill_credibility::{Refusal, Role};
 use gristmill_types::TaskId;
 
 use super::Scheduler;
 use crate::id::WorkerId;
 use crate::line::{Place, Queue};
-use crate::task::{Task, Wants};
+use crate::task::{Seats, Task, Wants};
 use crate::worker::Worker;
 
 /// How far a worker is from being able to take a task.
@@ -20,6 +21,10 @@ pub(super) enum Fit {
     Again,
     /// It has or had it.
     Tried,
+    /// It is on probation, or not, and the task takes only the others now.
+    Unwanted,
+    /// Somebody who may be the same person has it, or asked for it.
+    Kin,
     /// All its GPUs are taken.
     Gpu,
     /// Another engine.
@@ -32,6 +37,12 @@ pub(super) enum Fit {
 
 /// Runs of numbers that a worker remembers of the tasks it has had; past that it forgets those of tasks that are over, or all.
 const TRIED_RUNS_MAX: usize = 4_096;
+/// Tasks of a deal that are looked at although somebody who may be the same person has them.
+const KIN_MAX: u32 = 64;
+/// Of so many tasks that a worker may have next, and of so many idle workers that may have a task, the pool's secret draws: nobody can
+/// arrange to meet a friend.
+const DRAWN_TASKS: usize = 4;
+const DRAWN_WORKERS: usize = 8;
 /// Tasks of a deal that are looked at although the one before asks for what the worker does not have: they nearly always ask for the
 /// same.
 const UNFIT_MAX: u32 = 4;
@@ -48,9 +59,15 @@ impl Scheduler {
     pub(super) fn dispatch(&mut self) {
         let workers = mem::take(&mut self.fresh_workers);
         let tasks = mem::take(&mut self.fresh_tasks);
-        let tasks = if self.idle.is_empty() { Vec::new() } else { self.in_turn(tasks) };
+        let tasks = if self.idle.iter().all(BTreeSet::is_empty) { Vec::new() } else { self.in_turn(tasks) };
         // A task goes to a worker that never had it if there is one, and reserves take only what is left.
-        for (queue, fit) in [(Queue::Needy, Fit::New), (Queue::Needy, Fit::Again), (Queue::Spare, Fit::New)] {
+        let rounds = [
+            (Queue::Needy, Fit::New),
+            (Queue::Needy, Fit::Again),
+            (Queue::Spare, Fit::New),
+            (Queue::Probation, Fit::New),
+        ];
+        for (queue, fit) in rounds {
             for worker in &workers {
                 self.feed(*worker, queue, fit);
             }
@@ -91,9 +108,10 @@ impl Scheduler {
         let worker = self.workers.get(&id)?;
         let mut learned = Vec::new();
         let found = self.line.deals(queue).find_map(|deal| {
-            let (mut from, mut unfit) = (0, 0);
-            while unfit < UNFIT_MAX {
-                let (number, id_of_task) = self.line.next(queue, deal, &worker.profile, from)?;
+            let (mut from, mut unfit, mut kin) = (0, 0, 0);
+            let mut fitting = Vec::new();
+            while unfit < UNFIT_MAX && kin < KIN_MAX && fitting.len() < self.drawn(DRAWN_TASKS) {
+                let Some((number, id_of_task)) = self.line.next(queue, deal, &worker.profile, from) else { break };
                 from = worker.tried.first_absent(number);
                 if from > number {
                     continue;
@@ -101,12 +119,13 @@ impl Scheduler {
                 from = number + 1;
                 let Some(task) = self.tasks.get(&id_of_task) else { continue };
                 match self.fit(task, id, worker) {
-                    Fit::New => return Some(id_of_task),
+                    Fit::New => fitting.push(id_of_task),
                     Fit::Again | Fit::Tried => learned.push(number),
-                    Fit::Gpu | Fit::Profile | Fit::Needs | Fit::Stake => unfit += 1,
+                    Fit::Kin => kin += 1,
+                    Fit::Unwanted | Fit::Gpu | Fit::Profile | Fit::Needs | Fit::Stake => unfit += 1,
                 }
             }
-            None
+            fitting.into_iter().min_by_key(|task| self.draw(*task, id))
         });
         // A worker that had a task is never new to it again.
         let first_open = self.numbers.first().copied().unwrap_or(u64::MAX);
@@ -132,9 +151,22 @@ impl Scheduler {
     fn staff(&mut self, id: TaskId, queue: Queue, fit: Fit) {
         while let Some(task) = self.tasks.get(&id).filter(|task| task.is_in(queue)) {
             let fits = |id: &WorkerId| self.workers.get(id).is_some_and(|worker| self.fit(task, *id, worker) == fit);
-            let Some(worker) = self.idle.iter().map(|(_, worker)| *worker).find(fits) else { return };
+            let [voters, newcomers] = &self.idle;
+            let voters = voters.iter().filter(|_| task.seats.vote);
+            let idle = voters.chain(newcomers.iter().filter(|_| task.seats.probation)).map(|(_, worker)| *worker);
+            let fitting = idle.filter(fits).take(self.drawn(DRAWN_WORKERS));
+            let Some(worker) = fitting.min_by_key(|worker| self.draw(id, *worker)) else { return };
             self.grant(id, worker);
         }
+    }
+
+    /// Among how many is drawn; who goes by the hub alone takes the first.
+    fn drawn(&self, among: usize) -> usize {
+        if self.credibility.is_some() { among } else { 1 }
+    }
+
+    fn draw(&self, task: TaskId, worker: WorkerId) -> u64 {
+        self.credibility.as_ref().map_or(0, |credibility| credibility.order(task, worker.0))
     }
 
     /// Whether this worker, were it free, could take this task.
@@ -158,6 +190,21 @@ impl Scheduler {
         if !worker.lacks_stake(task.stake()).is_zero() {
             return Fit::Stake;
         }
+        if let Some(credibility) = &self.credibility {
+            let takes = match credibility.role_of(id.0) {
+                Some(Role::Vote) => task.seats.vote,
+                Some(Role::Probation) => task.seats.probation,
+                None => false,
+            };
+            if !takes {
+                return Fit::Unwanted;
+            }
+            match credibility.may_join(id.0, task.id()) {
+                Ok(_) => {}
+                Err(Refusal::Shares(..) | Refusal::OwnTask) => return Fit::Kin,
+                Err(_) => return Fit::Unwanted,
+            }
+        }
         if task.spec.needs.gpu && !worker.has_gpu() {
             return Fit::Gpu;
         }
@@ -167,6 +214,7 @@ impl Scheduler {
     /// Sets what a task wants, after something about it changed.
     pub(super) fn reindex(&mut self, id: TaskId) {
         if let Some(mut task) = self.tasks.remove(&id) {
+            task.stance = self.stance(&task);
             self.index(&mut task);
             self.tasks.insert(id, task);
         }
@@ -174,12 +222,14 @@ impl Scheduler {
 
     /// The same, of a task that is out of the map.
     pub(super) fn index(&mut self, task: &mut Task) {
-        let wants = if self.is_leasable(task) { self.wants(task) } else { Wants::Nothing };
+        let (wants, seats) =
+            if self.is_leasable(task) { self.wanted(task) } else { (Wants::Nothing, Seats::default()) };
         let key = (task.order, task.id());
         let (requester, deal) = (task.spec.requester, task.spec.deal);
         let queue = match wants {
             Wants::Replica => Some(Queue::Needy),
             Wants::Reserve => Some(Queue::Spare),
+            Wants::Probation => Some(Queue::Probation),
             Wants::Nothing => None,
         };
         let stays =
@@ -195,6 +245,7 @@ impl Scheduler {
             }
         }
         task.wants = wants;
+        task.seats = seats;
         match queue {
             None => self.fresh_tasks.remove(&key),
             Some(_) => self.fresh_tasks.insert(key),

@@ -100,9 +100,33 @@ impl Scheduler {
             let fix = format!("start a worker that lends {needs} ([lend] in its worker.toml)");
             return fixable(TaskCause::NeedsMissing { needs }, &fix);
         }
-        let missing = task.shortfall(NEWCOMER_WEIGHT).ok().flatten().unwrap_or(1).max(1);
+        if let Some(explanation) = self.explain_disbelief(task, &fits().map(|(_, _, fit)| fit).collect::<Vec<_>>()) {
+            return explanation;
+        }
+        let by_hub = task.shortfall(NEWCOMER_WEIGHT, task.stance.leader).ok().flatten().unwrap_or(1).max(1);
+        let by_belief = self.credibility.as_ref().and_then(|credibility| credibility.shortfall(task.id(), None));
+        let missing = by_hub.max(by_belief.unwrap_or(0));
         let fix = format!("start {missing} more worker(s), or ask for less confidence");
-        fixable(TaskCause::AllTried { connected, missing }, &fix)
+        let reached = task.outlook(task.stance.leader).is_ok_and(|outlook| outlook.reached);
+        match reached {
+            true => fixable(TaskCause::NotBelieved { connected, missing }, &fix),
+            false => fixable(TaskCause::AllTried { connected, missing }, &fix),
+        }
+    }
+
+    /// Those who are free might, but for what is believed of them.
+    fn explain_disbelief(&self, task: &Task, fits: &[Fit]) -> Option<Explanation<TaskCause>> {
+        let count = |which: Fit| fits.iter().filter(|fit| **fit == which).count();
+        let (kin, unwanted) = (count(Fit::Kin), count(Fit::Unwanted));
+        if kin > 0 {
+            let fix = "start a worker of another owner, in another network";
+            return Some(fixable(TaskCause::AllKin { workers: kin }, fix));
+        }
+        if unwanted > 0 && task.seats.vote {
+            let fix = "wait: they get a vote with the tasks they do beside others";
+            return Some(fixable(TaskCause::OnProbation { workers: unwanted }, fix));
+        }
+        None
     }
 
     /// What a worker waits for at this time, and the smallest fix. Looks at every wanting task: for people, not for loops.
@@ -126,6 +150,10 @@ impl Scheduler {
         if known.busy_until_ms > now_ms {
             return because(WorkerCause::Busy { until_ms: known.busy_until_ms });
         }
+        let cooling = known.cooling.iter().map(|cooling| cooling.until_ms).min();
+        if let (false, true, Some(until_ms)) = (known.has_slot(), known.leases.is_empty(), cooling) {
+            return because(WorkerCause::Paced { until_ms });
+        }
         if !known.has_slot() {
             return because(WorkerCause::Working { leases: known.leases.len(), slots: known.slots });
         }
@@ -133,7 +161,7 @@ impl Scheduler {
     }
 
     fn explain_missing_task(&self, id: WorkerId, worker: &Worker) -> Explanation<WorkerCause> {
-        let queues = || self.line.all(Queue::Needy).chain(self.line.all(Queue::Spare));
+        let queues = || Queue::ALL.into_iter().flat_map(|queue| self.line.all(queue));
         let waiting = || queues().filter_map(|task| self.tasks.get(&task));
         if waiting().next().is_none() {
             return because(WorkerCause::NoTasks);
@@ -153,6 +181,12 @@ impl Scheduler {
         }
         if fits().any(|(_, fit)| fit == Fit::Gpu) {
             return because(WorkerCause::GpusTaken { gpus: worker.offers.gpus });
+        }
+        if fits().any(|(_, fit)| fit == Fit::Kin) {
+            return because(WorkerCause::Kin);
+        }
+        if fits().any(|(_, fit)| fit == Fit::Unwanted) {
+            return because(WorkerCause::OnProbation);
         }
         let lacking = fits().filter(|(_, fit)| *fit == Fit::Needs);
         if let Some(needs) = lacking.map(|(task, _)| task.spec.needs.without(worker.offers.needs())).next() {

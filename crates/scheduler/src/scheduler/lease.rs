@@ -1,6 +1,7 @@
 //! Leases are given, kept alive, answered and lost.
 
 use alloy_primitives::B256;
+use gristmill_credibility::Event as Belief;
 use gristmill_types::TaskId;
 
 use super::{Scheduler, Timer};
@@ -21,7 +22,11 @@ impl Scheduler {
         let expires_ms = self.now_ms.saturating_add(lease_ms);
         let stake = task.stake();
         let state = ReplicaState::Leased { since_ms: self.now_ms, expires_ms };
-        task.replicas.insert(worker_id, Replica { lease, fence, weight: worker.weight(), stake, state });
+        let deal = task.spec.deal;
+        task.replicas.insert(worker_id, Replica { lease, fence, deal, weight: worker.weight(), stake, state });
+        if let Some(deal) = self.deals.get_mut(&deal) {
+            deal.pace.begin(worker_id);
+        }
         let attempt = task.attempts.entry(worker_id).or_insert(Attempt { leases: 0, retry_ms: None });
         *attempt = Attempt { leases: attempt.leases + 1, retry_ms: None };
         task.profile.get_or_insert_with(|| worker.profile.clone());
@@ -38,9 +43,10 @@ impl Scheduler {
         self.leases.insert(lease, (task_id, worker_id));
         self.effects.push(Effect::Lease { lease, fence, task: task_id, worker: worker_id, expires_ms, heartbeat_ms });
         // To the end of the queue, also when slots are left: work spreads over workers before it piles up on one.
-        if let Some(order) = worker.idle_order.take() {
-            self.idle.remove(&(order, worker_id));
+        if let Some((among, order)) = worker.idle_order.take() {
+            self.idle[among].remove(&(order, worker_id));
         }
+        self.tell(Belief::Leased { task: task_id, worker: worker_id.0 });
         self.refresh_worker(worker_id);
         self.reindex(task_id);
     }
@@ -84,8 +90,13 @@ impl Scheduler {
         if let Some(worker) = self.workers.get_mut(&worker_id) {
             worker.release_stake(replica.stake);
             worker.replicas.remove(&task_id);
+            if worker.caught && !worker.is_bound() {
+                self.blacklisted.push(worker_id);
+            }
         }
         if matches!(replica.state, ReplicaState::Leased { .. }) {
+            self.tell(Belief::Released { task: task_id, worker: worker_id.0 });
+            self.pace(replica.deal, worker_id, None);
             self.end_lease(replica.lease);
         }
     }
@@ -190,7 +201,8 @@ impl Scheduler {
         match task.replicas.get(&worker_id).map(|replica| replica.state) {
             Some(ReplicaState::Authorised { .. }) => return,
             Some(ReplicaState::Leased { since_ms, .. }) => {
-                self.record_run(task_id, self.now_ms.saturating_sub(since_ms));
+                self.record_run(task_id, worker_id, self.now_ms.saturating_sub(since_ms));
+                self.cool(task_id, worker_id, since_ms);
                 self.lease_to_state(task_id, worker_id, state);
             }
             Some(ReplicaState::Ready { hash: known, .. }) if known == hash => return,
@@ -198,6 +210,7 @@ impl Scheduler {
             None => self.adopt(task_id, worker_id, lease, state),
         }
         self.with_task(task_id, |task| task.host_faults = 0);
+        self.tell_of_answer(task_id, worker_id);
     }
 
     fn lease_to_state(&mut self, task_id: TaskId, worker_id: WorkerId, state: ReplicaState) {
@@ -222,12 +235,14 @@ impl Scheduler {
         let stake = task.stake();
         worker.committed = worker.committed.checked_add(stake).unwrap_or(gristmill_types::Amount::MAX);
         worker.replicas.insert(task_id);
-        task.replicas.insert(worker_id, Replica { lease, fence, weight, stake, state });
+        let deal = task.spec.deal;
+        task.replicas.insert(worker_id, Replica { lease, fence, deal, weight, stake, state });
         task.attempts.entry(worker_id).or_insert(Attempt { leases: 1, retry_ms: None });
         self.dirty.insert(task_id);
+        self.tell_of_answer(task_id, worker_id);
     }
 
-    fn record_run(&mut self, task_id: TaskId, run_ms: u64) {
+    fn record_run(&mut self, task_id: TaskId, worker: WorkerId, run_ms: u64) {
         let deal_id = self.tasks.get(&task_id).map(|task| task.spec.deal);
         let Some(deal) = deal_id.and_then(|deal| self.deals.get_mut(&deal)) else { return };
         let was_unknown = deal.median_ms.is_none();
@@ -237,6 +252,9 @@ impl Scheduler {
             let of_deal = |task: &TaskId| self.tasks.get(task).is_some_and(|task| Some(task.spec.deal) == deal_id);
             let leased = self.leases.values().map(|(task, _)| *task).filter(of_deal);
             self.dirty.extend(leased.collect::<Vec<_>>());
+        }
+        if let Some(deal_id) = deal_id {
+            self.pace(deal_id, worker, Some(run_ms));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What the ledger did to a task.
 
 use alloy_primitives::B256;
+use gristmill_credibility::{Event as Belief, TaskSpec as BelievedTask};
 use gristmill_types::{ContributionStatus, TaskId};
 
 use super::Scheduler;
@@ -30,7 +31,13 @@ impl Scheduler {
             worker.proven |= seen.is_proved();
         }
         self.deals.entry(deal).or_default().open_tasks += 1;
+        let (trust, requester) = (task.spec.trust, task.spec.requester);
+        self.tell(Belief::TaskOpened(BelievedTask { task: id, trust, requester, by_hub: false }));
+        let contributors = task.seen.keys().copied().collect::<Vec<_>>();
         self.tasks.insert(id, task);
+        for worker in contributors {
+            self.tell_of_answer(id, worker);
+        }
         self.dirty.insert(id);
         for result in held {
             if !self.tasks.get(&id).is_some_and(|task| task.seen.contains_key(&result.worker)) {
@@ -64,6 +71,7 @@ impl Scheduler {
             worker.free_stake = worker.free_stake.saturating_sub(stake);
         }
         self.workers.entry(worker_id).or_insert_with(Worker::absent).contributed.insert(task_id);
+        self.tell_of_answer(task_id, worker_id);
     }
 
     pub(super) fn contribution_failed(&mut self, task_id: TaskId, worker_id: WorkerId, reason: &str) {
@@ -86,7 +94,10 @@ impl Scheduler {
             })
         });
         match silent {
-            Some(true) => self.worker_silent(worker_id, true),
+            Some(true) => {
+                self.worker_silent(worker_id, true);
+                self.tell(Belief::Withheld { task: task_id, worker: worker_id.0 });
+            }
             Some(false) | None => self.worker_lied(worker_id, task_id),
         }
     }
@@ -110,6 +121,7 @@ impl Scheduler {
                 seen.status = ContributionStatus::Proved;
             }
         });
+        self.tell(Belief::Revealed { task: task_id });
         if let Some(worker) = self.workers.get_mut(&worker_id) {
             worker.proven = true;
             worker.answered();

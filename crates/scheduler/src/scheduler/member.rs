@@ -1,5 +1,6 @@
 //! Workers come, go, fall silent, are banned.
 
+use gristmill_credibility::{Event as Belief, Role};
 use gristmill_types::{Amount, TaskId};
 
 use super::{Scheduler, Timer};
@@ -14,6 +15,7 @@ impl Scheduler {
         let worker = self.workers.entry(id).or_insert_with(Worker::absent);
         worker.join(spec);
         let (replicas, contributed) = (worker.replicas.clone(), worker.contributed.clone());
+        self.tell_of_worker(id);
         self.refresh_worker(id);
         // What it was told before the connection broke may be lost: tell it again.
         for task in replicas {
@@ -36,8 +38,26 @@ impl Scheduler {
     pub(super) fn worker_updated(&mut self, id: WorkerId, score: u64, free_stake: Amount) {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.free_stake = free_stake;
+            let is_other = worker.score != score;
             worker.set_score(score);
             self.refresh_worker(id);
+            if is_other {
+                self.weigh_anew(id);
+                self.tell(Belief::WorkerScored { worker: id.0, score });
+            }
+        }
+    }
+
+    /// Its contributions to come will have another weight.
+    fn weigh_anew(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        let (weight, tasks) = (worker.weight(), worker.replicas.iter().copied().collect::<Vec<_>>());
+        for task in tasks {
+            self.with_task(task, |task| {
+                if let Some(replica) = task.replicas.get_mut(&id) {
+                    replica.weight = weight;
+                }
+            });
         }
     }
 
@@ -45,6 +65,7 @@ impl Scheduler {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         worker.connected = false;
         let leases = worker.leases.clone();
+        self.tell(Belief::WorkerLeft { worker: id.0 });
         self.refresh_worker(id);
         let gone_ms = self.now_ms.saturating_add(self.policy.reconnect_grace_ms);
         for lease in leases {
@@ -69,9 +90,11 @@ impl Scheduler {
     pub(super) fn worker_pardoned(&mut self, id: WorkerId) {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.ban = None;
+            worker.caught = false;
             worker.faulty = 0;
             worker.aside_until_ms = 0;
             worker.answered();
+            self.tell(Belief::WorkerPardoned { worker: id.0 });
             self.refresh_worker(id);
         }
     }
@@ -120,6 +143,7 @@ impl Scheduler {
     /// Puts a worker into the queue of the idle, or out of it, and has it looked at by the next dispatch.
     pub(super) fn refresh_worker(&mut self, id: WorkerId) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.cooling.retain(|cooling| cooling.until_ms > self.now_ms);
         let weight = worker.connected.then(|| worker.weight());
         if weight != worker.listed_weight {
             if let Some(old) = worker.listed_weight {
@@ -131,15 +155,22 @@ impl Scheduler {
             worker.listed_weight = weight;
         }
         let free = worker.is_willing(self.now_ms) && worker.has_slot();
+        let role = self.credibility.as_ref().and_then(|credibility| credibility.role_of(id.0));
+        let among = usize::from(role == Some(Role::Probation));
         match (free, worker.idle_order) {
             (true, None) => {
-                worker.idle_order = Some(self.next_order);
-                self.idle.insert((self.next_order, id));
+                worker.idle_order = Some((among, self.next_order));
+                self.idle[among].insert((self.next_order, id));
                 self.next_order += 1;
             }
-            (false, Some(order)) => {
+            (true, Some((before, order))) if before != among => {
+                worker.idle_order = Some((among, order));
+                self.idle[before].remove(&(order, id));
+                self.idle[among].insert((order, id));
+            }
+            (false, Some((among, order))) => {
                 worker.idle_order = None;
-                self.idle.remove(&(order, id));
+                self.idle[among].remove(&(order, id));
             }
             _ => {}
         }

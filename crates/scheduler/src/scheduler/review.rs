@@ -1,6 +1,7 @@
 //! Bring one task forward: authorise, ask for reveals, open, finalise, reopen, claim, concede.
 
 use alloy_primitives::B256;
+use gristmill_credibility::{Event as Belief, Verdict};
 use gristmill_poco::consensus::NEWCOMER_WEIGHT;
 use gristmill_types::TaskId;
 
@@ -31,6 +32,7 @@ impl Scheduler {
             return;
         }
         self.expire(&mut task);
+        task.stance = self.stance(&task);
         if self.now_ms >= task.spec.final_deadline_ms.saturating_add(self.policy.ledger_slack_ms) {
             self.withdraw_leases(&mut task, 0);
             self.call(&mut task, Call::Claim, Effect::Claim { task: id });
@@ -64,6 +66,10 @@ impl Scheduler {
             _ => None,
         });
         for (worker, reason) in over.collect::<Vec<_>>() {
+            // Whoever is gone keeps nothing to itself.
+            if self.workers.get(&worker).is_some_and(|worker| worker.connected) {
+                self.tell(Belief::Withheld { task: task.id(), worker: worker.0 });
+            }
             match reason {
                 Some(reason) => self.lose_lease(task, worker, reason),
                 None => {
@@ -117,13 +123,16 @@ impl Scheduler {
         if task.is_public() {
             self.authorise_reserves(task);
         } else {
-            self.authorise_ready(task, |replica| matches!(replica.state, ReplicaState::Ready { .. }));
+            match task.stance.verdict {
+                None => self.authorise_ready(task, |_| true),
+                Some(verdict) => self.authorise_believed(task, verdict),
+            }
         }
         self.stop_if_dead(task);
     }
 
     /// Authorises, in the order of their leases, until consensus is reached if all that is authorised lands.
-    fn authorise_ready(&mut self, task: &mut Task, may: impl Fn(&Replica) -> bool) {
+    pub(super) fn authorise_ready(&mut self, task: &mut Task, may: impl Fn(&Replica) -> bool) {
         let mut tally = task.tally.clone();
         let mut ready = Vec::new();
         for (worker, replica) in &task.replicas {
@@ -136,15 +145,21 @@ impl Scheduler {
         ready.sort_unstable();
         for (_, worker, hash) in ready {
             let settled = tally.leader().is_some_and(|leader| tally.reaches(leader, task.spec.trust) == Ok(true));
-            let Some(replica) = task.replicas.get_mut(&worker).filter(|_| !settled) else { break };
-            if tally.add(hash, replica.weight).is_err() {
-                continue;
+            let Some(replica) = task.replicas.get(&worker).filter(|_| !settled) else { break };
+            if tally.add(hash, replica.weight).is_ok() {
+                self.authorise(task, worker);
             }
-            let until_ms = self.now_ms.saturating_add(self.policy.contribution_wait_ms(task.spec.work_clock_ms));
-            replica.state = ReplicaState::Authorised { hash, until_ms };
-            let lease = replica.lease;
-            self.effects.push(Effect::Authorise { task: task.id(), worker, lease, solo: task.is_solo() });
         }
+    }
+
+    /// Authorises one whose result is ready.
+    pub(super) fn authorise(&mut self, task: &mut Task, worker: WorkerId) {
+        let until_ms = self.now_ms.saturating_add(self.policy.contribution_wait_ms(task.spec.work_clock_ms));
+        let Some(replica) = task.replicas.get_mut(&worker) else { return };
+        let ReplicaState::Ready { hash, .. } = replica.state else { return };
+        replica.state = ReplicaState::Authorised { hash, until_ms };
+        let lease = replica.lease;
+        self.effects.push(Effect::Authorise { task: task.id(), worker, lease, solo: task.is_solo() });
     }
 
     /// The digest is public: nobody is trusted but who had handed in a sealed upload before, and only if it opens to it.
@@ -173,13 +188,14 @@ impl Scheduler {
 
     /// Nothing is in flight and nothing can be leased: says so, and concedes while that is still early.
     fn stop_if_dead(&mut self, task: &mut Task) {
+        let undecided = task.stance.verdict == Some(Verdict::Undecided);
         let alive = task.replicas.values().any(|replica| match replica.state {
             ReplicaState::Leased { .. } | ReplicaState::Authorised { .. } => true,
-            ReplicaState::Ready { .. } => true,
+            ReplicaState::Ready { .. } => !undecided,
             ReplicaState::Lapsed { .. } => false,
         });
         // What is on the ledger may be enough already, and the news of consensus on its way.
-        let reached = task.outlook().is_ok_and(|outlook| outlook.reached);
+        let reached = task.outlook(task.stance.leader).is_ok_and(|outlook| outlook.reached);
         if alive || reached || (self.is_leasable(task) && self.wants(task) != Wants::Nothing) {
             return;
         }
@@ -248,11 +264,11 @@ impl Scheduler {
     }
 
     /// Reveals are held back for half a T at most: the reveal window has two.
-    fn hold_until_ms(&self, task: &Task, since_ms: u64) -> u64 {
+    pub(super) fn hold_until_ms(&self, task: &Task, since_ms: u64) -> u64 {
         since_ms.saturating_add(task.spec.work_clock_ms / 2)
     }
 
-    /// After dispatch: a task that waits for a reserve which nobody computes stops waiting, unless somebody who could is only
+    /// After dispatch: a task that waits for a reserve, or for who outvotes a liar, which nobody computes stops waiting, unless somebody who could is only
     /// busy. That wait ends too (see [`Scheduler::hold_until_ms`]); without it, one silent newcomer fails a task of a pool
     /// whose other workers have their hands full.
     pub(super) fn refuse_reserve(&mut self, id: TaskId) {
@@ -262,7 +278,10 @@ impl Scheduler {
             worker.is_willing(self.now_ms) && (fit == Fit::Gpu || fit == Fit::New && !worker.has_slot())
         });
         if !will_come {
-            self.with_task(id, |task| task.reserve_refused = true);
+            self.with_task(id, |task| match task.phase {
+                Phase::Revealing { .. } => task.reserve_refused = true,
+                _ => task.convict_refused = true,
+            });
         }
     }
 
@@ -312,14 +331,20 @@ impl Scheduler {
             let short = task.asked.is_empty() && coming < self.reserve_target(task) && !task.reserve_refused;
             return if short { Wants::Replica } else { Wants::Nothing };
         }
-        let Ok(Outlook { reached, surplus, .. }) = task.outlook() else { return Wants::Nothing };
-        if reached {
+        let leader = task.stance.leader;
+        let Ok(Outlook { reached, surplus, .. }) = task.outlook(leader) else { return Wants::Nothing };
+        let belief = task.stance.wants;
+        if reached && !belief.vote && !belief.check && !self.wants_outvoting(task) {
             let target = self.reserve_target(task).max(self.late_leases(task));
-            return if surplus < target { Wants::Reserve } else { Wants::Nothing };
+            return match (surplus < target, belief.probation) {
+                (true, _) => Wants::Reserve,
+                (false, true) => Wants::Probation,
+                (false, false) => Wants::Nothing,
+            };
         }
         // Not worth anybody's time if even the heaviest worker in every free place could not bring consensus.
         let heaviest = self.weights.last().map_or(NEWCOMER_WEIGHT, |(weight, _)| *weight);
-        if matches!(task.shortfall(heaviest), Ok(Some(_))) { Wants::Replica } else { Wants::Nothing }
+        if matches!(task.shortfall(heaviest, leader), Ok(Some(_))) { Wants::Replica } else { Wants::Nothing }
     }
 
     /// Results that came after the first reveal, and work that can only end after it, are of no use.
@@ -385,9 +410,14 @@ impl Scheduler {
         for worker in task.replicas.keys().copied().collect::<Vec<_>>() {
             self.give_up(&mut task, worker, RevokeReason::TaskEnded);
         }
-        for worker in task.seen.keys() {
-            if let Some(worker) = self.workers.get_mut(worker) {
+        let accepted = task.consensus_hash.filter(|_| completed);
+        self.tell(Belief::Settled { task: id, accepted });
+        for worker_id in task.seen.keys() {
+            if let Some(worker) = self.workers.get_mut(worker_id) {
                 worker.contributed.remove(&id);
+                if worker.caught && !worker.is_bound() {
+                    self.blacklisted.push(*worker_id);
+                }
             }
         }
         let (requester, deal_id, key) = (task.spec.requester, task.spec.deal, (task.order, id));
@@ -408,6 +438,9 @@ impl Scheduler {
         if let Some(deal) = self.deals.get_mut(&task.spec.deal) {
             deal.open_tasks = deal.open_tasks.saturating_sub(1);
             if deal.open_tasks == 0 {
+                for worker in std::mem::take(&mut deal.cooling) {
+                    self.cool_anew(deal_id, worker, Some(0));
+                }
                 self.deals.remove(&deal_id);
                 self.line.forget(requester, deal_id);
             }
@@ -434,6 +467,8 @@ impl Scheduler {
             task.spec.final_deadline_ms.saturating_add(slack_ms),
             self.last_lease_ms(task).saturating_add(1),
         ];
+        moments.extend(self.credibility.as_ref().map(|_| self.settle_by_ms(task)));
+        moments.extend(task.convict_since_ms.map(|since_ms| self.hold_until_ms(task, since_ms)));
         moments.extend(task.concede_effective_ms.map(|effective_ms| effective_ms.saturating_add(slack_ms)));
         moments.extend(task.pending.map(|pending| pending.again_ms));
         if let Phase::Revealing { deadline_ms, since_ms, .. } = task.phase {

@@ -1,4 +1,5 @@
 use alloy_primitives::{Address, B256};
+use gristmill_credibility::Origin;
 use gristmill_types::{Amount, ContributionStatus, DealId, Needs, TaskId, Trust};
 
 use super::*;
@@ -10,6 +11,8 @@ use crate::explain::{TaskCause, WorkerCause};
 use crate::id::EngineProfile;
 use crate::line::Queue;
 use crate::task::hash_of;
+
+mod belief;
 
 const T_MS: u64 = 100_000;
 const START_MS: u64 = 1_000_000;
@@ -37,6 +40,7 @@ fn lie() -> B256 {
 fn joined(index: u64) -> Event {
     Event::WorkerJoined(WorkerSpec {
         worker: worker(index),
+        origin: Origin::of(worker(index).0),
         slots: 1,
         free_stake: Amount::from_grist(100),
         score: 0,
@@ -865,5 +869,5 @@ fn thousands_of_tasks_and_workers_are_no_burden() {
     }
     assert_eq!(completed, TASKS);
     assert_eq!((scheduler.leases.len(), scheduler.line.all(Queue::Needy).count(), scheduler.timers.len()), (0, 0, 0));
-    assert_eq!(scheduler.idle.len() as u64, WORKERS);
+    assert_eq!(scheduler.idle[0].len() as u64, WORKERS);
 }

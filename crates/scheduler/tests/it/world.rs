@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, B256, Bytes};
+use gristmill_credibility::{AddressRange, Credibility, Memory, Origin, Policy as Belief, Seed};
 use gristmill_poco::model::{SoloProof, result_hash, result_seal};
 use gristmill_poco::{DealTerms, HubEvent, Matching, Model, OrderUse, Resource, Revert};
 use gristmill_scheduler::{
@@ -83,6 +84,10 @@ pub struct World {
     agenda: BTreeMap<(u64, u64), Act>,
     scheduler: Scheduler,
     policy: Policy,
+    /// How far the pool believes; `None`: as far as the hub does.
+    belief: Option<Belief>,
+    /// What it wrote down of it.
+    memories: BTreeMap<[u8; 21], Memory>,
     model: Model,
     workers: BTreeMap<Address, Worker>,
     tasks: BTreeMap<TaskId, u64>,
@@ -105,7 +110,7 @@ fn truth(task: TaskId) -> B256 {
 }
 
 impl World {
-    pub fn new(seed: u64, kinds: &[Kind], policy: Policy) -> Self {
+    pub fn new(seed: u64, kinds: &[Kind], policy: Policy, belief: Option<Belief>) -> Self {
         let mut world = Self {
             seed,
             dice: Dice(seed),
@@ -115,6 +120,8 @@ impl World {
             agenda: BTreeMap::new(),
             scheduler: Scheduler::new(policy.clone(), Fence(1)),
             policy,
+            belief,
+            memories: BTreeMap::new(),
             model: Model::new(Address::repeat_byte(0xaa)),
             workers: BTreeMap::new(),
             tasks: BTreeMap::new(),
@@ -128,6 +135,7 @@ impl World {
             contributions: 0,
             trace: Vec::new(),
         };
+        world.scheduler = world.begin(Fence(1));
         world.model.deposit(PAYER, Amount::from_grist(10_000)).unwrap();
         world.model.deposit(POOL, Amount::from_grist(10_000)).unwrap();
         for (index, kind) in kinds.iter().enumerate() {
@@ -141,6 +149,18 @@ impl World {
             world.plan(at_ms + HEARTBEAT_MS, Act::Heartbeat(address));
         }
         world
+    }
+
+    /// A pool's process begins, with what an earlier one wrote down.
+    fn begin(&self, fence: Fence) -> Scheduler {
+        let scheduler = Scheduler::new(self.policy.clone(), fence);
+        match &self.belief {
+            None => scheduler,
+            Some(policy) => {
+                let memories = self.memories.values().cloned();
+                scheduler.believing(Credibility::recall(policy.clone(), Seed([5; 32]), memories).unwrap())
+            }
+        }
     }
 
     /// Every other worker lends a GPU, whatever its slots.
@@ -237,7 +257,7 @@ impl World {
     /// The pool dies and is started again: a new scheduler, from the ledger, the store and the workers.
     pub fn restart(&mut self) {
         let fence = self.scheduler.next_fence();
-        self.scheduler = Scheduler::new(self.policy.clone(), fence);
+        self.scheduler = self.begin(fence);
         self.agenda.retain(|_, act| !matches!(act, Act::Tell(_)));
         self.stale.extend(self.workers.values().flat_map(|worker| worker.leases.keys().copied()));
         let mut events = Vec::new();
@@ -295,6 +315,7 @@ impl World {
     fn joined(&self, worker: Address) -> Event {
         Event::WorkerJoined(WorkerSpec {
             worker: WorkerId(worker),
+            origin: Origin { range: AddressRange::V4([10, 0, worker.0[19]]), ..Origin::of(worker) },
             slots: self.workers[&worker].slots,
             free_stake: self.model.books().account(worker).stake,
             score: self.model.books().score(worker),
@@ -309,6 +330,7 @@ impl World {
             self.trace.push(format!("{} {effect:?}", self.now_ms));
             self.take(effect);
         }
+        self.memories.extend(self.scheduler.take_memories().into_iter().map(|memory| (memory.key(), memory)));
         for worker in self.workers.keys() {
             self.scheduler.explain_worker(self.now_ms, WorkerId(*worker));
         }

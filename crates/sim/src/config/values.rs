@@ -1,5 +1,6 @@
 //! Values with a range. What is out of it is an error of the file's reader, which names line and key.
 
+use gristmill_credibility as credibility;
 use gristmill_scheduler::Policy;
 use gristmill_types::Amount;
 use gristmill_types::category::GENESIS_CATEGORIES;
@@ -116,6 +117,10 @@ pub(super) fn policy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Polic
     let mut table = toml::Table::deserialize(deserializer)?;
     table.entry("lease_duration_ms").or_insert(toml::Value::Integer(900_000));
     Policy::deserialize(table.into_deserializer()).map_err(D::Error::custom)
+}
+
+pub(super) fn credibility<'de, D: Deserializer<'de>>(deserializer: D) -> Result<credibility::Policy, D::Error> {
+    credibility::Policy::deserialize(deserializer)?.checked().map_err(D::Error::custom)
 }
 
 pub(super) fn jobs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Jobs>, D::Error> {

@@ -1,5 +1,7 @@
 //! The line between a worker and its pool: messages are lost and overtaken, connections are cut, `session` makes it whole.
 
+use alloy_primitives::Address;
+use gristmill_credibility::{AddressRange, Origin};
 use gristmill_scheduler::{EngineProfile, Event, Offers, WorkerId, WorkerSpec};
 use gristmill_session::{Answer, Offer, Session, Verdict};
 
@@ -306,6 +308,7 @@ impl World<'_> {
         let books = self.ledger.model.books();
         Event::WorkerJoined(WorkerSpec {
             worker: WorkerId(worker),
+            origin: origin(worker, index),
             slots: self.config.hosts.slots,
             free_stake: books.account(worker).stake,
             score: books.score(worker),
@@ -357,4 +360,10 @@ impl<T> End<T> {
     fn unheard(&self) -> Vec<u64> {
         self.session.iter().flat_map(|session| session.outgoing.after(0).map(|(seq, _)| seq)).collect()
     }
+}
+
+/// Each host is somebody of its own, in a network of its own, under whatever name.
+fn origin(worker: Address, host: u32) -> Origin {
+    let [_, a, b, c] = host.to_be_bytes();
+    Origin { range: AddressRange::V4([a, b, c]), ..Origin::of(worker) }
 }

@@ -1,6 +1,7 @@
 //! The pool's process: it feeds its scheduler and does what it says. It dies, and is built anew from the ledger.
 
 use alloy_primitives::Address;
+use gristmill_credibility::{Credibility, Seed};
 use gristmill_poco::Contribution;
 use gristmill_poco::model::result_hash;
 use gristmill_scheduler::{
@@ -9,9 +10,10 @@ use gristmill_scheduler::{
 };
 use gristmill_types::{Needs, TaskId};
 
-use super::World;
+use super::{RunError, World};
 use crate::agenda::Act;
 use crate::config::Kind;
+use crate::dice::{Dice, Domain};
 use crate::host::{Down, Up, whose};
 use crate::ledger::Transaction;
 
@@ -155,7 +157,8 @@ impl World<'_> {
     }
 
     pub(super) fn pool_crash(&mut self) {
-        let Some(scheduler) = self.pool.scheduler.take() else { return };
+        let Some(mut scheduler) = self.pool.scheduler.take() else { return };
+        self.pool.memories.extend(scheduler.take_memories().into_iter().map(|memory| (memory.key(), memory)));
         self.measure.pool_crashes += 1;
         // The service keeps it durably ahead.
         self.pool.fence = scheduler.next_fence();
@@ -169,9 +172,26 @@ impl World<'_> {
         self.plan(self.config.faults.pool_restart_s.saturating_mul(1000), Act::PoolStart);
     }
 
+    /// A scheduler that knows no task and no worker but what the pool's journal has of it.
+    pub(super) fn new_scheduler(&self) -> Result<Scheduler, RunError> {
+        let scheduler = Scheduler::new(self.config.scheduler.clone(), self.pool.fence);
+        if self.config.by_hub_alone {
+            return Ok(scheduler);
+        }
+        let seed = Seed(Dice::stream(self.config.seed, Domain::Credibility, u64::MAX).bytes());
+        let memories = self.pool.memories.values().cloned();
+        Ok(scheduler.believing(Credibility::recall(self.config.credibility.clone(), seed, memories)?))
+    }
+
     /// A new scheduler, from the ledger and the pool's journal. The workers dial by themselves.
     pub(super) fn pool_start(&mut self) {
-        let mut scheduler = Scheduler::new(self.config.scheduler.clone(), self.pool.fence);
+        let mut scheduler = match self.new_scheduler() {
+            Ok(scheduler) => scheduler,
+            Err(error) => {
+                self.fault.get_or_insert(error);
+                return;
+            }
+        };
         let bans = self
             .pool
             .banned

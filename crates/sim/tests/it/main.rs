@@ -50,7 +50,8 @@ fn honest_hosts_complete_everything_rightly() {
     assert_eq!((totals.tasks, totals.completed, totals.wrong), (120, 120, 0));
     assert_eq!((totals.bans, totals.departures), (0, 0));
     // Three newcomers a task; fewer do once some have a score.
-    assert!((2.5..=3.0).contains(&report.contributions_per_task()), "{}", report.contributions_per_task());
+    // Three newcomers of trust 5; fewer once they have a score.
+    assert!((2.0..=3.0).contains(&report.contributions_per_task()), "{}", report.contributions_per_task());
     let tails = report.bags.iter().filter_map(|bag| bag.tail_slowdown());
     assert!(tails.clone().count() == 8 && tails.into_iter().all(|tail| tail >= 0.9));
 }
