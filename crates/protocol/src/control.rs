@@ -10,14 +10,14 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
-use tokio::sync::Semaphore;
+
+use crate::admit::admit;
 
 /// The socket's name in a service's folder.
 pub const SOCKET_FILE: &str = "control.sock";
@@ -218,24 +218,12 @@ where
     P: Fn(A) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<B, String>> + Send + 'static,
 {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "the control socket");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
+    let next = async || Ok(listener.accept().await?.0);
+    let talk = |stream| {
         let perform = perform.clone();
-        tokio::spawn(async move {
-            // Whoever is too slow, or goes away, loses the answer and nothing else.
-            let _ = tokio::time::timeout(service.time_max, converse(service, stream, &perform)).await;
-            drop(place);
-        });
-    }
+        async move { converse(service, stream, &perform).await }
+    };
+    admit("the control socket", (CONNECTIONS_MAX, service.time_max), next, talk).await;
 }
 
 async fn converse<A, B, P, F>(service: Service, mut stream: tokio::net::UnixStream, perform: &P) -> io::Result<()>

@@ -12,6 +12,7 @@
 //! A worker dials out and needs no open port. What it says is believed because its [`hello`] is signed by its ledger
 //! key for this pool's key, over a connection that only this pool can have answered.
 
+mod admit;
 pub mod check;
 pub mod client;
 pub mod control;

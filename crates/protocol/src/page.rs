@@ -7,7 +7,6 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +17,8 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+
+use crate::admit::admit;
 
 /// Who may look at a time.
 const CONNECTIONS_MAX: usize = 32;
@@ -79,31 +79,18 @@ where
     S: Fn(String) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Option<Content>> + Send + 'static,
 {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(%error, %address, "a page");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
+    let next = async || Ok(listener.accept().await?.0);
+    let talk = |stream| {
         let show = show.clone();
-        tokio::spawn(async move {
-            let service = service_fn(move |request: Request<Incoming>| {
-                let show = show.clone();
-                async move { Ok::<_, Infallible>(answer(&request, address, list, show).await) }
-            });
-            let mut server = hyper::server::conn::http1::Builder::new();
-            server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME_MAX);
-            let connection = server.serve_connection(TokioIo::new(stream), service);
-            // Whoever goes away in the middle loses nothing.
-            let _ = tokio::time::timeout(CONNECTION_TIME_MAX, connection).await;
-            drop(place);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let show = show.clone();
+            async move { Ok::<_, Infallible>(answer(&request, address, list, show).await) }
         });
-    }
+        let mut server = hyper::server::conn::http1::Builder::new();
+        server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME_MAX);
+        server.serve_connection(TokioIo::new(stream), service)
+    };
+    admit("a page", (CONNECTIONS_MAX, CONNECTION_TIME_MAX), next, talk).await;
 }
 
 async fn answer<B, S, F>(request: &Request<B>, address: SocketAddr, list: &str, show: S) -> Response<Full<Bytes>>

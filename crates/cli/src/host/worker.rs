@@ -59,12 +59,9 @@ struct NetworkArgs {
     hub: Option<Address>,
 }
 
+/// Where the settings are, and what goes before them.
 #[derive(Debug, Args)]
-struct RunArgs {
-    /// The pool, as `grist://HOST:PORT/KEYHASH`; its key is checked. May be repeated, for pools of one ledger [default: as the file
-    /// says]
-    #[arg(long = "pool", value_name = "URL", conflicts_with = "ledger")]
-    pools: Vec<PoolUrl>,
+struct FilesArgs {
     #[command(flatten)]
     network: NetworkArgs,
     #[command(flatten)]
@@ -72,6 +69,25 @@ struct RunArgs {
     /// Settings [default: `worker.toml` in the data folder, if it is there]; flags go before it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+}
+
+impl FilesArgs {
+    /// The settings as the flags have them.
+    fn settings(&self, root: &Path) -> anyhow::Result<Settings> {
+        let mut settings = settings(self.config.as_deref(), root)?;
+        self.network.put_into(&mut settings);
+        Ok(settings)
+    }
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// The pool, as `grist://HOST:PORT/KEYHASH`; its key is checked. May be repeated, for pools of one ledger [default: as the file
+    /// says]
+    #[arg(long = "pool", value_name = "URL", conflicts_with = "ledger")]
+    pools: Vec<PoolUrl>,
+    #[command(flatten)]
+    files: FilesArgs,
     /// Tasks at a time [default: one a core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(gristmill_worker::config::SLOTS_MAX)))]
     slots: Option<u32>,
@@ -166,11 +182,10 @@ impl NetworkArgs {
 
 impl RunArgs {
     fn settings(&self, root: &Path) -> anyhow::Result<Settings> {
-        let mut settings = settings(self.config.as_deref(), root)?;
+        let mut settings = self.files.settings(root)?;
         if !self.pools.is_empty() {
             settings.pools.clone_from(&self.pools);
         }
-        self.network.put_into(&mut settings);
         settings.slots = self.slots.or(settings.slots);
         settings.memory_mib = self.memory.unwrap_or(settings.memory_mib);
         settings.status_page = self.status_page.or(settings.status_page);
@@ -180,9 +195,9 @@ impl RunArgs {
 
 /// Runs until Ctrl-C, a terminate signal, until it is drained, or until the pool turns the worker away for good.
 async fn work(args: RunArgs, json: bool) -> anyhow::Result<Exit> {
-    let root = args.folder.root()?;
-    std::fs::create_dir_all(&root).with_context(|| format!("cannot make the data folder {}", root.display()))?;
+    let root = args.files.folder.root()?;
     let settings = args.settings(&root)?;
+    std::fs::create_dir_all(&root).with_context(|| format!("cannot make the data folder {}", root.display()))?;
     let pools = settings.pools.clone();
     if pools.is_empty() {
         let place = settings.ledger.place().with_context(|| pools::no_pool(&root))?;

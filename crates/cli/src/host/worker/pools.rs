@@ -1,6 +1,6 @@
 //! `gristmill worker pools`: how the public pools of a ledger compare, for this machine.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
@@ -12,7 +12,7 @@ use gristmill_worker::earnings::LedgerPlace;
 use gristmill_worker::pools::{Asker, Choice, Comparison, Row, look};
 use gristmill_worker::settings::SETTINGS_FILE;
 
-use super::{FolderArgs, MIB, NetworkArgs};
+use super::{FilesArgs, MIB};
 use crate::exit::Exit;
 use crate::output;
 
@@ -23,18 +23,12 @@ use crate::output;
 #[derive(Debug, Args)]
 pub struct PoolsArgs {
     #[command(flatten)]
-    network: NetworkArgs,
-    #[command(flatten)]
-    folder: FolderArgs,
-    /// Settings [default: `worker.toml` in the data folder, if it is there]; flags go before it
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    files: FilesArgs,
 }
 
 pub async fn run(args: PoolsArgs, json: bool) -> anyhow::Result<Exit> {
-    let root = args.folder.root()?;
-    let mut settings = super::settings(args.config.as_deref(), &root)?;
-    args.network.put_into(&mut settings);
+    let root = args.files.folder.root()?;
+    let settings = args.files.settings(&root)?;
     let place = settings.ledger.place().with_context(|| no_ledger(&root))?;
     // A look makes no key.
     let key = root.join("wallet.json");
