@@ -7,7 +7,7 @@ use gristmill_types::TaskId;
 use serde::{Deserialize, Serialize};
 
 use crate::belief::Suspicion;
-use crate::event::{Cause, Changes, Event, ObserveError, Refusal, Role, TaskSpec, Verdict, Wants};
+use crate::event::{Cause, Changes, Event, ObserveError, Refusal, Role, Stance, TaskSpec, Verdict, Wants};
 use crate::origin::Origin;
 use crate::policy::{Policy, PolicyError};
 use crate::seed::{Draw, Seed};
@@ -207,6 +207,12 @@ impl Credibility {
     /// Where a task stands if its time is up: who has not answered is not waited for, and a check that is missing is done without.
     pub fn last_verdict(&self, task: TaskId) -> Verdict {
         self.tasks.get(&task).map_or(Verdict::Open, |task| self.verdict_of(task, true))
+    }
+
+    /// [`Credibility::verdict`], or with `last` [`Credibility::last_verdict`], with the leading result and [`Credibility::wants`], in one
+    /// go; `None` if the task is not open.
+    pub fn stance(&self, task: TaskId, last: bool) -> Option<Stance> {
+        self.tasks.get(&task).map(|task| self.stance_of(task, last))
     }
 
     /// Whether a verdict of this doubt is enough to call those who answered otherwise liars.

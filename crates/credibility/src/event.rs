@@ -218,6 +218,17 @@ pub struct Wants {
     pub probation: bool,
 }
 
+/// All that is believed of a task, and what it wants.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stance {
+    /// Where it stands.
+    pub verdict: Verdict,
+    /// The result that is most to be believed; `None` if there is none.
+    pub leader: Option<B256>,
+    /// What it wants.
+    pub wants: Wants,
+}
+
 /// Where a task stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Verdict {

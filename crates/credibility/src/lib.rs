@@ -55,7 +55,7 @@ pub mod adaptive;
 pub mod formula;
 
 pub use credibility::{Credibility, Memory, Snapshot};
-pub use event::{Cause, Changes, Event, ObserveError, Refusal, Role, TaskSpec, Verdict, Wants};
+pub use event::{Cause, Changes, Event, ObserveError, Refusal, Role, Stance, TaskSpec, Verdict, Wants};
 pub use origin::{AddressRange, Origin, Shared};
 pub use policy::{Policy, PolicyError, SABOTEURS_MAX};
 pub use seed::Seed;

@@ -20,16 +20,24 @@ impl fmt::Debug for Seed {
 pub(crate) enum Draw {
     Check = 1,
     Probation = 2,
-    Order = 3,
 }
 
 impl Seed {
-    fn word(&self, draw: Draw, task: TaskId, worker: Address) -> u64 {
+    /// A place in a line, of a task and a worker. Drawn for each worker that is looked at: by a hash that is quicker.
+    pub(crate) fn order(&self, task: TaskId, worker: Address) -> u64 {
+        let mut bytes = [0u8; 32 + 20];
+        bytes[..32].copy_from_slice(task.as_bytes());
+        bytes[32..].copy_from_slice(worker.as_slice());
+        let hash = blake3::keyed_hash(&self.0, &bytes);
+        hash.as_bytes()[..8].iter().fold(0, |word, byte| word << 8 | u64::from(*byte))
+    }
+
+    fn word(&self, draw: Draw, task: TaskId) -> u64 {
+        // Twenty bytes of zeros end it, where an address stood once: the same draws as then.
         let mut bytes = [0u8; 32 + 1 + 32 + 20];
         bytes[..32].copy_from_slice(&self.0);
         bytes[32] = draw as u8;
         bytes[33..65].copy_from_slice(task.as_bytes());
-        bytes[65..].copy_from_slice(worker.as_slice());
         let hash = keccak256(bytes);
         hash[..8].iter().fold(0, |word, byte| word << 8 | u64::from(*byte))
     }
@@ -37,11 +45,6 @@ impl Seed {
     /// From 0 to below 1, of a task.
     pub(crate) fn fraction(&self, draw: Draw, task: TaskId) -> f64 {
         // 53 bits: each is a fraction that f64 has.
-        (self.word(draw, task, Address::ZERO) >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    /// A place in a line, of a task and a worker.
-    pub(crate) fn order(&self, task: TaskId, worker: Address) -> u64 {
-        self.word(Draw::Order, task, worker)
+        (self.word(draw, task) >> 11) as f64 / (1u64 << 53) as f64
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::B256;
-use gristmill_credibility as credibility;
+use gristmill_credibility::{self as credibility, Stance, Verdict};
 use gristmill_poco::consensus::{self, CONTRIBUTORS_MAX, Tally, WeightOverflow};
 use gristmill_types::{Amount, ContributionStatus, DealId, TaskId};
 
@@ -55,8 +55,8 @@ pub(crate) struct Task {
     /// What it wants, and from whom.
     pub wants: Wants,
     pub seats: Seats,
-    /// As of its last review.
-    pub stance: Stance,
+    /// What is believed of it, as of its last review; `None` if it goes by the hub alone, or has consensus.
+    pub stance: Option<Stance>,
     /// Where it stands in line because of that.
     pub place: Option<Place>,
 }
@@ -145,15 +145,6 @@ pub(crate) enum Wants {
     Probation,
 }
 
-/// What is believed of a task; nothing if it goes by the hub alone, or has consensus.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Stance {
-    pub verdict: Option<credibility::Verdict>,
-    /// The result that is most to be believed, if there is one.
-    pub leader: Option<B256>,
-    pub wants: credibility::Wants,
-}
-
 /// Whom a task takes: whose answer counts, and who is on probation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Seats {
@@ -216,7 +207,7 @@ impl Task {
             wake_ms: None,
             wants: Wants::Nothing,
             seats: Seats::default(),
-            stance: Stance::default(),
+            stance: None,
             place: None,
             spec,
         })
@@ -257,6 +248,20 @@ impl Task {
             .iter()
             .filter(move |(_, seen)| seen.hash == hash && seen.is_live())
             .map(|(worker, seen)| (*worker, seen))
+    }
+
+    pub fn verdict(&self) -> Option<Verdict> {
+        self.stance.map(|stance| stance.verdict)
+    }
+
+    /// The result that is most to be believed; `None` if it goes by the hub alone.
+    pub fn leader(&self) -> Option<B256> {
+        self.stance?.leader
+    }
+
+    /// What it wants so that it can be believed.
+    pub fn believed_wants(&self) -> credibility::Wants {
+        self.stance.map(|stance| stance.wants).unwrap_or_default()
     }
 
     /// Replicas under a lease.

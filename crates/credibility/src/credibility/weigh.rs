@@ -5,7 +5,7 @@ use gristmill_poco::consensus::{Tally, weight};
 
 use super::Credibility;
 use crate::belief::{Suspicion, doubt};
-use crate::event::{Role, Verdict, Wants};
+use crate::event::{Role, Stance, Verdict, Wants};
 use crate::seed::Draw;
 use crate::task::{Replica, Task};
 use crate::worker::Worker;
@@ -20,18 +20,14 @@ struct Votes {
     awaited: Vec<Suspicion>,
     /// Answers of newcomers.
     probation: Vec<B256>,
+    /// The group that is wrong with the least probability, and that; of equal ones that of the smallest hash.
+    leader: Option<(usize, f64)>,
 }
 
 impl Votes {
-    /// The group that is wrong with the least probability; of equal ones that of the smallest hash.
-    fn leader(&self) -> Option<(usize, f64)> {
-        let doubts = (0..self.hashes.len()).map(|group| (group, doubt(&self.given, group)));
-        doubts.reduce(|best, next| if next.1 < best.1 { next } else { best })
-    }
-
     /// Those given, and those awaited as if they agreed with the leader; and who leads.
     fn hopes(&self) -> (Vec<(usize, Suspicion)>, usize) {
-        let leader = self.leader().map_or(0, |(leader, _)| leader);
+        let leader = self.leader.map_or(0, |(leader, _)| leader);
         let awaited = self.awaited.iter().map(|suspicion| (leader, *suspicion));
         (self.given.iter().copied().chain(awaited).collect(), leader)
     }
@@ -62,7 +58,9 @@ impl Credibility {
         }
         let newcomers = self.counting(task, Role::Probation);
         let probation = newcomers.into_iter().filter_map(|(replica, _)| replica.answer).collect();
-        Votes { hashes, given, awaited, probation }
+        let doubts = (0..hashes.len()).map(|group| (group, doubt(&given, group)));
+        let leader = doubts.reduce(|best, next| if next.1 < best.1 { next } else { best });
+        Votes { hashes, given, awaited, probation, leader }
     }
 
     /// Whether the hub would accept `hash`, if `more` of this weight held it too, and, with `awaited`, those who have a lease.
@@ -86,11 +84,21 @@ impl Credibility {
         (task.replicas.len() as u64) < u64::from(self.policy.replicas_max)
     }
 
+    /// All that a scheduler asks of a task at a time.
+    pub(super) fn stance_of(&self, task: &Task, last: bool) -> Stance {
+        let votes = self.votes(task);
+        let leader = votes.leader.map(|(leader, _)| votes.hashes[leader]);
+        Stance { verdict: self.verdict_by(task, last, &votes), leader, wants: self.wants_by(task, &votes) }
+    }
+
     pub(super) fn wants_of(&self, task: &Task) -> Wants {
+        self.wants_by(task, &self.votes(task))
+    }
+
+    fn wants_by(&self, task: &Task, votes: &Votes) -> Wants {
         if task.public || !self.has_place(task) {
             return Wants::default();
         }
-        let votes = self.votes(task);
         let on_probation = task.with_role(Role::Probation).count();
         // A newcomer keeps others company: who is late or silent must not hold up a task that waits for nobody else.
         let probation = !votes.awaited.is_empty() && on_probation < usize::from(task.probation_places);
@@ -102,7 +110,7 @@ impl Credibility {
             let waits = self.policy.one_by_one && !votes.awaited.is_empty();
             return Wants { vote: !waits, check: false, probation };
         }
-        let check = votes.awaited.is_empty() && self.lacks_check(task, &votes, leader);
+        let check = votes.awaited.is_empty() && self.lacks_check(task, votes, leader);
         Wants { vote: false, check, probation }
     }
 
@@ -150,21 +158,24 @@ impl Credibility {
 
     /// `last`: nobody who has not answered is waited for, and nobody else is asked.
     pub(super) fn verdict_of(&self, task: &Task, last: bool) -> Verdict {
+        self.verdict_by(task, last, &self.votes(task))
+    }
+
+    fn verdict_by(&self, task: &Task, last: bool, votes: &Votes) -> Verdict {
         let is_awaited = |replica: &Replica| {
             replica.answer.is_none() && self.workers.get(&replica.worker).is_some_and(|worker| worker.ban.is_none())
         };
         if !last && task.waits(is_awaited) {
             return Verdict::Open;
         }
-        let votes = self.votes(task);
         let may_grow = !last && !task.public && self.has_place(task);
         let unreached = if may_grow { Verdict::Open } else { Verdict::Undecided };
-        let Some((leader, doubt)) = votes.leader() else { return unreached };
+        let Some((leader, doubt)) = votes.leader else { return unreached };
         let hash = votes.hashes[leader];
         if doubt > task.error_max() || (task.spec.by_hub && !self.hub_accepts(task, hash, false, 0, 0)) {
             return unreached;
         }
-        if may_grow && self.lacks_check(task, &votes, leader) {
+        if may_grow && self.lacks_check(task, votes, leader) {
             return Verdict::Open;
         }
         Verdict::Accept { hash, doubt }

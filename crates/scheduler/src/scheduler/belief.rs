@@ -1,14 +1,14 @@
 //! What is believed. Told of every replica, [`Credibility`] says whom a task still needs and when one of its results is to be believed;
 //! nobody is authorised before. So on the ledger nobody sees how many compute a task until all of them are bound to what they found.
 
-use gristmill_credibility::{Cause, Credibility, Event, Memory, Verdict};
+use gristmill_credibility::{Cause, Credibility, Event, Memory, Stance, Verdict};
 use gristmill_poco::consensus::NEWCOMER_WEIGHT;
 use gristmill_types::TaskId;
 
 use super::Scheduler;
 use crate::event::{Effect, RevokeReason};
 use crate::id::WorkerId;
-use crate::task::{Phase, Replica, ReplicaState, Seats, Stance, Task, Wants};
+use crate::task::{Phase, Replica, ReplicaState, Seats, Task, Wants};
 use crate::worker::Worker;
 
 /// Replicas more, at most, that are asked for so that a liar loses its stake.
@@ -113,23 +113,10 @@ impl Scheduler {
     }
 
     /// What is believed of a task now: asked once a review, since it is the dearest question of all.
-    pub(super) fn stance(&self, task: &Task) -> Stance {
-        let Some(credibility) = self.credibility.as_ref().filter(|_| task.phase == Phase::Collecting) else {
-            return Stance::default();
-        };
+    pub(super) fn stance(&self, task: &Task) -> Option<Stance> {
+        let credibility = self.credibility.as_ref().filter(|_| task.phase == Phase::Collecting)?;
         let too_late_for_more = self.now_ms > self.last_lease_ms(task) && task.leased() == 0;
-        let verdict = match too_late_for_more || self.now_ms >= self.settle_by_ms(task) {
-            true => credibility.last_verdict(task.id()),
-            false => credibility.verdict(task.id()),
-        };
-        let leader = match verdict {
-            Verdict::Accept { hash, .. } => Some(hash),
-            _ => {
-                let doubts = credibility.doubts(task.id()).into_iter();
-                doubts.reduce(|best, next| if next.1 < best.1 { next } else { best }).map(|(hash, _)| hash)
-            }
-        };
-        Stance { verdict: Some(verdict), leader, wants: credibility.wants(task.id()) }
+        credibility.stance(task.id(), too_late_for_more || self.now_ms >= self.settle_by_ms(task))
     }
 
     /// Authorises those who found what is believed, once they are enough for the hub. Before them those who surely lied, if the hub will
@@ -179,7 +166,7 @@ impl Scheduler {
 
     /// Whether a replica more would help to outvote a liar: a few would do, and those that run would not.
     pub(super) fn wants_outvoting(&self, task: &Task) -> bool {
-        let Some(verdict) = task.stance.verdict.filter(|_| self.may_convict(task)) else { return false };
+        let Some(verdict) = task.verdict().filter(|_| self.may_convict(task)) else { return false };
         let Verdict::Accept { hash, .. } = verdict else { return false };
         if self.liars(task, verdict).is_empty() {
             return false;
@@ -195,7 +182,7 @@ impl Scheduler {
         if self.credibility.is_none() {
             return (wants, Seats { vote: true, probation: true });
         }
-        let belief = task.stance.wants;
+        let belief = task.believed_wants();
         let seats = match wants {
             Wants::Nothing => Seats::default(),
             Wants::Replica if matches!(task.phase, Phase::Revealing { .. }) => Seats { vote: true, probation: true },

@@ -103,11 +103,11 @@ impl Scheduler {
         if let Some(explanation) = self.explain_disbelief(task, &fits().map(|(_, _, fit)| fit).collect::<Vec<_>>()) {
             return explanation;
         }
-        let by_hub = task.shortfall(NEWCOMER_WEIGHT, task.stance.leader).ok().flatten().unwrap_or(1).max(1);
+        let by_hub = task.shortfall(NEWCOMER_WEIGHT, task.leader()).ok().flatten().unwrap_or(1).max(1);
         let by_belief = self.credibility.as_ref().and_then(|credibility| credibility.shortfall(task.id(), None));
         let missing = by_hub.max(by_belief.unwrap_or(0));
         let fix = format!("start {missing} more worker(s), or ask for less confidence");
-        let reached = task.outlook(task.stance.leader).is_ok_and(|outlook| outlook.reached);
+        let reached = task.outlook(task.leader()).is_ok_and(|outlook| outlook.reached);
         match reached {
             true => fixable(TaskCause::NotBelieved { connected, missing }, &fix),
             false => fixable(TaskCause::AllTried { connected, missing }, &fix),

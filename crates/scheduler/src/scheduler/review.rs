@@ -123,7 +123,7 @@ impl Scheduler {
         if task.is_public() {
             self.authorise_reserves(task);
         } else {
-            match task.stance.verdict {
+            match task.verdict() {
                 None => self.authorise_ready(task, |_| true),
                 Some(verdict) => self.authorise_believed(task, verdict),
             }
@@ -188,14 +188,14 @@ impl Scheduler {
 
     /// Nothing is in flight and nothing can be leased: says so, and concedes while that is still early.
     fn stop_if_dead(&mut self, task: &mut Task) {
-        let undecided = task.stance.verdict == Some(Verdict::Undecided);
+        let undecided = task.verdict() == Some(Verdict::Undecided);
         let alive = task.replicas.values().any(|replica| match replica.state {
             ReplicaState::Leased { .. } | ReplicaState::Authorised { .. } => true,
             ReplicaState::Ready { .. } => !undecided,
             ReplicaState::Lapsed { .. } => false,
         });
         // What is on the ledger may be enough already, and the news of consensus on its way.
-        let reached = task.outlook(task.stance.leader).is_ok_and(|outlook| outlook.reached);
+        let reached = task.outlook(task.leader()).is_ok_and(|outlook| outlook.reached);
         if alive || reached || (self.is_leasable(task) && self.wants(task) != Wants::Nothing) {
             return;
         }
@@ -331,9 +331,9 @@ impl Scheduler {
             let short = task.asked.is_empty() && coming < self.reserve_target(task) && !task.reserve_refused;
             return if short { Wants::Replica } else { Wants::Nothing };
         }
-        let leader = task.stance.leader;
+        let leader = task.leader();
         let Ok(Outlook { reached, surplus, .. }) = task.outlook(leader) else { return Wants::Nothing };
-        let belief = task.stance.wants;
+        let belief = task.believed_wants();
         if reached && !belief.vote && !belief.check && !self.wants_outvoting(task) {
             let target = self.reserve_target(task).max(self.late_leases(task));
             return match (surplus < target, belief.probation) {
