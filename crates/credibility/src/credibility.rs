@@ -201,16 +201,11 @@ impl Credibility {
 
     /// Where a task stands; [`Verdict::Open`] if it is not open.
     pub fn verdict(&self, task: TaskId) -> Verdict {
-        self.tasks.get(&task).map_or(Verdict::Open, |task| self.verdict_of(task, false))
+        self.tasks.get(&task).map_or(Verdict::Open, |task| self.verdict_of(task))
     }
 
-    /// Where a task stands if its time is up: who has not answered is not waited for, and a check that is missing is done without.
-    pub fn last_verdict(&self, task: TaskId) -> Verdict {
-        self.tasks.get(&task).map_or(Verdict::Open, |task| self.verdict_of(task, true))
-    }
-
-    /// [`Credibility::verdict`], or with `last` [`Credibility::last_verdict`], with the leading result and [`Credibility::wants`], in one
-    /// go; `None` if the task is not open.
+    /// [`Credibility::verdict`], the leading result and [`Credibility::wants`] in one go; `None` if the task is not open. `last`: its time
+    /// is up, who has not answered is not waited for, and a check that is missing is done without.
     pub fn stance(&self, task: TaskId, last: bool) -> Option<Stance> {
         self.tasks.get(&task).map(|task| self.stance_of(task, last))
     }

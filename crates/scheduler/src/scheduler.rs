@@ -57,7 +57,7 @@ pub struct Scheduler {
     fresh_workers: BTreeSet<WorkerId>,
     fresh_tasks: BTreeSet<(u64, TaskId)>,
     dirty: BTreeSet<TaskId>,
-    /// Revealing tasks that wait for a reserve which nobody computes yet.
+    /// Tasks that wait for a reserve, or for who outvotes a liar, which nobody computes yet.
     holding: BTreeSet<TaskId>,
     timers: BTreeSet<(u64, Timer)>,
     effects: Vec<Effect>,

@@ -156,11 +156,11 @@ impl Credibility {
         rate.max(self.policy.check_share)
     }
 
-    /// `last`: nobody who has not answered is waited for, and nobody else is asked.
-    pub(super) fn verdict_of(&self, task: &Task, last: bool) -> Verdict {
-        self.verdict_by(task, last, &self.votes(task))
+    pub(super) fn verdict_of(&self, task: &Task) -> Verdict {
+        self.verdict_by(task, false, &self.votes(task))
     }
 
+    /// `last`: nobody who has not answered is waited for, and nobody else is asked.
     fn verdict_by(&self, task: &Task, last: bool, votes: &Votes) -> Verdict {
         let is_awaited = |replica: &Replica| {
             replica.answer.is_none() && self.workers.get(&replica.worker).is_some_and(|worker| worker.ban.is_none())

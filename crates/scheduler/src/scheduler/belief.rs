@@ -1,7 +1,7 @@
 //! What is believed. Told of every replica, [`Credibility`] says whom a task still needs and when one of its results is to be believed;
 //! nobody is authorised before. So on the ledger nobody sees how many compute a task until all of them are bound to what they found.
 
-use gristmill_credibility::{Cause, Credibility, Event, Memory, Stance, Verdict};
+use gristmill_credibility::{Cause, Credibility, Event, Memory, Stance, TaskSpec, Verdict};
 use gristmill_poco::consensus::NEWCOMER_WEIGHT;
 use gristmill_types::TaskId;
 
@@ -47,6 +47,17 @@ impl Scheduler {
         }
     }
 
+    /// A task is there. One that cannot be weighed is given back, since nobody could be believed.
+    pub(super) fn open_belief(&mut self, task: &mut Task) {
+        let (trust, requester) = (task.spec.trust, task.spec.requester);
+        // The hub's rule is looked after here, with what is on the ledger.
+        let opened = Event::TaskOpened(TaskSpec { task: task.id(), trust, requester, by_hub: false });
+        if let Some(Err(error)) = self.credibility.as_mut().map(|credibility| credibility.observe(opened)) {
+            task.spec.refusal = Some(format!("the pool cannot weigh its results: {error}"));
+            task.stopped = true;
+        }
+    }
+
     /// Who has a vote may have changed: for those of whom something was learnt, or for all newcomers.
     pub(super) fn sort_idle(&mut self) {
         let Some(credibility) = &self.credibility else { return };
@@ -65,6 +76,10 @@ impl Scheduler {
         self.tell(Event::WorkerJoined { worker: id.0, origin: worker.origin, score: worker.score });
         for task in tasks {
             self.tell_of_answer(task, id);
+        }
+        if self.credibility.as_ref().is_some_and(|credibility| credibility.cause(id.0).is_some()) {
+            // It was caught before a restart, or others of its account were.
+            self.blacklisted.push(id);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Find what binds a task or a worker.
 
+use gristmill_credibility::Role;
 use gristmill_poco::consensus::NEWCOMER_WEIGHT;
 use gristmill_types::TaskId;
 
@@ -138,6 +139,11 @@ impl Scheduler {
         if let Some(ban) = known.ban.as_ref().filter(|_| known.is_banned(now_ms)) {
             return fixable(WorkerCause::Banned { reason: ban.reason.clone() }, "the pool's operator may pardon it");
         }
+        if known.caught {
+            let cause = self.credibility.as_ref().and_then(|credibility| credibility.cause(worker.0));
+            let reason = cause.map(|cause| cause.to_string()).unwrap_or_default();
+            return fixable(WorkerCause::Banned { reason }, "the pool's operator may pardon it");
+        }
         if !known.connected {
             return fixable(WorkerCause::Disconnected, "start it");
         }
@@ -182,18 +188,20 @@ impl Scheduler {
         if fits().any(|(_, fit)| fit == Fit::Gpu) {
             return because(WorkerCause::GpusTaken { gpus: worker.offers.gpus });
         }
-        if fits().any(|(_, fit)| fit == Fit::Kin) {
-            return because(WorkerCause::Kin);
-        }
-        if fits().any(|(_, fit)| fit == Fit::Unwanted) {
-            return because(WorkerCause::OnProbation);
-        }
         let lacking = fits().filter(|(_, fit)| *fit == Fit::Needs);
         if let Some(needs) = lacking.map(|(task, _)| task.spec.needs.without(worker.offers.needs())).next() {
             let fix = format!("let it lend {needs} ([lend] in its worker.toml)");
             return fixable(WorkerCause::NeedsMissing { needs }, &fix);
         }
-        because(WorkerCause::AllTried)
+        if fits().any(|(_, fit)| fit == Fit::Kin) {
+            return because(WorkerCause::Kin);
+        }
+        match self.credibility.as_ref().and_then(|credibility| credibility.role_of(id.0)) {
+            Some(Role::Probation) if fits().any(|(_, fit)| fit == Fit::Unwanted) => because(WorkerCause::OnProbation),
+            // What waits has a place for a newcomer, and for nobody else.
+            Some(Role::Vote) if fits().all(|(_, fit)| fit == Fit::Unwanted) => because(WorkerCause::NoTasks),
+            _ => because(WorkerCause::AllTried),
+        }
     }
 }
 

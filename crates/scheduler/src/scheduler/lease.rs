@@ -210,7 +210,6 @@ impl Scheduler {
             None => self.adopt(task_id, worker_id, lease, state),
         }
         self.with_task(task_id, |task| task.host_faults = 0);
-        self.tell_of_answer(task_id, worker_id);
     }
 
     fn lease_to_state(&mut self, task_id: TaskId, worker_id: WorkerId, state: ReplicaState) {
@@ -223,6 +222,7 @@ impl Scheduler {
         if let Some(Some(lease)) = lease {
             self.end_lease(lease);
         }
+        self.tell_of_answer(task_id, worker_id);
     }
 
     /// Takes over a result from a lease that ended, or from before a restart.

@@ -1,7 +1,7 @@
 //! What the ledger did to a task.
 
 use alloy_primitives::B256;
-use gristmill_credibility::{Event as Belief, TaskSpec as BelievedTask};
+use gristmill_credibility::Event as Belief;
 use gristmill_types::{ContributionStatus, TaskId};
 
 use super::Scheduler;
@@ -16,7 +16,7 @@ impl Scheduler {
         if self.tasks.contains_key(&id) {
             return;
         }
-        let task = match Task::new(spec, self.next_order, self.now_ms) {
+        let mut task = match Task::new(spec, self.next_order, self.now_ms) {
             Ok(task) => task,
             Err(error) => {
                 self.effects.push(Effect::Note { task: id, text: error.to_string() });
@@ -31,8 +31,7 @@ impl Scheduler {
             worker.proven |= seen.is_proved();
         }
         self.deals.entry(deal).or_default().open_tasks += 1;
-        let (trust, requester) = (task.spec.trust, task.spec.requester);
-        self.tell(Belief::TaskOpened(BelievedTask { task: id, trust, requester, by_hub: false }));
+        self.open_belief(&mut task);
         let contributors = task.seen.keys().copied().collect::<Vec<_>>();
         self.tasks.insert(id, task);
         for worker in contributors {

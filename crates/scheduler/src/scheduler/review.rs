@@ -124,8 +124,9 @@ impl Scheduler {
             self.authorise_reserves(task);
         } else {
             match task.verdict() {
-                None => self.authorise_ready(task, |_| true),
                 Some(verdict) => self.authorise_believed(task, verdict),
+                None if self.credibility.is_none() => self.authorise_ready(task, |_| true),
+                None => {}
             }
         }
         self.stop_if_dead(task);
@@ -268,9 +269,9 @@ impl Scheduler {
         since_ms.saturating_add(task.spec.work_clock_ms / 2)
     }
 
-    /// After dispatch: a task that waits for a reserve, or for who outvotes a liar, which nobody computes stops waiting, unless somebody who could is only
-    /// busy. That wait ends too (see [`Scheduler::hold_until_ms`]); without it, one silent newcomer fails a task of a pool
-    /// whose other workers have their hands full.
+    /// After dispatch: a task that waits for a reserve, or for who outvotes a liar, and finds that nobody computes it stops waiting,
+    /// unless somebody who could is only busy. That wait ends too (see [`Scheduler::hold_until_ms`]); without it, one silent newcomer
+    /// fails a task of a pool whose other workers have their hands full.
     pub(super) fn refuse_reserve(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get(&id).filter(|task| task.leased() == 0) else { return };
         let will_come = self.workers.iter().any(|(id, worker)| {

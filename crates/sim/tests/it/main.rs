@@ -141,6 +141,39 @@ fn colluders_in_the_majority_have_their_way() {
     assert!(report.error_rate() > 0.9, "a simulator that shows no error here shows none anywhere");
 }
 
+/// Who does not compute is free again at once, and there is always work: by the hub alone it is asked most of the time.
+#[test]
+fn who_does_not_compute_takes_nothing_over() {
+    let wrong = |by_hub_alone: bool| {
+        let config = Config::parse(&format!(
+            r#"
+            seed = 1
+            duration_s = 14_400
+            by_hub_alone = {by_hub_alone}
+            [hosts]
+            count = 200
+            [[jobs]]
+            name = "bags"
+            bags = 24
+            tasks = 100
+            category = "XS"
+            work_s = 200
+            trust = 100
+            between = {{ law = "exponential", mean_h = 0.15 }}
+            [[saboteurs]]
+            kind = "lazy"
+            fraction = 0.2
+            "#
+        ));
+        check(&config.unwrap_or_else(|error| panic!("{error}"))).error_rate()
+    };
+    let (by_hub, believed) = (wrong(true), wrong(false));
+    assert!(
+        by_hub > 0.5 && believed < 0.05,
+        "{by_hub} of the results are wrong by the hub alone, {believed} otherwise"
+    );
+}
+
 #[test]
 fn the_pool_dies_and_nothing_is_lost() {
     for seed in 0..6 {

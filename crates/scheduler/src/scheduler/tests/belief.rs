@@ -35,6 +35,15 @@ fn all_ready(bench: &mut Bench, index: u64, hash: B256) -> Vec<u64> {
     holders
 }
 
+/// Those who were banned in the last call.
+fn banned(bench: &Bench) -> Vec<WorkerId> {
+    let banned = |effect: &Effect| match effect {
+        Effect::Ban { worker, .. } => Some(*worker),
+        _ => None,
+    };
+    bench.effects.iter().filter_map(banned).collect()
+}
+
 /// What the ledger does with these contributions, down to the end of the task.
 fn settle(bench: &mut Bench, index: u64, holders: &[u64]) {
     for by in holders {
@@ -62,59 +71,101 @@ fn nobody_is_authorised_before_all_that_is_needed_is_there() {
     assert_eq!(bench.authorised().len(), 3);
 }
 
-#[test]
-fn who_lied_is_put_onto_the_ledger_first_and_is_outvoted() {
-    let mut bench = believing(plain(), Trusting::private(), 5);
+/// Task 0 of trust 5: of three one lies, a fourth is asked and agrees with the other two. The liar, and those three.
+fn one_of_four_lies(bench: &mut Bench) -> (u64, [u64; 3]) {
     bench.on(added(spec(0, 5)));
-    let first = holders(&bench, 0);
+    let first = holders(bench, 0);
     bench.ready(0, first[0], lie());
     bench.ready(0, first[1], truth(0));
     bench.ready(0, first[2], truth(0));
-    let fourth = holders(&bench, 0);
+    let fourth = holders(bench, 0);
     assert_eq!(fourth.len(), 1, "two against one are not enough");
     bench.ready(0, fourth[0], truth(0));
-    assert!(bench.authorised().is_empty(), "three against one are, but the hub would not outvote the liar");
+    (first[0], [first[1], first[2], fourth[0]])
+}
+
+#[test]
+fn who_lied_is_put_onto_the_ledger_first_and_is_outvoted() {
+    let mut bench = believing(plain(), Trusting::private(), 5);
+    let (liar, honest) = one_of_four_lies(&mut bench);
+    assert!(bench.authorised().is_empty(), "three against one are enough, but the hub would not outvote the liar");
     let fifth = holders(&bench, 0);
     assert_eq!(fifth.len(), 1);
     bench.ready(0, fifth[0], truth(0));
-    assert_eq!(bench.authorised(), [worker(first[0])], "the liar comes first");
-    bench.contributed(0, first[0], lie());
+    assert_eq!(bench.authorised(), [worker(liar)], "the liar comes first");
+    bench.contributed(0, liar, lie());
     assert_eq!(bench.authorised().len(), 4);
-    settle(&mut bench, 0, &[first[1], first[2], fourth[0], fifth[0]]);
-    let banned = |effect: &Effect| matches!(effect, Effect::Ban { worker: of, .. } if *of == worker(first[0]));
-    assert!(bench.effects.iter().any(banned), "{:?}", bench.effects);
+    settle(&mut bench, 0, &[&honest[..], &fifth].concat());
+    assert_eq!(banned(&bench), [worker(liar)]);
 }
 
 #[test]
 fn where_nobody_is_left_to_outvote_a_liar_it_is_let_go() {
     let mut bench = believing(plain(), Trusting::private(), 4);
-    bench.on(added(spec(0, 5)));
-    let first = holders(&bench, 0);
-    bench.ready(0, first[0], lie());
-    bench.ready(0, first[1], truth(0));
-    bench.ready(0, first[2], truth(0));
-    let fourth = holders(&bench, 0)[0];
-    bench.ready(0, fourth, truth(0));
-    assert_eq!(bench.authorised(), [first[1], first[2], fourth].map(worker));
-    settle(&mut bench, 0, &[first[1], first[2], fourth]);
-    assert!(bench.effects.iter().any(|effect| matches!(effect, Effect::Ban { .. })));
+    let (liar, honest) = one_of_four_lies(&mut bench);
+    assert_eq!(bench.authorised(), honest.map(worker));
+    settle(&mut bench, 0, &honest);
+    assert_eq!(banned(&bench), [worker(liar)]);
 }
 
 #[test]
 fn a_verdict_that_is_not_sure_costs_nobody_its_stake() {
     let mut bench = believing(plain(), Trusting { public: false, ..Trusting::default() }, 5);
-    bench.on(added(spec(0, 5)));
-    let first = holders(&bench, 0);
-    bench.ready(0, first[0], lie());
-    bench.ready(0, first[1], truth(0));
-    bench.ready(0, first[2], truth(0));
-    let fourth = holders(&bench, 0)[0];
-    bench.ready(0, fourth, truth(0));
-    assert_eq!(bench.authorised().len(), 3);
-    assert!(!bench.authorised().contains(&worker(first[0])));
-    settle(&mut bench, 0, &[first[1], first[2], fourth]);
-    assert!(!bench.effects.iter().any(|effect| matches!(effect, Effect::Ban { .. })));
-    assert_eq!(bench.worker_cause(first[0]), WorkerCause::NoTasks);
+    let (liar, honest) = one_of_four_lies(&mut bench);
+    assert_eq!(bench.authorised(), honest.map(worker));
+    settle(&mut bench, 0, &honest);
+    assert_eq!(banned(&bench), []);
+    assert_eq!(bench.worker_cause(liar), WorkerCause::NoTasks);
+}
+
+/// What was learnt before a restart holds: whoever was caught is not let in.
+#[test]
+fn a_liar_is_known_again() {
+    let mut bench = believing(plain(), Trusting::private(), 4);
+    let (liar, honest) = one_of_four_lies(&mut bench);
+    settle(&mut bench, 0, &honest);
+    let memories = bench.scheduler.take_memories();
+    let recalled = Credibility::recall(Trusting::private(), Seed([3; 32]), memories).unwrap();
+    let scheduler = Scheduler::new(plain(), Fence(1 << 40)).believing(recalled);
+    let mut bench = Bench { scheduler, now_ms: bench.now_ms, effects: Vec::new() };
+    bench.on(joined(honest[0]));
+    assert_eq!(banned(&bench), []);
+    bench.on(joined(liar));
+    assert_eq!(banned(&bench), [worker(liar)]);
+    assert!(matches!(bench.worker_cause(liar), WorkerCause::Banned { .. }));
+    bench.on(Event::WorkerPardoned { worker: worker(liar) });
+    assert_eq!(bench.worker_cause(liar), WorkerCause::NoTasks);
+}
+
+#[test]
+fn what_cannot_be_weighed_is_given_back_and_authorises_nobody() {
+    let mut bench = believing(plain(), Trusting { tasks_max: 1, ..Trusting::private() }, 4);
+    bench.on(added(spec(0, 5))).on(added(spec(1, 5)));
+    let conceded = |effect: &Effect| *effect == Effect::Concede { task: task(1) };
+    assert!(bench.effects.iter().any(conceded), "{:?}", bench.effects);
+    assert!(holders(&bench, 1).is_empty());
+    let result_hash = truth(1);
+    let lease = LeaseId::derive(Fence(7), task(1), worker(3));
+    bench.on(Event::ResultReady { worker: worker(3), task: task(1), lease, result_hash });
+    assert!(bench.authorised().is_empty());
+}
+
+/// On a public pool whoever answers at once waits for half of those who began.
+#[test]
+fn who_answers_at_once_is_not_asked_more_often_than_others() {
+    let mut bench = believing(plain(), Trusting::default(), 5);
+    (0..4).for_each(|index| _ = bench.on(added(spec(index, 5))));
+    let all = [0, 1, 2, 3].map(|index| holders(&bench, index));
+    let at_work = |bench: &Bench, by: u64| bench.scheduler.live_leases().any(|(_, _, of)| of == worker(by));
+    assert!((0..5).all(|by| at_work(&bench, by)), "{all:?}");
+    let task_of = |by: u64| all.iter().position(|holders| holders.contains(&by)).unwrap() as u64;
+    for quick in [0, 1] {
+        bench.ready(task_of(quick), quick, truth(task_of(quick)));
+        assert!(!at_work(&bench, quick));
+        assert!(matches!(bench.worker_cause(quick), WorkerCause::Paced { .. }));
+    }
+    bench.at(START_MS + 5_000).ready(task_of(2), 2, truth(task_of(2)));
+    assert!([0, 1, 2].iter().all(|by| at_work(&bench, *by)), "three of five are through");
 }
 
 /// Caught elsewhere, a liar stays until what it is bound to is settled: it loses its stake there, and gets nothing new.
@@ -134,8 +185,7 @@ fn a_caught_liar_is_banned_when_it_has_nothing_more_to_lose() {
     bench.on(two_slots(3)).ready(0, 3, truth(0));
     assert_eq!(bench.authorised().len(), 3, "nobody is left who would outvote it");
     settle(&mut bench, 0, &[1, 2, 3]);
-    let is_ban = |effect: &Effect| matches!(effect, Effect::Ban { worker: of, .. } if *of == worker(liar));
-    assert!(!bench.effects.iter().any(is_ban), "it is bound to a result still");
+    assert_eq!(banned(&bench), [], "it is bound to a result still");
     bench.on(added(spec(2, 2)));
     assert!(!holders(&bench, 2).contains(&liar));
 
@@ -152,7 +202,7 @@ fn a_caught_liar_is_banned_when_it_has_nothing_more_to_lose() {
     let honest = bench.authorised().iter().map(|by| u64::from(by.0.0[19]) - 1).collect::<Vec<_>>();
     assert_eq!(honest.len(), 4);
     settle(&mut bench, 1, &honest);
-    assert!(bench.effects.iter().any(is_ban));
+    assert_eq!(banned(&bench), [worker(liar)]);
 }
 
 #[test]
