@@ -14,7 +14,7 @@ use crate::operators;
 use crate::value::Value;
 
 /// The names that a set of prepared ads has in common, numbered. Ads that are matched with each other are prepared with the same one.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Symbols {
     numbers: BTreeMap<Name, u32>,
     /// What tells this set of names from others.

@@ -1,16 +1,21 @@
 //! Say what happened ([`Event`]) and what is to be done ([`Effect`]).
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use alloy_primitives::B256;
+use gristmill_classad::ClassAd;
 use gristmill_credibility::Origin;
 use gristmill_types::{Address, Amount, ContributionStatus, DealId, Needs, TaskId, Trust};
 
 use crate::id::{EngineProfile, Fence, LeaseId, WorkerId};
+use crate::index::Demand;
 
 /// Something that the pool service saw: on the ledger, on a worker's stream, in its store, on the clock.
 ///
 /// Feed all events of one ledger transaction (better: of one block) to one call of
 /// [`Scheduler::handle_all`](crate::Scheduler::handle_all), in log order: decisions are made after the last of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Event {
     /// A worker connected, or came back. Its leases, if any are left, live on.
     WorkerJoined(WorkerSpec),
@@ -22,6 +27,13 @@ pub enum Event {
         score: u64,
         /// Its stake on the ledger that no lock holds.
         free_stake: Amount,
+    },
+    /// Whom a worker serves changed.
+    WorkerServes {
+        /// Who.
+        worker: WorkerId,
+        /// As [`WorkerSpec::serves`].
+        serves: Option<Arc<BTreeSet<Address>>>,
     },
     /// A worker's connection is gone.
     WorkerLeft {
@@ -319,7 +331,7 @@ pub enum RevokeReason {
 }
 
 /// What is known of a worker that connects.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct WorkerSpec {
     /// Who.
     pub worker: WorkerId,
@@ -335,6 +347,10 @@ pub struct WorkerSpec {
     pub profile: EngineProfile,
     /// What it offers besides a processor.
     pub offers: Offers,
+    /// What its machine is, and what that requires of a task. Without `Requirements` it takes any. `Score` is written over it.
+    pub ad: Arc<ClassAd>,
+    /// The requesters of whose tasks it may be given any; `None`: all of them.
+    pub serves: Option<Arc<BTreeSet<Address>>>,
 }
 
 /// What a worker offers besides a processor.
@@ -354,7 +370,7 @@ impl Offers {
 }
 
 /// What is known of a task that is to be run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct TaskSpec {
     /// Which.
     pub task: TaskId,
@@ -376,6 +392,9 @@ pub struct TaskSpec {
     pub profile: Option<EngineProfile>,
     /// What it needs of a worker besides a processor.
     pub needs: Needs,
+    /// What it requires of a machine, what its requester prefers and favours, and what there is to do. Of a deal's tasks that of the
+    /// first counts.
+    pub demand: Arc<Demand>,
     /// Why no worker can ever run it: it is conceded at once. `None` for a task like any other.
     pub refusal: Option<String>,
     /// Where it stands on the ledger.

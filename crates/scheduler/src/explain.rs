@@ -83,6 +83,18 @@ pub enum TaskCause {
         /// What it lacks.
         missing: Amount,
     },
+    /// No machine is what it requires, or each requires something that it is not.
+    NoMatch {
+        /// Machines that there are.
+        machines: usize,
+        /// In full, with the nearest machine.
+        text: String,
+    },
+    /// Workers there are, but they serve others than its requester.
+    NoRights {
+        /// How many of them.
+        workers: usize,
+    },
     /// No free worker has the engine of the first replica, or of the deal.
     ProfileMismatch {
         /// The engine that is asked for.
@@ -169,6 +181,10 @@ pub enum WorkerCause {
         /// What it lacks.
         missing: Amount,
     },
+    /// The waiting tasks require another machine, or it requires other tasks.
+    NoMatch,
+    /// It does not serve those whose tasks wait.
+    NoRights,
     /// Tasks want replicas, but of another engine.
     ProfileMismatch {
         /// Its own engine.
@@ -242,6 +258,10 @@ impl fmt::Display for TaskCause {
             Self::StakeTooLow { worker, missing } => {
                 write!(f, "no free worker has the stake that a contribution locks; {worker} lacks {missing}")
             }
+            Self::NoMatch { text, .. } => f.write_str(text),
+            Self::NoRights { workers } => {
+                write!(f, "the {workers} worker(s) that could run it do not work for its requester")
+            }
             Self::ProfileMismatch { profile } => {
                 write!(f, "no free worker has the engine `{profile}` that its replicas share")
             }
@@ -285,6 +305,8 @@ impl fmt::Display for WorkerCause {
             Self::StakeTooLow { missing } => {
                 write!(f, "its free stake is {missing} short of what a contribution locks")
             }
+            Self::NoMatch => write!(f, "the waiting tasks require another machine, or it requires other tasks"),
+            Self::NoRights => write!(f, "it does not work for those whose tasks wait"),
             Self::ProfileMismatch { profile } => {
                 write!(f, "the waiting tasks run on another engine than its `{profile}`")
             }

@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use gristmill_classad::{ClassAd, Name, Prepared, Symbols};
+use gristmill_classad::{ClassAd, Name, Prepared, Symbols, Value};
 
 use crate::id::WorkerId;
 use crate::rank::{Facts, Favor, Preferences, Values, Work};
@@ -37,6 +37,9 @@ const JOURNAL_MAX: usize = 1 << 16;
 /// Changes of facts after which it is looked whether the curves of an order still hold.
 const CURVES_CHANGES: u64 = 8_192;
 
+/// The attribute that says what an ad requires of the other.
+const REQUIREMENTS: &str = "Requirements";
+
 /// What tasks of one kind need: tasks that differ in nothing that is named here are one kind.
 #[derive(Clone, Debug)]
 pub struct Demand {
@@ -46,6 +49,22 @@ pub struct Demand {
     pub favor: Favor,
     /// What is to be done.
     pub work: Work,
+}
+
+impl Demand {
+    /// Any machine will do, and nothing is known of the work.
+    pub fn any() -> Self {
+        Self { ad: Arc::new(with_requirements(ClassAd::new())), favor: Favor::default(), work: Work::default() }
+    }
+}
+
+/// The ad, which takes anything if it does not say what it requires: without requirements it would match nothing.
+pub(crate) fn with_requirements(mut ad: ClassAd) -> ClassAd {
+    if ad.get(REQUIREMENTS).is_none() {
+        // INVARIANT: an ad that came from anywhere has fewer attributes than may be; if it is full, it matches nothing.
+        let _ = ad.insert(REQUIREMENTS, Value::from(true));
+    }
+    ad
 }
 
 /// A kind of demand that an index knows.
@@ -67,7 +86,7 @@ pub struct Choice {
 }
 
 /// The machines of a pool, what is known of them, and who is next for which demand.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct MachineIndex {
     pool: Pool,
     symbols: Symbols,
@@ -85,7 +104,7 @@ pub struct MachineIndex {
 type KindKey = (String, Favor, Work);
 
 /// A demand and its order, if that is kept.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Standing {
     want: Want,
     key: KindKey,
@@ -96,7 +115,7 @@ struct Standing {
 }
 
 /// The machines, by their places. A place that is left is taken again.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Pool {
     places: BTreeMap<WorkerId, u32>,
     vacant: Vec<u32>,
@@ -117,11 +136,12 @@ struct Seat {
     free: u32,
     /// Counts the changes that are more than a slot taken or given back.
     version: u32,
-    /// The complement of the first four bytes of the machine's id: the smaller id is the larger here.
+    /// Of two that promise the same, the one with the larger comes up first: the complement of the first four bytes of the machine's
+    /// id, or of when it came free.
     tie: u32,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Machine {
     worker: WorkerId,
     ad: Arc<ClassAd>,
@@ -143,7 +163,7 @@ impl MachineIndex {
         Self {
             pool: Pool::default(),
             symbols: Symbols::new(),
-            requirements: name("Requirements"),
+            requirements: name(REQUIREMENTS),
             rank: name("Rank"),
             demands: BTreeMap::new(),
             kinds: BTreeMap::new(),
@@ -221,6 +241,14 @@ impl MachineIndex {
     pub fn set_free(&mut self, worker: WorkerId, slots_free: u32) {
         if let Some(place) = self.pool.places.get(&worker).copied() {
             self.pool.set_free(place, slots_free);
+        }
+    }
+
+    /// Sets how many slots of a machine are free, and since when, as a number that grows: of machines that promise the same, the one
+    /// that waits longest comes up first.
+    pub fn set_free_since(&mut self, worker: WorkerId, slots_free: u32, since: u64) {
+        if let Some(place) = self.pool.places.get(&worker).copied() {
+            self.pool.set_free_since(place, slots_free, since);
         }
     }
 
@@ -317,6 +345,51 @@ impl MachineIndex {
         let place = order.beyond(pool, |place| worker(place).is_some_and(&passes))?;
         let values = pool.values(&standing.want.work, place);
         Some(Choice { worker: worker(place)?, phi: None, values, candidates, place })
+    }
+
+    /// The best of the candidates that pass a test, best first, `count` at most, and however many more are as good as the last of
+    /// these. If no candidate passes, the most promising of all other free machines that match and pass, alone.
+    pub fn best_where(&mut self, id: DemandId, count: usize, passes: impl Fn(WorkerId) -> bool) -> Vec<Choice> {
+        if self.catch_up(id).is_none() {
+            return Vec::new();
+        }
+        let pool = &self.pool;
+        let Some(standing) = self.demands.get_mut(&id) else { return Vec::new() };
+        let Some(order) = standing.order.as_mut() else { return Vec::new() };
+        let worker = |place: u32| pool.machines[place as usize].as_ref().map(|machine| machine.worker);
+        let (window, weighed) = (order.window(), order.weigh());
+        let passing = |(at, place): (usize, &u32)| {
+            let worker = worker(*place).filter(|worker| passes(*worker))?;
+            Some((window.key(at) >> 32, weighed[at], worker, at))
+        };
+        let mut best = window.places().iter().enumerate().filter_map(passing).collect::<Vec<_>>();
+        best.sort_by(|(rank, weight, worker, _), (other_rank, other_weight, other, _)| {
+            other_rank.cmp(rank).then(other_weight.total_cmp(weight)).then(worker.cmp(other))
+        });
+        if let Some((rank, weight, ..)) = best.get(count.saturating_sub(1)).copied() {
+            best.retain(|(of, than, ..)| *of > rank || *of == rank && *than >= weight);
+        }
+        if !best.is_empty() {
+            let choice = |(_, weight, worker, at): (u64, f64, WorkerId, usize)| {
+                let (place, values, phi) = (window.places()[at], window.values(at), Some(order.phi(weight)));
+                Choice { worker, phi, values, candidates: window.len(), place }
+            };
+            return best.into_iter().map(choice).collect();
+        }
+        let candidates = window.len();
+        let Some(place) = order.beyond(pool, |place| worker(place).is_some_and(&passes)) else { return Vec::new() };
+        let values = pool.values(&standing.want.work, place);
+        worker(place).map(|worker| Choice { worker, phi: None, values, candidates, place }).into_iter().collect()
+    }
+
+    /// Whether a machine and a demand match, free or not.
+    pub fn matches(&self, id: DemandId, worker: WorkerId) -> bool {
+        let machine = self.pool.places.get(&worker).and_then(|place| self.pool.machines[*place as usize].as_ref());
+        let (Some(machine), Some(standing)) = (machine, self.demands.get(&id)) else { return false };
+        match self.pool.groups.list.get(machine.group as usize).filter(|_| standing.want.by_group) {
+            Some(group) => standing.want.ad.matches(&group.ad),
+            None => gristmill_classad::matches(standing.want.ad.ad(), &machine.ad),
+        }
     }
 
     /// The candidates, best first; of equals the smallest id first.
@@ -465,6 +538,18 @@ impl Pool {
         if (before == 0) != (free == 0) {
             self.note(place);
         }
+    }
+
+    fn set_free_since(&mut self, place: u32, free: u32, since: u64) {
+        let seat = &mut self.seats[place as usize];
+        // The number wraps: of machines that wait very differently long it may then be the wrong one once.
+        let tie = !(since as u32);
+        if free > 0 && seat.tie != tie {
+            seat.tie = tie;
+            seat.version = seat.version.wrapping_add(1);
+            self.note(place);
+        }
+        self.set_free(place, free);
     }
 
     fn note(&mut self, place: u32) {

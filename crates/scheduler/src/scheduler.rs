@@ -9,6 +9,7 @@ use gristmill_types::{DealId, TaskId};
 
 use crate::event::{Effect, Event};
 use crate::id::{Fence, LeaseId, WorkerId};
+use crate::index::{DemandId, MachineIndex};
 use crate::line::Line;
 use crate::pace::Pace;
 use crate::policy::Policy;
@@ -20,6 +21,7 @@ mod dispatch;
 mod explanation;
 mod lease;
 mod ledger;
+mod machine;
 mod member;
 mod pacing;
 mod review;
@@ -49,6 +51,8 @@ pub struct Scheduler {
     line: Line,
     /// The numbers of the open tasks.
     numbers: BTreeSet<u64>,
+    /// The connected workers' machines, by what tasks may ask of them.
+    machines: MachineIndex,
     /// Workers with a free slot, longest idle first: those whose answers count, and those on probation.
     idle: [BTreeSet<(u64, WorkerId)>; 2],
     /// Connected workers by the weight of their next contribution.
@@ -81,8 +85,44 @@ struct Deal {
     /// Their median, once there are enough.
     median_ms: Option<u64>,
     pace: Pace,
+    /// What its tasks ask of a machine.
+    demand: Option<DemandId>,
+    work: WorkEstimate,
     /// Workers with slots that wait until more is known of the pace.
     cooling: BTreeSet<WorkerId>,
+}
+
+/// What a task of a deal takes, by what those who ran some say of their speed: a multiple of the reference machine's, times seconds.
+#[derive(Clone, Debug, Default)]
+struct WorkEstimate {
+    recent: VecDeque<Run>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    worker: WorkerId,
+    seconds: f64,
+    /// At the worker's own word.
+    work: f64,
+}
+
+impl WorkEstimate {
+    /// Another run. How quick those were of whom that can be told now, by the median of the recent runs.
+    fn add(&mut self, run: Run) -> Vec<(WorkerId, f64)> {
+        if self.recent.len() == RUN_TIMES_MAX {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(run);
+        if self.recent.len() < RUN_TIMES_MIN {
+            return Vec::new();
+        }
+        let mut works = self.recent.iter().map(|run| run.work).collect::<Vec<_>>();
+        works.sort_by(f64::total_cmp);
+        let median = works[works.len() / 2];
+        // Of the first ones it could not be told when they were through.
+        let told = if self.recent.len() == RUN_TIMES_MIN { RUN_TIMES_MIN } else { 1 };
+        self.recent.iter().rev().take(told).map(|run| (run.worker, median / run.seconds)).collect()
+    }
 }
 
 impl Deal {
@@ -121,6 +161,7 @@ impl Scheduler {
             leases: BTreeMap::new(),
             line: Line::default(),
             numbers: BTreeSet::new(),
+            machines: MachineIndex::new(),
             idle: [BTreeSet::new(), BTreeSet::new()],
             weights: BTreeSet::new(),
             fresh_workers: BTreeSet::new(),
@@ -190,6 +231,7 @@ impl Scheduler {
         match event {
             Event::WorkerJoined(spec) => self.worker_joined(spec),
             Event::WorkerUpdated { worker, score, free_stake } => self.worker_updated(worker, score, free_stake),
+            Event::WorkerServes { worker, serves } => self.worker_serves(worker, serves),
             Event::WorkerLeft { worker } => self.worker_left(worker),
             Event::WorkerDraining { worker } => self.worker_draining(worker),
             Event::WorkerBanned { worker, reason } => {

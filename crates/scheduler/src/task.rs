@@ -9,6 +9,7 @@ use gristmill_types::{Amount, ContributionStatus, DealId, TaskId};
 
 use crate::event::{Call, SeenConsensus, TaskSpec};
 use crate::id::{EngineProfile, Fence, LeaseId, WorkerId};
+use crate::index::DemandId;
 use crate::line::{Place, Queue};
 
 /// An open task.
@@ -28,6 +29,8 @@ pub(crate) struct Task {
     /// Workers that had a lease of it.
     pub attempts: BTreeMap<WorkerId, Attempt>,
     pub profile: Option<EngineProfile>,
+    /// What it asks of a machine, as the index knows it.
+    pub demand: Option<DemandId>,
     /// The digests that are public, by their result hash.
     pub digests: BTreeMap<B256, B256>,
     /// The hash of the latest consensus, also after a reopening.
@@ -190,6 +193,7 @@ impl Task {
             replicas: BTreeMap::new(),
             attempts: BTreeMap::new(),
             profile: spec.profile.clone(),
+            demand: None,
             digests: digests.map(|digest| (hash_of(spec.task, digest), digest)).collect(),
             consensus_hash: ledger.consensus.map(|consensus| consensus.hash),
             recomputed: ledger.recomputed,

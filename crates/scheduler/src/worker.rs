@@ -1,10 +1,12 @@
 //! What the scheduler remembers of one worker.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
+use gristmill_classad::ClassAd;
 use gristmill_credibility::Origin;
 use gristmill_poco::consensus;
-use gristmill_types::{Address, Amount, DealId, TaskId};
+use gristmill_types::{Address, Amount, ContentId, DealId, TaskId};
 
 use crate::event::{Offers, WorkerSpec};
 use crate::id::{EngineProfile, LeaseId};
@@ -20,6 +22,19 @@ pub(crate) struct Worker {
     pub score: u64,
     pub profile: EngineProfile,
     pub offers: Offers,
+    /// What its machine says of itself.
+    pub ad: Arc<ClassAd>,
+    /// What of that is needed all the time.
+    pub told: Told,
+    /// The requesters of whose tasks it may be given any; `None`: all.
+    pub serves: Option<Arc<BTreeSet<Address>>>,
+    /// Leases that it had, and those that came to a result.
+    pub started: u64,
+    pub completed: u64,
+    /// How quick it was at work, as a multiple of the reference machine, once it was compared with others.
+    pub measured_speed: Option<f64>,
+    /// What it fetched, as far as known; the newest last.
+    pub cached: VecDeque<ContentId>,
     pub origin: Origin,
     pub connected: bool,
     pub draining: bool,
@@ -70,6 +85,36 @@ pub(crate) struct Cooling {
     pub until_ms: u64,
 }
 
+/// Figures of a machine's ad.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told {
+    /// How quick its cores are, as a multiple of the reference machine's.
+    pub speed: f64,
+    /// What the machine draws.
+    pub watts: Option<f64>,
+}
+
+impl Told {
+    /// Speeds are taken for something between these multiples.
+    pub const SPEEDS: (f64, f64) = (0.01, 100.0);
+    const WATTS_MAX: f64 = 1e6;
+
+    fn of(ad: &ClassAd) -> Self {
+        let number = |name: &str| ad.evaluate(name).number().filter(|number| number.is_finite() && *number > 0.0);
+        let (least, most) = Self::SPEEDS;
+        Self {
+            speed: number("Speed").unwrap_or(1.0).clamp(least, most),
+            watts: number("Watts").map(|watts| watts.min(Self::WATTS_MAX)),
+        }
+    }
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Self { speed: 1.0, watts: None }
+    }
+}
+
 impl Worker {
     /// A worker of which nothing is known but that it exists.
     pub fn absent() -> Self {
@@ -80,6 +125,13 @@ impl Worker {
             score: 0,
             profile: EngineProfile(String::new()),
             offers: Offers::default(),
+            ad: Arc::default(),
+            told: Told::default(),
+            serves: None,
+            started: 0,
+            completed: 0,
+            measured_speed: None,
+            cached: VecDeque::new(),
             origin: Origin::of(Address::ZERO),
             connected: false,
             draining: false,
@@ -105,12 +157,15 @@ impl Worker {
 
     /// It connected, for the first time or again.
     pub fn join(&mut self, spec: WorkerSpec) {
-        let WorkerSpec { worker: _, origin, slots, free_stake, score, profile, offers } = spec;
+        let WorkerSpec { worker: _, origin, slots, free_stake, score, profile, offers, ad, serves } = spec;
         self.origin = origin;
         self.slots = slots;
         self.free_stake = free_stake;
         self.profile = profile;
         self.offers = offers;
+        self.told = Told::of(&ad);
+        self.ad = ad;
+        self.serves = serves;
         self.connected = true;
         self.draining = false;
         self.busy_until_ms = 0;

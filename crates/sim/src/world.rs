@@ -1,17 +1,20 @@
 //! The market under its seed: one clock, one agenda, one thread.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 
 use alloy_primitives::{Address, B256};
 use gristmill_credibility::{Memory, PolicyError};
 use gristmill_poco::check::{self, LedgerView, Shown, Violation};
 use gristmill_poco::{DealTerms, ReplayError, Revert};
+use gristmill_scheduler::index::Demand;
+use gristmill_scheduler::rank::Work;
 use gristmill_scheduler::{Event, Fence, Scheduler};
 use gristmill_types::category::FINAL_DEADLINE_RATIO;
 use gristmill_types::{Amount, DealId, TaskId, TaskStatus};
 
 use crate::agenda::{Act, Agenda};
-use crate::config::Config;
+use crate::config::{Config, Jobs};
 use crate::dice::{Dice, Domain};
 use crate::host::{Host, name};
 use crate::ledger::{Ledger, POOL, REQUESTER, Transaction};
@@ -27,6 +30,8 @@ mod worker;
 pub(crate) const START_MS: u64 = 1_700_000_000_000;
 /// Hosts come and go for so long before the run begins, so that it begins in the middle of their lives.
 const WARM_UP_MS: u64 = 90 * 24 * 3_600_000;
+/// Of the machine whose `Speed` is 1.
+const REFERENCE_OPERATIONS_PER_SECOND: f64 = 1e9;
 /// Points of the series over time.
 const SAMPLES: u64 = 240;
 /// Workers dial within so much after the start.
@@ -146,6 +151,8 @@ pub(crate) struct World<'a> {
     pub open: BTreeSet<u32>,
     pub bags: Vec<Bag>,
     pub bags_to_come: usize,
+    /// By kind of job.
+    pub demands: Vec<Arc<Demand>>,
     pub pool: Pool,
     pub ledger: Ledger,
     block_due_ms: Option<u64>,
@@ -154,6 +161,13 @@ pub(crate) struct World<'a> {
     /// The first fault, which ends the run.
     pub fault: Option<RunError>,
     crash_dice: Dice,
+}
+
+/// What the pool is told of a kind of job: what its tasks take in the mean.
+fn demand(jobs: &Jobs) -> Demand {
+    let operations = (jobs.work_s.0 * REFERENCE_OPERATIONS_PER_SECOND) as u64;
+    let upload_bytes = (jobs.output_mb.0 * 1e6) as u64;
+    Demand { work: Work { operations, upload_bytes, ..Work::default() }, ..Demand::any() }
 }
 
 impl<'a> World<'a> {
@@ -168,6 +182,7 @@ impl<'a> World<'a> {
             open: BTreeSet::new(),
             bags: Vec::new(),
             bags_to_come: 0,
+            demands: config.jobs.iter().map(|jobs| demand(jobs).into()).collect(),
             pool: Pool {
                 scheduler: None,
                 fence: Fence(1),

@@ -13,7 +13,7 @@ const VALUES_MAX: usize = 4_096;
 
 /// The groups of a pool's machines.
 // INVARIANT: each machine's group has the signature of its ad. `attributes` has each group once in each attribute.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Groups {
     pub list: Vec<Group>,
     by_signature: BTreeMap<Box<str>, u32>,
@@ -24,7 +24,7 @@ pub(super) struct Groups {
 }
 
 /// Machines with equal signatures.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Group {
     /// Of all groups that ever had this number.
     pub stamp: u32,
@@ -35,7 +35,7 @@ pub(super) struct Group {
 }
 
 /// The values of one attribute.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Attribute {
     name: Name,
     values: BTreeMap<Key, (Value, BTreeSet<u32>)>,

@@ -18,7 +18,7 @@ pub enum Side {
 }
 
 /// What is between a demand and the machines.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Unmet {
     /// Machines that there are.
     pub machines: usize,

@@ -23,7 +23,7 @@ const DRIFT_MAX: i64 = CURVE_UNIT / 16;
 const STALE_MAX: usize = 4_096;
 
 /// What a task needs, made ready.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Want {
     pub ad: Prepared,
     /// Whether machines of one group match alike for it.
@@ -35,7 +35,7 @@ pub(super) struct Want {
 /// The order in which machines come up.
 // INVARIANT: once the journal is read, each machine that matches and is free is either in `window` or has one valid entry in
 // `rest`, and none in `rest` is more promising than any in `window`; while `rest` has a valid entry, `window` is full.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Order {
     /// What of the journal has been read.
     pub read: u64,

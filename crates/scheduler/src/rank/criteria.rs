@@ -24,6 +24,10 @@ const ERROR_MIN: f64 = 1e-6;
 const OPERATIONS_PER_SECOND_MIN: f64 = 1e6;
 const BYTES_PER_SECOND_MIN: f64 = 1e3;
 
+/// Machines that are all nearer to each other than this are as good as equal: where a hundredth makes the whole spread, it must not
+/// decide everything.
+const SPREAD_MIN: i32 = OCTAVE / 8;
+
 /// Of a hundred machines, so many at either end do not count as the spread: one that is a thousand times slower than all others
 /// must not make these alike.
 const OUTLIERS_PERCENT: usize = 5;
@@ -38,7 +42,7 @@ pub fn preferences(machines: &[Values]) -> Preferences {
         let cut = column.len() * OUTLIERS_PERCENT / 100;
         let inner = column.get(cut..column.len() - cut).unwrap_or_default();
         let spread = inner.last().zip(inner.first()).map_or(1, |(last, first)| last - first);
-        Preference::Linear { full: spread.max(1) }
+        Preference::Linear { full: spread.max(SPREAD_MIN) }
     })
 }
 

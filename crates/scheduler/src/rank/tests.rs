@@ -177,11 +177,12 @@ fn what_is_expected_of_a_run() {
 
 #[test]
 fn the_spread_is_that_of_the_middle() {
-    // 0 to 99 in one criterion, and one machine far off; all alike in the others.
-    let mut machines = (0..100).map(|value| Values([value, 7, 7, 7, 7])).collect::<Vec<_>>();
+    // 0 to 99,000 in one criterion, and one machine far off; all alike in the others, or nearly.
+    let mut machines = (0..100).map(|value| Values([1_000 * value, 7, value, 7, 7])).collect::<Vec<_>>();
     machines[0].0[0] = -1_000_000;
     let preferences = criteria::preferences(&machines);
-    assert_eq!(preferences[0], Preference::Linear { full: 89 });
-    assert_eq!(preferences[1], Preference::Linear { full: 1 });
-    assert_eq!(criteria::preferences(&[])[0], Preference::Linear { full: 1 });
+    assert_eq!(preferences[0], Preference::Linear { full: 89_000 });
+    let alike = Preference::Linear { full: criteria::OCTAVE / 8 };
+    assert_eq!([preferences[1], preferences[2]], [alike; 2]);
+    assert_eq!(criteria::preferences(&[])[0], alike);
 }

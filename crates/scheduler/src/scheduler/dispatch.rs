@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 
-use gristmill_credibility::{Refusal, Role};
+use gristmill_credibility::{Credibility, Refusal, Role};
 use gristmill_types::TaskId;
 
 use super::Scheduler;
 use crate::id::WorkerId;
+use crate::index::MachineIndex;
 use crate::line::{Place, Queue};
 use crate::task::{Seats, Task, Wants};
 use crate::worker::Worker;
@@ -27,6 +28,10 @@ pub(super) enum Fit {
     Kin,
     /// All its GPUs are taken.
     Gpu,
+    /// It does not serve its requester.
+    Rights,
+    /// Its machine and what the task requires, or what it requires and the task, do not match.
+    Machine,
     /// Another engine.
     Profile,
     /// It does not offer what the task needs.
@@ -39,13 +44,22 @@ pub(super) enum Fit {
 const TRIED_RUNS_MAX: usize = 4_096;
 /// Tasks of a deal that are looked at although somebody who may be the same person has them.
 const KIN_MAX: u32 = 64;
-/// Of so many tasks that a worker may have next, and of so many idle workers that may have a task, the pool's secret draws: nobody can
-/// arrange to meet a friend.
+/// Of so many tasks that a worker may have next the pool's secret draws: nobody can arrange to meet a friend.
 const DRAWN_TASKS: usize = 4;
-const DRAWN_WORKERS: usize = 8;
 /// Tasks of a deal that are looked at although the one before asks for what the worker does not have: they nearly always ask for the
 /// same.
 const UNFIT_MAX: u32 = 4;
+
+/// What decides whether a worker fits a task, besides the two.
+#[derive(Clone, Copy)]
+pub(super) struct Fitting<'a> {
+    pub now_ms: u64,
+    /// Leases of a task that a host which failed at it may have once more.
+    pub retries: u32,
+    pub credibility: Option<&'a Credibility>,
+    /// `None`: what they require of each other is known to be met.
+    pub machines: Option<&'a MachineIndex>,
+}
 
 impl Fit {
     pub(super) fn is_possible(self) -> bool {
@@ -109,6 +123,10 @@ impl Scheduler {
         let mut learned = Vec::new();
         let found = self.line.deals(queue).find_map(|deal| {
             let (mut from, mut unfit, mut kin) = (0, 0, 0);
+            // All tasks of a deal ask for the same.
+            if self.deals.get(&deal.1).and_then(|deal| deal.demand).is_some_and(|of| !self.machines.matches(of, id)) {
+                return None;
+            }
             let mut fitting = Vec::new();
             while unfit < UNFIT_MAX && kin < KIN_MAX && fitting.len() < self.drawn(DRAWN_TASKS) {
                 let Some((number, id_of_task)) = self.line.next(queue, deal, &worker.profile, from) else { break };
@@ -122,7 +140,9 @@ impl Scheduler {
                     Fit::New => fitting.push(id_of_task),
                     Fit::Again | Fit::Tried => learned.push(number),
                     Fit::Kin => kin += 1,
-                    Fit::Unwanted | Fit::Gpu | Fit::Profile | Fit::Needs | Fit::Stake => unfit += 1,
+                    Fit::Unwanted | Fit::Gpu | Fit::Rights | Fit::Machine | Fit::Profile | Fit::Needs | Fit::Stake => {
+                        unfit += 1
+                    }
                 }
             }
             fitting.into_iter().min_by_key(|task| self.draw(*task, id))
@@ -147,15 +167,14 @@ impl Scheduler {
         worker.again.iter().map(|(_, task)| *task).find(|task| self.tasks.get(task).is_some_and(fits))
     }
 
-    /// Gives a task of this queue to the workers longest idle, until it wants no more.
+    /// Gives a task of this queue to the best idle workers, until it wants no more.
     fn staff(&mut self, id: TaskId, queue: Queue, fit: Fit) {
         while let Some(task) = self.tasks.get(&id).filter(|task| task.is_in(queue)) {
-            let fits = |id: &WorkerId| self.workers.get(id).is_some_and(|worker| self.fit(task, *id, worker) == fit);
             let [voters, newcomers] = &self.idle;
-            let voters = voters.iter().filter(|_| task.seats.vote);
-            let idle = voters.chain(newcomers.iter().filter(|_| task.seats.probation)).map(|(_, worker)| *worker);
-            let fitting = idle.filter(fits).take(self.drawn(DRAWN_WORKERS));
-            let Some(worker) = fitting.min_by_key(|worker| self.draw(id, *worker)) else { return };
+            if (voters.is_empty() || !task.seats.vote) && (newcomers.is_empty() || !task.seats.probation) {
+                return;
+            }
+            let Some(worker) = self.best_for(id, fit) else { return };
             self.grant(id, worker);
         }
     }
@@ -171,16 +190,33 @@ impl Scheduler {
 
     /// Whether this worker, were it free, could take this task.
     pub(super) fn fit(&self, task: &Task, id: WorkerId, worker: &Worker) -> Fit {
+        let (now_ms, retries) = (self.now_ms, self.policy.host_fault_retries);
+        let (credibility, machines) = (self.credibility.as_ref(), Some(&self.machines));
+        Fitting { now_ms, retries, credibility, machines }.fit(task, id, worker)
+    }
+}
+
+impl Fitting<'_> {
+    /// Whether this worker, were it free, could take this task.
+    pub(super) fn fit(&self, task: &Task, id: WorkerId, worker: &Worker) -> Fit {
         if task.replicas.contains_key(&id) || task.seen.contains_key(&id) {
             return Fit::Tried;
         }
         let fit = match task.attempts.get(&id) {
             None => Fit::New,
             Some(attempt) => match attempt.retry_ms {
-                Some(at_ms) if at_ms <= self.now_ms && attempt.leases <= self.policy.host_fault_retries => Fit::Again,
+                Some(at_ms) if at_ms <= self.now_ms && attempt.leases <= self.retries => Fit::Again,
                 _ => return Fit::Tried,
             },
         };
+        if worker.serves.as_ref().is_some_and(|served| !served.contains(&task.spec.requester)) {
+            return Fit::Rights;
+        }
+        if let (Some(machines), Some(demand)) = (self.machines, task.demand)
+            && !machines.matches(demand, id)
+        {
+            return Fit::Machine;
+        }
         if task.profile.as_ref().is_some_and(|profile| *profile != worker.profile) {
             return Fit::Profile;
         }
@@ -190,7 +226,7 @@ impl Scheduler {
         if !worker.lacks_stake(task.stake()).is_zero() {
             return Fit::Stake;
         }
-        if let Some(credibility) = &self.credibility {
+        if let Some(credibility) = self.credibility {
             let takes = match credibility.role_of(id.0) {
                 Some(Role::Vote) => task.seats.vote,
                 Some(Role::Probation) => task.seats.probation,
@@ -210,7 +246,9 @@ impl Scheduler {
         }
         fit
     }
+}
 
+impl Scheduler {
     /// Sets what a task wants, after something about it changed.
     pub(super) fn reindex(&mut self, id: TaskId) {
         if let Some(mut task) = self.tasks.remove(&id) {

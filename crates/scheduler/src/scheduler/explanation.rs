@@ -8,6 +8,7 @@ use super::Scheduler;
 use super::dispatch::Fit;
 use crate::explain::{Explanation, TaskCause, WorkerCause};
 use crate::id::WorkerId;
+use crate::index::{Side, Unmet};
 use crate::line::Queue;
 use crate::task::{Phase, ReplicaState, Task, Wants};
 use crate::worker::Worker;
@@ -86,6 +87,9 @@ impl Scheduler {
                 "wait, or start another worker: `gristmill worker --pool URL`",
             );
         }
+        if let Some(explanation) = self.explain_machines(task, &fits().map(|(_, _, fit)| fit).collect::<Vec<_>>()) {
+            return explanation;
+        }
         let poor = fits().filter(|(_, _, fit)| *fit == Fit::Stake);
         let nearest = poor.map(|(id, worker, _)| (worker.lacks_stake(task.stake()), id)).min();
         if let Some((missing, worker)) = nearest {
@@ -113,6 +117,22 @@ impl Scheduler {
             true => fixable(TaskCause::NotBelieved { connected, missing }, &fix),
             false => fixable(TaskCause::AllTried { connected, missing }, &fix),
         }
+    }
+
+    /// Nobody is left of those whose machines match and who serve the requester.
+    fn explain_machines(&self, task: &Task, fits: &[Fit]) -> Option<Explanation<TaskCause>> {
+        let count = |which: Fit| fits.iter().filter(|fit| **fit == which).count();
+        let (foreign, unlike) = (count(Fit::Rights), count(Fit::Machine));
+        if foreign + unlike < fits.len() || foreign + unlike == 0 {
+            return None;
+        }
+        if unlike == 0 {
+            let fix = "ask the pool's operator for the right to use them: gristmill pool chmod";
+            return Some(fixable(TaskCause::NoRights { workers: foreign }, fix));
+        }
+        let unmet = self.machines.unmet(task.demand?)?;
+        let fix = fix_of(&unmet);
+        Some(fixable(TaskCause::NoMatch { machines: unmet.machines, text: unmet.to_string() }, &fix))
     }
 
     /// Those who are free might, but for what is believed of them.
@@ -176,6 +196,12 @@ impl Scheduler {
         if fits().any(|(_, fit)| fit.is_possible()) {
             return because(WorkerCause::Ready);
         }
+        if fits().all(|(_, fit)| fit == Fit::Rights) {
+            return fixable(WorkerCause::NoRights, "the pool's operator may let others use it: gristmill pool chmod");
+        }
+        if fits().all(|(_, fit)| matches!(fit, Fit::Machine | Fit::Rights)) {
+            return because(WorkerCause::NoMatch);
+        }
         let poor = fits().filter(|(_, fit)| *fit == Fit::Stake);
         if let Some(missing) = poor.map(|(task, _)| worker.lacks_stake(task.stake())).min() {
             let fix = format!("deposit {missing}");
@@ -202,6 +228,18 @@ impl Scheduler {
             Some(Role::Vote) if fits().all(|(_, fit)| fit == Fit::Unwanted) => because(WorkerCause::NoTasks),
             _ => because(WorkerCause::AllTried),
         }
+    }
+}
+
+/// The smallest change with which the nearest machine would match.
+fn fix_of(unmet: &Unmet) -> String {
+    let lacks = unmet.nearest.iter().flat_map(|nearest| &nearest.lacks);
+    let (own, of_machine): (Vec<_>, Vec<_>) = lacks.partition(|lack| lack.side == Side::Task);
+    let own = own.iter().map(|lack| format!("`{}`", lack.conjunct)).collect::<Vec<_>>();
+    match (own.is_empty(), of_machine.is_empty()) {
+        (true, _) => "start another worker: those there are require something else of a task".to_owned(),
+        (false, true) => format!("run it again without {}, or start a worker of which that is true", own.join(" and ")),
+        (false, false) => "start a worker that has what it requires".to_owned(),
     }
 }
 

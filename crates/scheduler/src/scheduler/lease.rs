@@ -32,6 +32,7 @@ impl Scheduler {
         task.profile.get_or_insert_with(|| worker.profile.clone());
         let heartbeat_ms = self.policy.heartbeat_ms(task.spec.work_clock_ms);
         worker.committed = worker.committed.checked_add(stake).unwrap_or(gristmill_types::Amount::MAX);
+        worker.started = worker.started.saturating_add(1);
         worker.tried.insert(task.order);
         worker.again.remove(&(task.order, task_id));
         self.line.give(task.spec.requester, task.spec.deal, task.cost());
@@ -256,5 +257,6 @@ impl Scheduler {
         if let Some(deal_id) = deal_id {
             self.pace(deal_id, worker, Some(run_ms));
         }
+        self.measure(task_id, worker, run_ms);
     }
 }

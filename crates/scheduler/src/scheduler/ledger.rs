@@ -31,6 +31,7 @@ impl Scheduler {
             worker.proven |= seen.is_proved();
         }
         self.deals.entry(deal).or_default().open_tasks += 1;
+        self.open_demand(&mut task);
         self.open_belief(&mut task);
         let contributors = task.seen.keys().copied().collect::<Vec<_>>();
         self.tasks.insert(id, task);

@@ -1,7 +1,10 @@
 //! Workers come, go, fall silent, are banned.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use gristmill_credibility::{Event as Belief, Role};
-use gristmill_types::{Amount, TaskId};
+use gristmill_types::{Address, Amount, TaskId};
 
 use super::{Scheduler, Timer};
 use crate::event::{Effect, RevokeReason, WorkerSpec};
@@ -16,6 +19,7 @@ impl Scheduler {
         worker.join(spec);
         let (replicas, contributed) = (worker.replicas.clone(), worker.contributed.clone());
         self.tell_of_worker(id);
+        self.enter_machine(id);
         self.refresh_worker(id);
         // What it was told before the connection broke may be lost: tell it again.
         for task in replicas {
@@ -40,11 +44,23 @@ impl Scheduler {
             worker.free_stake = free_stake;
             let is_other = worker.score != score;
             worker.set_score(score);
+            let is_there = worker.connected;
+            if is_other && is_there {
+                self.enter_machine(id);
+            }
             self.refresh_worker(id);
             if is_other {
                 self.weigh_anew(id);
                 self.tell(Belief::WorkerScored { worker: id.0, score });
             }
+        }
+    }
+
+    /// Its leases go on, whoever they are for.
+    pub(super) fn worker_serves(&mut self, id: WorkerId, serves: Option<Arc<BTreeSet<Address>>>) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.serves = serves;
+            self.refresh_worker(id);
         }
     }
 
@@ -65,6 +81,7 @@ impl Scheduler {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         worker.connected = false;
         let leases = worker.leases.clone();
+        self.machines.remove(id);
         self.tell(Belief::WorkerLeft { worker: id.0 });
         self.refresh_worker(id);
         let gone_ms = self.now_ms.saturating_add(self.policy.reconnect_grace_ms);
@@ -174,6 +191,10 @@ impl Scheduler {
             }
             _ => {}
         }
+        let taken = (worker.leases.len() + worker.cooling.len()) as u64;
+        let slots_free = if free { u64::from(worker.slots).saturating_sub(taken) as u32 } else { 0 };
+        let since = worker.idle_order.map_or(0, |(_, order)| order);
+        self.tell_machine(id, slots_free, since);
         if free {
             self.fresh_workers.insert(id);
         }

@@ -442,7 +442,9 @@ impl Scheduler {
                 for worker in std::mem::take(&mut deal.cooling) {
                     self.cool_anew(deal_id, worker, Some(0));
                 }
-                self.deals.remove(&deal_id);
+                if let Some(deal) = self.deals.remove(&deal_id) {
+                    self.close_demand(&deal);
+                }
                 self.line.forget(requester, deal_id);
             }
         }

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use alloy_primitives::{Address, B256};
 use gristmill_credibility::Origin;
 use gristmill_types::{Amount, ContributionStatus, DealId, Needs, TaskId, Trust};
@@ -9,10 +11,12 @@ use crate::event::{
 };
 use crate::explain::{TaskCause, WorkerCause};
 use crate::id::EngineProfile;
+use crate::index::Demand;
 use crate::line::Queue;
 use crate::task::hash_of;
 
 mod belief;
+mod machines;
 
 const T_MS: u64 = 100_000;
 const START_MS: u64 = 1_000_000;
@@ -46,6 +50,8 @@ fn joined(index: u64) -> Event {
         score: 0,
         profile: EngineProfile("e1".to_owned()),
         offers: Offers::default(),
+        ad: Arc::default(),
+        serves: None,
     })
 }
 
@@ -61,6 +67,7 @@ fn spec(index: u64, trust: u64) -> TaskSpec {
         stake: Amount::from_grist(3),
         profile: None,
         needs: Needs::NONE,
+        demand: Arc::new(Demand::any()),
         refusal: None,
         ledger: LedgerState::default(),
     }

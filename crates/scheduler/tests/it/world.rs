@@ -1,11 +1,13 @@
 //! The world of the simulation: a clock, a ledger that is the hub's model, and workers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use alloy_primitives::{Address, B256, Bytes};
 use gristmill_credibility::{AddressRange, Credibility, Memory, Origin, Policy as Belief, Seed};
 use gristmill_poco::model::{SoloProof, result_hash, result_seal};
 use gristmill_poco::{DealTerms, HubEvent, Matching, Model, OrderUse, Resource, Revert};
+use gristmill_scheduler::index::Demand;
 use gristmill_scheduler::{
     Call, DeclineReason, Effect, EngineProfile, Event, Fence, HeldResult, LeaseId, LedgerState, Offers, Policy,
     Scheduler, SeenConsensus, SeenContribution, TaskSpec, WorkerId, WorkerSpec,
@@ -215,6 +217,7 @@ impl World {
             stake: terms.worker_stake,
             profile: None,
             needs: Needs { gpu: self.gpu_tasks.contains(&task), network: false },
+            demand: Arc::new(Demand::any()),
             refusal: None,
             ledger,
         }
@@ -321,6 +324,8 @@ impl World {
             score: self.model.books().score(worker),
             profile: EngineProfile("one".to_owned()),
             offers: Offers { gpus: self.workers[&worker].gpus, network: false },
+            ad: Arc::default(),
+            serves: None,
         })
     }
 

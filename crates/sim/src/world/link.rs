@@ -1,6 +1,7 @@
 //! The line between a worker and its pool: messages are lost and overtaken, connections are cut, `session` makes it whole.
 
 use alloy_primitives::Address;
+use gristmill_classad::{ClassAd, Value};
 use gristmill_credibility::{AddressRange, Origin};
 use gristmill_scheduler::{EngineProfile, Event, Offers, WorkerId, WorkerSpec};
 use gristmill_session::{Answer, Offer, Session, Verdict};
@@ -314,7 +315,19 @@ impl World<'_> {
             score: books.score(worker),
             profile: EngineProfile("sim".to_owned()),
             offers: Offers::default(),
+            ad: self.ad(index).into(),
+            serves: None,
         })
+    }
+
+    /// What its machine says of itself: how quick it is, and the truth.
+    fn ad(&self, index: u32) -> ClassAd {
+        let reference_mflops = self.config.hosts.reference_gflops.0 * 1_000.0;
+        let speed = self.hosts[index as usize].mflops as f64 / reference_mflops;
+        let mut ad = ClassAd::new();
+        // INVARIANT: one attribute of a short name fits into an ad.
+        let _ = ad.insert("Speed", Value::from((speed * 1_000.0).round() / 1_000.0));
+        ad
     }
 
     pub(super) fn take_heartbeat(&mut self, index: u32, connection: u32) {

@@ -246,6 +246,7 @@ impl World<'_> {
             stake: terms.worker_stake,
             profile: None,
             needs: Needs::NONE,
+            demand: self.demands[self.bags[record.bag as usize].jobs].clone(),
             refusal: None,
             ledger,
         })

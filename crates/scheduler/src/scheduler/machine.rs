@@ -1,0 +1,170 @@
+//! What is known of the workers' machines, and which is the best for a task.
+
+use gristmill_types::{ContentId, TaskId};
+
+use super::dispatch::{Fit, Fitting};
+use super::{Deal, Run, Scheduler};
+use crate::id::WorkerId;
+use crate::index::{Demand, MachineIndex, Unmet, with_requirements};
+use crate::rank::{Facts, exact};
+use crate::task::Task;
+use crate::worker::{Told, Worker};
+
+/// Of so many idle workers that are best for a task, on a public pool, the pool's secret draws: nobody can arrange to meet a friend.
+const DRAWN_WORKERS: usize = 8;
+/// A machine whose ad says `Speed = 1` does so many operations a second: the reference machine.
+const REFERENCE_OPERATIONS_PER_SECOND: f64 = 1e9;
+/// Whoever is believed less counts as no quicker than the reference machine on a public pool, whatever it says.
+const BELIEVED: f64 = 0.98;
+/// Parts of a factor of two in which facts are told apart: what changes by less changes nobody's place.
+const PARTS: f64 = 8.0;
+/// How much a new measurement counts against what was measured before.
+const NEWEST_SHARE: f64 = 0.25;
+/// Contents that a worker is remembered to have.
+const CACHED_MAX: usize = 64;
+
+impl Scheduler {
+    /// The kind of machine that a task asks for is known to the index while its deal has open tasks.
+    pub(super) fn open_demand(&mut self, task: &mut Task) {
+        let deal = self.deals.entry(task.spec.deal).or_default();
+        let demand = *deal.demand.get_or_insert_with(|| self.machines.open(Demand::clone(&task.spec.demand)));
+        task.demand = Some(demand);
+    }
+
+    /// A deal is over.
+    pub(super) fn close_demand(&mut self, deal: &Deal) {
+        if let Some(demand) = deal.demand {
+            self.machines.close(demand);
+        }
+    }
+
+    /// A worker is there, or says something else of its machine.
+    pub(super) fn enter_machine(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        let mut ad = with_requirements(worker.ad.as_ref().clone());
+        // INVARIANT: a full ad stays as it is, without the score: nothing that asks for it matches.
+        let _ = ad.insert("Score", gristmill_classad::Value::from(i64::try_from(worker.score).unwrap_or(i64::MAX)));
+        self.machines.insert(id, ad.into(), self.facts(id, worker));
+    }
+
+    /// Its slots, or what is known of it, changed. `since` grows: of equal machines the one that waits longest is the first.
+    pub(super) fn tell_machine(&mut self, id: WorkerId, slots_free: u32, since: u64) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        let facts = Facts { slots_free, ..self.facts(id, worker) };
+        self.machines.update(id, facts);
+        self.machines.set_free_since(id, slots_free, since);
+    }
+
+    fn facts(&self, id: WorkerId, worker: &Worker) -> Facts {
+        let believed = self.credibility.as_ref().map(|credibility| (credibility, credibility.credibility(id.0)));
+        let mut speed = worker.speed();
+        if let Some((credibility, believed)) = believed
+            && credibility.policy().public
+            && believed < BELIEVED
+        {
+            speed = speed.min(1.0);
+        }
+        // The share of its leases that came to nothing, as the number of leases that one result takes.
+        let tries = (worker.started as f64 + 1.0) / (worker.completed.min(worker.started) as f64 + 1.0);
+        let defaults = Facts::default();
+        Facts {
+            slots_free: 0,
+            operations_per_second: (in_parts(speed) * REFERENCE_OPERATIONS_PER_SECOND) as u64,
+            watts: worker.watts().map_or(defaults.watts, in_parts),
+            expected_error: believed.map_or(defaults.expected_error, |(_, believed)| in_parts(1.0 - believed)),
+            tasks_started: (in_parts(tries) * 1_000.0) as u64 - 1,
+            tasks_completed: 999,
+            cached: worker.cached.iter().copied().collect(),
+            ..defaults
+        }
+    }
+
+    /// The best idle worker for a task, of those that fit it just so.
+    ///
+    /// Of equal ones it is who waits longest. A pool that believes draws instead: on a public one of the few best, so that who lies about
+    /// its machine gains little, and nobody knows who else will be asked.
+    pub(super) fn best_for(&mut self, id: TaskId, fit: Fit) -> Option<WorkerId> {
+        let Self { tasks, workers, machines, credibility, policy, now_ms, .. } = self;
+        let task = tasks.get(&id)?;
+        let credibility = credibility.as_ref();
+        let fitting = Fitting { now_ms: *now_ms, retries: policy.host_fault_retries, credibility, machines: None };
+        let passes = |worker: WorkerId| {
+            let known = workers.get(&worker).filter(|known| known.idle_order.is_some());
+            known.is_some_and(|known| fitting.fit(task, worker, known) == fit)
+        };
+        let count = if credibility.is_some_and(|credibility| credibility.policy().public) { DRAWN_WORKERS } else { 1 };
+        let best = machines.best_where(task.demand?, count, passes);
+        let order = |worker: &WorkerId| {
+            let drawn = credibility.map_or(0, |credibility| credibility.order(id, worker.0));
+            (drawn, workers.get(worker).and_then(|known| known.idle_order).map(|(_, order)| order))
+        };
+        best.into_iter().map(|choice| choice.worker).min_by_key(order)
+    }
+
+    /// A run of a deal took so long at a worker, which has its app and inputs now.
+    pub(super) fn measure(&mut self, task: TaskId, id: WorkerId, run_ms: u64) {
+        let Some(task) = self.tasks.get(&task) else { return };
+        let (Some(deal), Some(worker)) = (self.deals.get_mut(&task.spec.deal), self.workers.get_mut(&id)) else {
+            return;
+        };
+        worker.completed = worker.completed.saturating_add(1);
+        for (content, _) in &task.spec.demand.work.inputs {
+            worker.has(*content);
+        }
+        // What the task took at its own word, against what such a task takes at everybody's.
+        let seconds = run_ms.max(1) as f64 / 1e3;
+        for (worker, speed) in deal.work.add(Run { worker: id, seconds, work: worker.told.speed * seconds }) {
+            if let Some(worker) = self.workers.get_mut(&worker) {
+                worker.measured(speed);
+            }
+            self.refresh_worker(worker);
+        }
+    }
+
+    /// What keeps this demand and the machines that are there apart. For people: it looks at each machine.
+    pub fn unmet(&mut self, demand: Demand) -> Unmet {
+        let id = self.machines.open(demand);
+        // INVARIANT: it was opened above.
+        let unmet = self.machines.unmet(id).unwrap_or_default();
+        self.machines.close(id);
+        unmet
+    }
+
+    /// The machines, as the pool knows them.
+    pub fn machines(&self) -> &MachineIndex {
+        &self.machines
+    }
+}
+
+impl Worker {
+    /// How quick it is taken for: what it says, unless it was slower than others at the same work.
+    fn speed(&self) -> f64 {
+        self.measured_speed.map_or(self.told.speed, |measured| measured.min(self.told.speed))
+    }
+
+    fn measured(&mut self, speed: f64) {
+        let speed = speed.clamp(Told::SPEEDS.0, Told::SPEEDS.1);
+        let before = self.measured_speed.unwrap_or(speed);
+        self.measured_speed = Some(before + (speed - before) * NEWEST_SHARE);
+    }
+
+    /// What a slot of it draws, if it says so.
+    fn watts(&self) -> Option<f64> {
+        self.told.watts.map(|watts| watts / f64::from(self.slots.max(1)))
+    }
+
+    /// It fetched this.
+    fn has(&mut self, content: ContentId) {
+        self.cached.retain(|known| *known != content);
+        if self.cached.len() == CACHED_MAX {
+            self.cached.pop_front();
+        }
+        self.cached.push_back(content);
+    }
+}
+
+/// The nearest of the numbers that are told apart.
+fn in_parts(number: f64) -> f64 {
+    const SMALLEST: f64 = 1e-9;
+    exact::exp2((exact::log2(number.max(SMALLEST)) * PARTS).round() / PARTS)
+}
