@@ -1,9 +1,11 @@
 //! The deals and tasks of this pool, as the ledger has them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use alloy_primitives::B256;
 use gristmill_hub::{AppInfo, Deal, HubClient, HubError};
+use gristmill_scheduler::index::Demand;
 use gristmill_types::{AppCode, DealId, JobParams, TaskId, TaskStatus};
 
 /// A deal of this pool and what its leases need.
@@ -15,6 +17,8 @@ pub struct DealBook {
     pub work_clock_s: u64,
     /// What its app is made of; `None` when the app is none that we can run.
     pub app: Option<AppCode>,
+    /// What its tasks ask of a machine.
+    pub demand: Arc<Demand>,
     /// Why no worker could run its tasks, if so; every worker would read the same from the ledger.
     pub refusal: Option<String>,
     /// Its tasks that are not over.
@@ -112,7 +116,14 @@ pub async fn read_deal(hub: &HubClient, id: DealId) -> Result<Option<DealBook>, 
     let refusal = refusal_of(&deal, app.as_ref());
     let app = app.and_then(|app| app.code().ok());
     let open = usize::try_from(deal.bot_size).unwrap_or(usize::MAX);
-    Ok(Some(DealBook { deal, work_clock_s: category.work_clock_s, app, refusal, open }))
+    Ok(Some(DealBook {
+        deal,
+        work_clock_s: category.work_clock_s,
+        app,
+        demand: Arc::new(Demand::any()),
+        refusal,
+        open,
+    }))
 }
 
 /// What in a deal no worker can do: known before any is asked, so that the requester is told and refunded at once.

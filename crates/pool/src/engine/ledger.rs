@@ -348,6 +348,7 @@ impl Engine {
             stake: deal.deal.worker_stake,
             profile: None,
             needs: Needs::of_tag(deal.deal.tag),
+            demand: deal.demand.clone(),
             refusal: deal.refusal.clone(),
             ledger,
         };

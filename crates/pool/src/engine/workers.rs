@@ -1,5 +1,7 @@
 //! What the workers say.
 
+use std::sync::Arc;
+
 use alloy_primitives::{Address, B256};
 use gristmill_credibility::Origin;
 use gristmill_hub::HubClient;
@@ -92,6 +94,8 @@ impl Engine {
             score,
             profile: EngineProfile(hello.engine_profile.clone()),
             offers: Offers { gpus: hello.gpus, network: hello.network },
+            ad: Arc::default(),
+            serves: None,
         }));
         tokio::spawn(read_figures(self.parts.hub.clone(), vec![worker], self.news.clone()));
     }
