@@ -8,6 +8,8 @@ use gristmill_hub::{AppInfo, Deal, HubClient, HubError};
 use gristmill_scheduler::index::Demand;
 use gristmill_types::{AppCode, DealId, JobParams, TaskId, TaskStatus};
 
+use crate::demand;
+
 /// A deal of this pool and what its leases need.
 #[derive(Clone, Debug)]
 pub struct DealBook {
@@ -113,17 +115,13 @@ pub async fn read_deal(hub: &HubClient, id: DealId) -> Result<Option<DealBook>, 
     let Some(deal) = hub.view_deal(id).await? else { return Ok(None) };
     let category = hub.view_category(deal.category).await?;
     let app = hub.view_app(deal.app.address).await?;
-    let refusal = refusal_of(&deal, app.as_ref());
+    let (demand, refusal) = match refusal_of(&deal, app.as_ref()) {
+        Some(refusal) => (Demand::any(), Some(refusal)),
+        None => wishes_of(&deal, category.work_clock_s),
+    };
     let app = app.and_then(|app| app.code().ok());
     let open = usize::try_from(deal.bot_size).unwrap_or(usize::MAX);
-    Ok(Some(DealBook {
-        deal,
-        work_clock_s: category.work_clock_s,
-        app,
-        demand: Arc::new(Demand::any()),
-        refusal,
-        open,
-    }))
+    Ok(Some(DealBook { deal, work_clock_s: category.work_clock_s, app, demand: Arc::new(demand), refusal, open }))
 }
 
 /// What in a deal no worker can do: known before any is asked, so that the requester is told and refunded at once.
@@ -132,6 +130,15 @@ fn refusal_of(deal: &Deal, app: Option<&AppInfo>) -> Option<String> {
         return Some(format!("the app {}: {error}; deploy one whose multiaddr is such", deal.app.address));
     }
     JobParams::parse(&deal.params).err().map(|error| error.to_string())
+}
+
+/// What its tasks ask of a machine, or why that cannot be read.
+fn wishes_of(deal: &Deal, work_clock_s: u64) -> (Demand, Option<String>) {
+    let params = JobParams::parse(&deal.params).unwrap_or_default();
+    match demand::of_deal(deal, work_clock_s, &params) {
+        Ok(demand) => (demand, None),
+        Err(error) => (Demand::any(), Some(error.to_string())),
+    }
 }
 
 #[cfg(test)]
@@ -176,6 +183,20 @@ mod tests {
             multiaddr: Bytes::copy_from_slice(multiaddr.as_bytes()),
             checksum: B256::ZERO,
             mrenclave: Bytes::new(),
+        }
+    }
+
+    #[test]
+    fn wishes_that_cannot_be_read_are_refused() {
+        let (demand, refusal) = wishes_of(&deal(r#"{"gristmill_require":"Cpus > 2","gristmill_favor":"cost=1"}"#), 60);
+        assert_eq!((demand.favor.to_string(), refusal), ("cost=1".to_owned(), None));
+        for (params, expected) in [
+            (r#"{"gristmill_require":"Cpus >"}"#, "requires of machines"),
+            (r#"{"gristmill_prefer":"(Speed"}"#, "prefers of machines"),
+            (r#"{"gristmill_favor":"beauty=1"}"#, "not a criterion"),
+        ] {
+            let refusal = wishes_of(&deal(params), 60).1.unwrap();
+            assert!(refusal.contains(expected), "{params}: {refusal}");
         }
     }
 

@@ -13,6 +13,7 @@ use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use alloy_primitives::{Address, B256};
+use gristmill_classad::ClassAd;
 use gristmill_hub::{Follower, HubClient, Outbox};
 use gristmill_protocol::link::{PoolEvents, PoolLinks};
 use gristmill_scheduler::{Call, Effect, Event, LeaseId, Offers, Scheduler};
@@ -55,6 +56,8 @@ pub(crate) struct WorkerEntry {
     pub score: u64,
     pub free_stake: Amount,
     pub last_seen_unix_ms: u64,
+    /// What its machine is, as it says.
+    pub ad: Arc<ClassAd>,
 }
 
 /// A lease that the pool gave.

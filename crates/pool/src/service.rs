@@ -382,6 +382,7 @@ impl pool_server::Pool for Service {
 
     async fn quote(&self, request: Request<QuoteRequest>) -> Result<Response<QuoteReply>, Status> {
         let request = request.into_inner();
-        self.ask(|reply| Query::Quote(request, reply)).await.map(Response::new)
+        let answer = self.ask(|reply| Query::Quote(request, reply)).await?;
+        answer.map(Response::new).map_err(Status::invalid_argument)
     }
 }

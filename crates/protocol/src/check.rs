@@ -13,6 +13,8 @@ use crate::{
 
 /// Most bytes of a text for people.
 pub const TEXT_BYTES_MAX: usize = 4 << 10;
+/// Most bytes of a machine's ad.
+pub const AD_BYTES_MAX: usize = 32 << 10;
 /// Most bytes of a name, a version, an engine profile or a kind of app.
 pub const NAME_BYTES_MAX: usize = 256;
 /// Most bytes of a URL.
@@ -59,6 +61,7 @@ pub fn worker_body(body: &worker_frame::Body) -> Result<(), FieldError> {
             id::<32>("revealed.task_id", &message.task_id)?;
             id::<32>("revealed.tx_hash", &message.tx_hash)
         }
+        Body::Describe(message) => text("describe.ad", &message.ad, AD_BYTES_MAX),
         Body::Draining(_) | Body::Ping(_) | Body::Pong(_) => Ok(()),
     }
 }

@@ -182,6 +182,24 @@ pub enum RequesterError {
         /// What to do.
         fix: String,
     },
+    /// A wish that cannot be read.
+    #[error("--{option} cannot be read: {source}")]
+    Expression {
+        /// `require` or `prefer`.
+        option: &'static str,
+        /// Where and why.
+        source: gristmill_classad::ParseError,
+    },
+    /// No machine is what is required.
+    #[error(
+        "no machine of pool {workerpool} can do it: {unmet}; require less, choose another pool with --pool, or start such a worker first. Nothing was spent"
+    )]
+    NoMachine {
+        /// The pool.
+        workerpool: Address,
+        /// What keeps each machine from it, with the nearest.
+        unmet: String,
+    },
     /// Dearer than the requester allows.
     #[error("the job costs {price}, more than the {max} that --max-price allows; nothing was spent")]
     TooDear {

@@ -57,6 +57,7 @@ pub use fetch::{
     Delivery, FailedItem, Fate, JOB_FILE, RECEIPTS_FOLDER, REDUCE_FOLDER, Stage, TaskDelivery, check_output, job_root,
 };
 pub use find::{ADDRESS_FILE, Network, Place, default_data_dir, default_wallet_file, load_wallet};
+pub use gristmill_scheduler::rank::Favor;
 pub use index::{DealRecord, JobIndex, RequestRecord};
 pub use inputs::InputError;
 pub use job::{Job, JobState, JobStatus, ReduceStatus, TaskView, task_word};

@@ -13,7 +13,7 @@ use gristmill_protocol::wire::{
     ExplainReply, ExplainRequest, LogsReply, LogsRequest, QuoteReply, QuoteRequest, StatusReply, StatusRequest,
     explain_request::Subject,
 };
-use gristmill_types::{Address, Needs, TaskId};
+use gristmill_types::{Address, TaskId};
 
 use crate::error::RequesterError;
 use crate::find::Network;
@@ -88,15 +88,7 @@ impl PoolLink {
     ///
     /// # Errors
     /// [`RequesterError::Pool`].
-    pub async fn quote(
-        &self,
-        category_id: u64,
-        trust: u64,
-        tasks: u64,
-        needs: Needs,
-    ) -> Result<QuoteReply, RequesterError> {
-        let Needs { gpu, network } = needs;
-        let request = QuoteRequest { category_id, trust, tasks, app_type: "wasm".to_owned(), gpu, network };
+    pub async fn quote(&self, request: QuoteRequest) -> Result<QuoteReply, RequesterError> {
         answer(&self.url, self.client.clone().quote(limited(request)).await)
     }
 

@@ -4,6 +4,7 @@ use futures_util::future::BoxFuture;
 use std::path::Path;
 
 use alloy_primitives::{B256, U256};
+use gristmill_classad::Expr;
 use gristmill_hub::{DatasetInfo, OpenOrder, OrderBook};
 use gristmill_types::params::join_args;
 use gristmill_types::{Address, Amount, Category, DatasetOrder, JobParams, Needs, OrderHash, Reach, Trust};
@@ -133,6 +134,9 @@ impl Requester {
                 iexec_args: join_args(&request.args),
                 iexec_input_files: files.inputs.iter().map(LocalFile::input).collect(),
                 iexec_result_storage_provider: Some(RESULT_STORAGE.to_owned()),
+                gristmill_require: expression("require", request.require.as_deref())?,
+                gristmill_prefer: expression("prefer", request.prefer.as_deref())?,
+                gristmill_favor: request.favor.map(|favor| favor.to_string()).unwrap_or_default(),
                 gristmill_items: files.items.as_ref().map(|items| items.index_id),
                 gristmill_engine: request.reach,
                 ..JobParams::default()
@@ -226,6 +230,15 @@ impl Requester {
             })
         })
     }
+}
+
+/// A wish as it was written, if it can be read.
+fn expression(option: &'static str, text: Option<&str>) -> Result<String, RequesterError> {
+    let text = text.unwrap_or_default().trim();
+    if !text.is_empty() {
+        Expr::parse(text).map_err(|source| RequesterError::Expression { option, source })?;
+    }
+    Ok(text.to_owned())
 }
 
 fn read_files(request: &JobRequest) -> Result<Files, RequesterError> {

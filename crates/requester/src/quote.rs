@@ -3,6 +3,7 @@
 use alloy_primitives::{B256, U256};
 use futures_util::future::BoxFuture;
 use gristmill_hub::{OpenOrder, OrderBook};
+use gristmill_protocol::wire::QuoteRequest;
 use gristmill_types::{Address, Amount, JobParams, Needs, Trust, WorkerpoolOrder};
 use serde::Serialize;
 
@@ -94,6 +95,8 @@ pub struct PoolView {
     pub trust_reachable: bool,
     /// What stands in the way; empty when nothing does.
     pub note: String,
+    /// What keeps each of its machines from it; empty when one matches.
+    pub unmet: String,
 }
 
 impl Requester {
@@ -216,9 +219,52 @@ impl Requester {
                 Some(link) => Some(link),
                 None => PoolLink::of_workerpool(&self.network, workerpool).await,
             };
-            views.push(pool_view(prepared, workerpool, tasks, link).await);
+            views.push(self.pool_view(prepared, workerpool, tasks, link).await);
         }
         views
+    }
+
+    async fn pool_view(
+        &self,
+        prepared: &Prepared,
+        workerpool: Address,
+        tasks: u64,
+        link: Option<PoolLink>,
+    ) -> PoolView {
+        let mut view = PoolView {
+            workerpool,
+            tasks,
+            reachable: false,
+            workers_matching: 0,
+            seconds_expected: None,
+            trust_reachable: false,
+            note: format!("the pool {workerpool} does not answer, so nothing is known of its workers"),
+            unmet: String::new(),
+        };
+        let Some(link) = link else { return view };
+        let Needs { gpu, network } = prepared.needs;
+        let request = QuoteRequest {
+            category_id: prepared.category.id,
+            trust: prepared.trust.value(),
+            tasks,
+            app_type: "wasm".to_owned(),
+            gpu,
+            network,
+            require: prepared.params.gristmill_require.clone(),
+            requester: self.address().to_vec(),
+        };
+        match link.quote(request).await {
+            Err(error) => view.note = error.to_string(),
+            Ok(reply) => {
+                view.reachable = true;
+                view.workers_matching = reply.workers_matching;
+                view.seconds_expected = Some(reply.seconds_expected).filter(|seconds| *seconds > 0.0);
+                view.trust_reachable = reply.trust_reachable;
+                view.note = reply.note;
+                view.unmet = reply.unmet;
+            }
+        }
+        view
     }
 
     /// Why there is no offer, as an error with the smallest fix.
@@ -263,30 +309,6 @@ impl Requester {
             fix,
         })
     }
-}
-
-async fn pool_view(prepared: &Prepared, workerpool: Address, tasks: u64, link: Option<PoolLink>) -> PoolView {
-    let mut view = PoolView {
-        workerpool,
-        tasks,
-        reachable: false,
-        workers_matching: 0,
-        seconds_expected: None,
-        trust_reachable: false,
-        note: format!("the pool {workerpool} does not answer, so nothing is known of its workers"),
-    };
-    let Some(link) = link else { return view };
-    match link.quote(prepared.category.id, prepared.trust.value(), tasks, prepared.needs).await {
-        Err(error) => view.note = error.to_string(),
-        Ok(reply) => {
-            view.reachable = true;
-            view.workers_matching = reply.workers_matching;
-            view.seconds_expected = Some(reply.seconds_expected).filter(|seconds| *seconds > 0.0);
-            view.trust_reachable = reply.trust_reachable;
-            view.note = reply.note;
-        }
-    }
-    view
 }
 
 /// The offers without what the map takes of them.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use gristmill_scheduler::rank::Favor;
 use gristmill_types::code::is_pinned_reference;
 use gristmill_types::{Address, Amount, Needs, Reach, Trust};
 
@@ -82,6 +83,12 @@ pub struct JobRequest {
     pub trust: Trust,
     /// What a task needs of a machine besides a processor; the reduce needs nothing.
     pub needs: Needs,
+    /// What machines must be like: a ClassAd expression over their attributes. The reduce may run anywhere.
+    pub require: Option<String>,
+    /// Which of them are better: an expression of a number.
+    pub prefer: Option<String>,
+    /// What counts among those that are as good.
+    pub favor: Option<Favor>,
     /// The size class by name or number; [`CATEGORY_DEFAULT`] by default.
     pub category: Option<String>,
     /// What the whole job may cost, the reduce included.
@@ -108,6 +115,9 @@ impl JobRequest {
             reach: Reach::default(),
             trust: Trust::default(),
             needs: Needs::NONE,
+            require: None,
+            prefer: None,
+            favor: None,
             category: None,
             max_price: None,
             dataset: None,

@@ -55,7 +55,7 @@ impl Requester {
         quote: &'a Quote,
     ) -> BoxFuture<'a, Result<OrderHash, RequesterError>> {
         Box::pin(async move {
-            self.check_price(prepared, quote)?;
+            self.check_quote(prepared, quote)?;
             self.upload(prepared).await?;
             let sender = self.sender().await?;
             let submitted = self.submit_with(&sender, prepared, quote).await;
@@ -64,11 +64,16 @@ impl Requester {
         })
     }
 
-    /// Refuses a job that is dearer than allowed or than can be paid.
+    /// Refuses a job that no machine can do as long as those there are stay as they are, or that is dearer than allowed or than can be
+    /// paid.
     ///
     /// # Errors
-    /// [`RequesterError::TooDear`], [`RequesterError::NotEnough`].
-    pub fn check_price(&self, prepared: &Prepared, quote: &Quote) -> Result<(), RequesterError> {
+    /// [`RequesterError::NoMachine`], [`RequesterError::TooDear`], [`RequesterError::NotEnough`].
+    pub fn check_quote(&self, prepared: &Prepared, quote: &Quote) -> Result<(), RequesterError> {
+        if let Some(pool) = quote.pools.iter().find(|pool| !pool.unmet.is_empty()) {
+            let workerpool = pool.workerpool;
+            return Err(RequesterError::NoMachine { workerpool, unmet: pool.unmet.clone() });
+        }
         if let Some(max) = prepared.max_price
             && quote.total > max
         {

@@ -28,6 +28,13 @@ pub enum Event {
         /// Its stake on the ledger that no lock holds.
         free_stake: Amount,
     },
+    /// A worker said what its machine is.
+    WorkerDescribed {
+        /// Who.
+        worker: WorkerId,
+        /// As [`WorkerSpec::ad`].
+        ad: Arc<ClassAd>,
+    },
     /// Whom a worker serves changed.
     WorkerServes {
         /// Who.

@@ -231,6 +231,7 @@ impl Scheduler {
         match event {
             Event::WorkerJoined(spec) => self.worker_joined(spec),
             Event::WorkerUpdated { worker, score, free_stake } => self.worker_updated(worker, score, free_stake),
+            Event::WorkerDescribed { worker, ad } => self.worker_described(worker, ad),
             Event::WorkerServes { worker, serves } => self.worker_serves(worker, serves),
             Event::WorkerLeft { worker } => self.worker_left(worker),
             Event::WorkerDraining { worker } => self.worker_draining(worker),

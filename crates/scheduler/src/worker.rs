@@ -163,13 +163,18 @@ impl Worker {
         self.free_stake = free_stake;
         self.profile = profile;
         self.offers = offers;
-        self.told = Told::of(&ad);
-        self.ad = ad;
+        self.describe(ad);
         self.serves = serves;
         self.connected = true;
         self.draining = false;
         self.busy_until_ms = 0;
         self.set_score(score);
+    }
+
+    /// It said what its machine is.
+    pub fn describe(&mut self, ad: Arc<ClassAd>) {
+        self.told = Told::of(&ad);
+        self.ad = ad;
     }
 
     /// The ledger's score of it.

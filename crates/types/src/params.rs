@@ -10,6 +10,8 @@ use crate::id::{ContentId, OrderHash};
 
 /// A params string may be so long at most, in bytes: it is stored in the deal on the ledger.
 pub const PARAMS_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of what is required, and of what is preferred.
+pub const WISH_BYTES_MAX: usize = 2_048;
 /// Input files a request may name.
 pub const INPUT_FILES_MAX: usize = 100;
 
@@ -43,6 +45,15 @@ pub struct JobParams {
     /// The request order whose results are this one's input: a reduce.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gristmill_after: Option<OrderHash>,
+    /// What machines must be like, as a ClassAd expression over their attributes, such as `Cpus >= 8 && Memory > 4096`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub gristmill_require: String,
+    /// Which of them are better, as an expression of a number: the larger the better.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub gristmill_prefer: String,
+    /// What counts among those that are as good: weights such as `cost=3,speed=1`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub gristmill_favor: String,
     /// Which hosts must agree on what a module computes; containers have no choice.
     #[serde(default, skip_serializing_if = "Reach::is_default")]
     pub gristmill_engine: Reach,
@@ -107,6 +118,14 @@ pub enum ParamsError {
         /// Files named.
         got: usize,
     },
+    /// A wish of more than [`WISH_BYTES_MAX`].
+    #[error("the request's `{key}` has {got} bytes; {WISH_BYTES_MAX} are allowed: say it in fewer words")]
+    WishTooLong {
+        /// The key in the params.
+        key: &'static str,
+        /// Bytes met.
+        got: usize,
+    },
     /// Something that iExec has and we have not.
     #[error("the request asks for `{key}`: {why}")]
     Unsupported {
@@ -147,6 +166,14 @@ impl JobParams {
     fn check(&self) -> Result<(), ParamsError> {
         if self.iexec_input_files.len() > INPUT_FILES_MAX {
             return Err(ParamsError::TooManyInputs { got: self.iexec_input_files.len() });
+        }
+        let wishes = [
+            ("gristmill_require", &self.gristmill_require),
+            ("gristmill_prefer", &self.gristmill_prefer),
+            ("gristmill_favor", &self.gristmill_favor),
+        ];
+        if let Some((key, wish)) = wishes.into_iter().find(|(_, wish)| wish.len() > WISH_BYTES_MAX) {
+            return Err(ParamsError::WishTooLong { key, got: wish.len() });
         }
         if let Some((key, why)) = self.unsupported() {
             return Err(ParamsError::Unsupported { key, why });

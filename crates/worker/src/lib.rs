@@ -20,6 +20,7 @@ mod board;
 pub mod conduct;
 pub mod config;
 pub mod control;
+mod describe;
 pub mod earnings;
 pub mod error;
 pub mod fetch;

@@ -25,6 +25,7 @@ use crate::attempt::{AttemptError, Progress};
 use crate::board::{self, Board, PoolIndex, Seat, held_ms_max, unix_ms};
 use crate::conduct::Conduct;
 use crate::config::WorkerConfig;
+use crate::describe::Description;
 use crate::earnings::{self, LedgerPlace};
 use crate::error::WorkerError;
 use crate::fetch::Fetcher;
@@ -200,6 +201,7 @@ pub(crate) struct Service {
     pool: Option<PoolSide>,
     /// The welcome of a pool whose ledger did not answer.
     unanswered: Option<Unanswered>,
+    description: Description,
     /// Tasks of the journal that the pool wants revealed; it asks again after a restart of either.
     asked: BTreeSet<TaskId>,
     /// Tasks whose contribution is under way.
@@ -242,6 +244,7 @@ impl Service {
             news,
             pool: None,
             unanswered: None,
+            description: Description::default(),
             asked: BTreeSet::new(),
             contributing: BTreeSet::new(),
             revealing: BTreeSet::new(),
@@ -414,6 +417,7 @@ impl Service {
         self.board.set_pool(|pool| (pool.connected, pool.trouble, pool.address) = (true, None, address));
         // To the pool a worker that connects is ready; and what it still has must be heard of before the pool gives it up.
         self.retired = false;
+        self.description.renew();
         self.heartbeat();
         if new_session {
             let offered: Vec<Record> =
@@ -814,7 +818,11 @@ impl Service {
         self.send(worker_frame::Body::LeaseDeclined(declined));
     }
 
-    fn heartbeat(&self) {
+    fn heartbeat(&mut self) {
+        let Shared { about, board, counters, .. } = &*self.shared;
+        if let Some(description) = self.pool.as_ref().and_then(|_| self.description.due(about, board, counters)) {
+            self.send(description);
+        }
         let leases = self
             .board
             .progress()

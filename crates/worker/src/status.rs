@@ -4,13 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use gristmill_machine::History;
 use gristmill_owner::{Sensors, Verdict};
 use gristmill_types::{Address, TaskId};
 use serde::{Deserialize, Serialize};
 
 use crate::about::About;
 use crate::board::{self, Board, JobView, PoolView, unix_ms};
+use crate::describe;
 use crate::service::WorkerCounters;
 
 /// What a worker does now.
@@ -175,11 +175,7 @@ pub(crate) struct Reporter {
 impl Reporter {
     /// The machine's ad, or why there is none.
     pub(crate) fn ad(&self) -> Result<String, String> {
-        let history = History {
-            tasks_done: self.counters.contributions.load(Ordering::Relaxed),
-            tasks_failed: self.counters.failures.load(Ordering::Relaxed),
-        };
-        let ad = self.about.ad(history, self.board.view().missing_guarantees).map_err(|error| error.to_string())?;
+        let ad = describe::ad(&self.about, &self.board, &self.counters).map_err(|error| error.to_string())?;
         Ok(ad.to_string())
     }
 

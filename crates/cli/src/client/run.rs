@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 use gristmill_requester::{
-    AppSource, CompareRequest, Delivery, Job, JobRequest, PoolChoice, Quote, ReduceRequest, Requester, check_output,
+    AppSource, CompareRequest, Delivery, Favor, Job, JobRequest, PoolChoice, Quote, ReduceRequest, Requester,
+    check_output,
 };
 use gristmill_types::{Amount, Needs, OrderHash, Reach, Trust};
 use serde_json::json;
@@ -80,6 +81,17 @@ pub struct RunArgs {
     /// Each task needs a GPU, for pools and workers that offer it
     #[arg(long)]
     gpu: bool,
+    /// What machines must be like, as an expression over their attributes (`gristmill worker ad` shows those of one), such as
+    /// 'Cpus >= 8 && Memory > 4096 && Score > 20'
+    #[arg(long, value_name = "EXPR")]
+    require: Option<String>,
+    /// Which of these are better, as an expression of a number, such as 'Speed'
+    #[arg(long, value_name = "EXPR")]
+    prefer: Option<String>,
+    /// What counts among those that are as good, as weights of cost, speed, trust, reliability and energy, such as
+    /// cost=3,speed=1,trust=2
+    #[arg(long, value_name = "WEIGHTS", value_parser = str::parse::<Favor>)]
+    favor: Option<Favor>,
     /// Size class of a task, such as XS, S, M: how long and how large it may get [default: XS]
     #[arg(long, value_name = "C")]
     category: Option<String>,
@@ -140,6 +152,9 @@ impl RunArgs {
             reach: self.engine,
             trust: self.trust.or(self.confidence).unwrap_or_default(),
             needs: Needs { gpu: self.gpu, network: self.network },
+            require: self.require.clone(),
+            prefer: self.prefer.clone(),
+            favor: self.favor,
             category: self.category.clone(),
             max_price: self.max_price,
             dataset: self.dataset.clone(),
@@ -157,7 +172,7 @@ pub async fn run(args: RunArgs, session: &Session) -> anyhow::Result<Exit> {
     let prepared = requester.prepare(&args.request()).await?;
     let quote = requester.quote(&prepared).await?;
     if args.dry_run {
-        let refused = requester.check_price(&prepared, &quote).err().map(|error| error.to_string());
+        let refused = requester.check_quote(&prepared, &quote).err().map(|error| error.to_string());
         return dry_run(&quote, refused, session.json);
     }
     for note in &quote.notes {

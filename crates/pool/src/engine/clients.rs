@@ -1,15 +1,19 @@
 //! Answer clients: status, workers, explanations, logs, quotes.
 
+use std::sync::Arc;
+
 use alloy_primitives::Address;
 use gristmill_protocol::wire::{
     EngineCount, ExplainReply, QuoteReply, QuoteRequest, StatusReply, WorkerInfo, WorkerState, WorkersReply,
 };
+use gristmill_scheduler::index::Demand;
 use gristmill_scheduler::{TaskCause, WorkerCause, WorkerId};
 use gristmill_types::{ContentId, DealId, Needs, OrderHash, TaskId, TaskStatus, Trust};
 use tokio::sync::oneshot;
 
 use super::{Engine, unix_ms};
 use crate::control::{Answer, Ask};
+use crate::demand;
 use crate::reduce::Wait;
 
 /// Workers in one answer.
@@ -40,7 +44,7 @@ pub enum Query {
     /// The open packs of a task, by worker: their logs are read from the store.
     Logs(TaskId, oneshot::Sender<Vec<(Address, ContentId)>>),
     /// What a job would find.
-    Quote(QuoteRequest, oneshot::Sender<QuoteReply>),
+    Quote(QuoteRequest, oneshot::Sender<Result<QuoteReply, String>>),
     /// What the operator asks or tells.
     Operator(Ask, oneshot::Sender<Result<Answer, String>>),
 }
@@ -229,11 +233,26 @@ impl Engine {
         uploads.into_iter().filter_map(|(worker, upload)| Some((worker, upload.opened?.pack))).collect()
     }
 
-    fn quote(&self, request: &QuoteRequest) -> QuoteReply {
+    /// What a job would find, or what of it cannot be read.
+    fn quote(&mut self, request: &QuoteRequest) -> Result<QuoteReply, String> {
         let needs = Needs { gpu: request.gpu, network: request.network };
+        let about = demand::About {
+            requester: Address::try_from(request.requester.as_slice()).unwrap_or_default(),
+            app: None,
+            category: request.category_id,
+            work_clock_s: 0,
+            trust: request.trust,
+            needs,
+        };
+        let ad = demand::ad(&about, &request.require, "").map_err(|error| error.to_string())?;
+        let asked = Demand { ad: Arc::new(ad), ..Demand::any() };
+        let (fitting, unmet) = self.parts.scheduler.matching(asked);
         let offered = |entry: &super::WorkerEntry| needs.without(entry.offers.needs()).is_none();
-        let usable = |entry: &&super::WorkerEntry| entry.connected && !entry.draining && offered(entry);
-        let matching: Vec<_> = self.workers.values().filter(usable).collect();
+        let usable = |worker: &Address, entry: &super::WorkerEntry| {
+            entry.connected && !entry.draining && offered(entry) && fitting.contains(&WorkerId(*worker))
+        };
+        let matching: Vec<_> =
+            self.workers.iter().filter(|(worker, entry)| usable(worker, entry)).map(|(_, entry)| entry).collect();
         let slots: u64 = matching.iter().map(|entry| u64::from(entry.slots)).sum();
         let replicas = u64::from(Trust::new(request.trust).replicas_of_newcomers());
         let trust_reachable = matching.len() as u64 >= replicas;
@@ -241,7 +260,10 @@ impl Engine {
         let runs = request.tasks.saturating_mul(replicas).saturating_add(waiting);
         let mean = self.run_times.mean_s();
         let seconds_expected = if slots == 0 { 0.0 } else { mean * (runs.div_ceil(slots)) as f64 };
-        let note = if matching.is_empty() && !needs.is_none() {
+        let unmet = if fitting.is_empty() && unmet.machines > 0 { unmet.to_string() } else { String::new() };
+        let note = if !unmet.is_empty() {
+            unmet.clone()
+        } else if matching.is_empty() && !needs.is_none() {
             format!("no worker that offers {needs} is connected")
         } else if matching.is_empty() {
             "no worker is connected".to_owned()
@@ -250,13 +272,14 @@ impl Engine {
         } else {
             String::new()
         };
-        QuoteReply {
+        Ok(QuoteReply {
             workers_matching: matching.len() as u64,
             slots_matching: slots,
             seconds_expected,
             trust_reachable,
             note,
-        }
+            unmet,
+        })
     }
 }
 
@@ -287,6 +310,8 @@ fn task_code(cause: &TaskCause) -> &'static str {
         TaskCause::OnProbation { .. } => "on-probation",
         TaskCause::AllBusy { .. } => "all-busy",
         TaskCause::StakeTooLow { .. } => "stake-too-low",
+        TaskCause::NoMatch { .. } => "no-match",
+        TaskCause::NoRights { .. } => "no-rights",
         TaskCause::ProfileMismatch { .. } => "engine-mismatch",
         TaskCause::NeedsMissing { .. } => "needs-missing",
         TaskCause::NoneUsable { .. } => "none-usable",

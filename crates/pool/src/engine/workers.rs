@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use alloy_primitives::{Address, B256};
+use gristmill_classad::ClassAd;
 use gristmill_credibility::Origin;
 use gristmill_hub::HubClient;
 use gristmill_protocol::convert::{FieldError, fixed};
@@ -70,8 +71,8 @@ impl Engine {
     /// Its figures follow: nobody else waits for a ledger that does not answer. Until then those of its last visit count, and
     /// a worker that was never here has no stake to lock, so that it is given nothing.
     fn on_connected(&mut self, worker: Address, hello: &Hello, origin: Origin) {
-        let known = self.workers.get(&worker).map(|entry| (entry.score, entry.free_stake));
-        let (score, free_stake) = known.unwrap_or((0, Amount::ZERO));
+        let known = self.workers.get(&worker).map(|entry| (entry.score, entry.free_stake, Arc::clone(&entry.ad)));
+        let (score, free_stake, ad) = known.unwrap_or((0, Amount::ZERO, Arc::default()));
         let entry = WorkerEntry {
             connected: true,
             draining: false,
@@ -83,6 +84,7 @@ impl Engine {
             score,
             free_stake,
             last_seen_unix_ms: unix_ms(),
+            ad: Arc::clone(&ad),
         };
         tracing::info!(%worker, slots = entry.slots, "a worker connected");
         self.workers.insert(worker, entry);
@@ -94,7 +96,7 @@ impl Engine {
             score,
             profile: EngineProfile(hello.engine_profile.clone()),
             offers: Offers { gpus: hello.gpus, network: hello.network },
-            ad: Arc::default(),
+            ad,
             serves: None,
         }));
         tokio::spawn(read_figures(self.parts.hub.clone(), vec![worker], self.news.clone()));
@@ -153,6 +155,7 @@ impl Engine {
                 }
                 self.pending.push(Event::ContributionFailed { task, worker: WorkerId(worker), reason: failed.text });
             }
+            worker_frame::Body::Describe(description) => self.on_description(worker, &description.ad),
             worker_frame::Body::Draining(_) => {
                 if let Some(entry) = self.workers.get_mut(&worker) {
                     entry.draining = true;
@@ -161,6 +164,21 @@ impl Engine {
             }
             // What a worker says of its transactions is seen on the ledger; its word adds nothing.
             _ => {}
+        }
+    }
+
+    /// Until a worker has said what its machine is, it matches only what requires nothing.
+    fn on_description(&mut self, worker: Address, ad: &str) {
+        let ad = match ClassAd::parse(ad) {
+            Ok(ad) => Arc::new(ad),
+            Err(error) => {
+                tracing::warn!(%worker, %error, "what a worker says of its machine cannot be read");
+                return;
+            }
+        };
+        if let Some(entry) = self.workers.get_mut(&worker) {
+            entry.ad = Arc::clone(&ad);
+            self.pending.push(Event::WorkerDescribed { worker: WorkerId(worker), ad });
         }
     }
 

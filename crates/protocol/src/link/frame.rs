@@ -65,7 +65,8 @@ impl Frame for WorkerFrame {
             | Body::Contributed(_)
             | Body::ContributeFailed(_)
             | Body::Revealed(_)
-            | Body::Draining(_) => Class::Message,
+            | Body::Draining(_)
+            | Body::Describe(_) => Class::Message,
         }
     }
 

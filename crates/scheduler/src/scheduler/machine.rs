@@ -1,5 +1,7 @@
 //! What is known of the workers' machines, and which is the best for a task.
 
+use std::collections::BTreeSet;
+
 use gristmill_types::{ContentId, TaskId};
 
 use super::dispatch::{Fit, Fitting};
@@ -121,13 +123,14 @@ impl Scheduler {
         }
     }
 
-    /// What keeps this demand and the machines that are there apart. For people: it looks at each machine.
-    pub fn unmet(&mut self, demand: Demand) -> Unmet {
+    /// Whose machines match this demand, free or not, and what keeps the others from it. For people: it looks at each machine.
+    pub fn matching(&mut self, demand: Demand) -> (BTreeSet<WorkerId>, Unmet) {
         let id = self.machines.open(demand);
+        let matching = self.machines.matching(id).into_iter().map(|(worker, ..)| worker).collect();
         // INVARIANT: it was opened above.
         let unmet = self.machines.unmet(id).unwrap_or_default();
         self.machines.close(id);
-        unmet
+        (matching, unmet)
     }
 
     /// The machines, as the pool knows them.

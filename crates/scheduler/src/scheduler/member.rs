@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use gristmill_classad::ClassAd;
 use gristmill_credibility::{Event as Belief, Role};
 use gristmill_types::{Address, Amount, TaskId};
 
@@ -54,6 +55,13 @@ impl Scheduler {
                 self.tell(Belief::WorkerScored { worker: id.0, score });
             }
         }
+    }
+
+    pub(super) fn worker_described(&mut self, id: WorkerId, ad: Arc<ClassAd>) {
+        let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.connected) else { return };
+        worker.describe(ad);
+        self.enter_machine(id);
+        self.refresh_worker(id);
     }
 
     /// Its leases go on, whoever they are for.

@@ -13,6 +13,9 @@ fn params_survive_a_round_trip() {
         iexec_args: join_args(&["--title", "it's a \"test\"", ""]),
         iexec_input_files: vec![input("prix été 100%.csv")],
         gristmill_items: Some(ContentId([1; 32])),
+        gristmill_require: "Cpus >= 8 && Arch == \"X86_64\"".to_owned(),
+        gristmill_prefer: "Speed".to_owned(),
+        gristmill_favor: "cost=3,speed=1".to_owned(),
         gristmill_engine: Reach::SameArchitecture,
         ..JobParams::default()
     };
@@ -44,6 +47,13 @@ fn malformed_params_are_refused_with_a_reason() {
     }
     let traversal = format!("blake3:{}?name=..&size=1", ContentId([0; 32]));
     assert!(traversal.parse::<InputFile>().unwrap_err().to_string().contains("plain file name"));
+}
+
+#[test]
+fn a_wish_is_short() {
+    let params = JobParams { gristmill_require: "x".repeat(WISH_BYTES_MAX + 1), ..JobParams::default() };
+    let error = params.encode().unwrap_err().to_string();
+    assert!(error.contains("gristmill_require") && error.contains("2049"), "{error}");
 }
 
 #[test]
