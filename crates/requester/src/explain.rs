@@ -15,6 +15,8 @@ use crate::pool::PoolLink;
 
 /// A pool locks so much of its own price for each task, in percent.
 const POOL_STAKE_PERCENT: u64 = 30;
+/// No pool offers what is asked for.
+const NO_OFFER: &str = "no-offer";
 /// What a pool answers of something it does not have.
 const UNKNOWN: &str = "unknown";
 
@@ -150,6 +152,13 @@ impl Job {
         };
         let offers = book.open_workerpool_orders(order.category.saturating_to(), Trust::new(1)).await?;
         if let Some(explanation) = of_offers(order, &app.signed.order, &offers, &self.id().to_string()) {
+            let named = (!order.workerpool.is_zero()).then_some(order.workerpool);
+            if explanation.code == NO_OFFER
+                && let Some(pool) = PoolLink::paused(&self.network, named).await
+            {
+                let cause = format!("the pool {pool} takes no new deals: its operator drains it");
+                return Ok(of_ledger("pool-paused", cause, "its operator takes that back: `gristmill pool resume`"));
+            }
             return Ok(explanation);
         }
         let price = |offer: &WorkerpoolOrder| Amount::try_from(offer.workerpoolprice + app.signed.order.appprice).ok();
@@ -248,12 +257,12 @@ fn of_offers(
     if of_pool.is_empty() {
         return Some(match pool {
             Some(pool) if !open.is_empty() => of_ledger(
-                "no-offer",
+                NO_OFFER,
                 format!("the pool {pool} offers nothing of this size"),
                 format!("{again} without --pool"),
             ),
             _ => of_ledger(
-                "no-offer",
+                NO_OFFER,
                 "no pool offers anything of this size",
                 format!("{again} with another --category, or start a pool"),
             ),

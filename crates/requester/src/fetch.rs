@@ -282,7 +282,7 @@ impl Job {
                     task_index: index,
                     item,
                     ending,
-                    text: ending.to_string(),
+                    text: text_of(ending),
                 });
             }
             outcome.fate = Fate::Delivered;
@@ -433,6 +433,14 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<(), RequesterError>
     let mut text = serde_json::to_vec_pretty(value).expect("our own records are always JSON");
     text.push(b'\n');
     write_atomic(path, &text, 0o644).map_err(|error| at("write", path)(error.source))
+}
+
+/// How it ended, and what would help.
+fn text_of(ending: Ending) -> String {
+    match ending {
+        Ending::OutOfFuel => format!("{ending}; run it again with a larger size (--category)"),
+        _ => ending.to_string(),
+    }
 }
 
 #[cfg(test)]

@@ -79,6 +79,19 @@ impl PoolLink {
         None
     }
 
+    /// The first pool of `network` that says that it takes no new deals, of this workerpool if one is named.
+    pub async fn paused(network: &Network, workerpool: Option<Address>) -> Option<Address> {
+        for url in network.pools() {
+            if let Ok(link) = Self::dial(&url).await
+                && link.status.draining
+                && workerpool.is_none_or(|workerpool| workerpool == link.workerpool)
+            {
+                return Some(link.workerpool);
+            }
+        }
+        None
+    }
+
     /// Where it listens.
     pub fn url(&self) -> &PoolUrl {
         &self.url

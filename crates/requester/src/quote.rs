@@ -286,7 +286,12 @@ impl Requester {
         let best = any_trust.iter().filter(ours).map(|open| open.signed.order.trust).max();
         let wanted = U256::from(prepared.trust.value());
         let needs = Needs::of_tag(tag);
+        let paused = match best {
+            None => PoolLink::paused(&self.network, prepared.pool).await,
+            Some(_) => None,
+        };
         let fix = match best {
+            None if let Some(pool) = paused => paused_fix(pool),
             Some(_) if is_lacking && !needs.is_none() => {
                 format!("choose a pool that offers {needs}, or start one (`gristmill up --lend-network`, `--lend-gpu`)")
             }
@@ -309,6 +314,13 @@ impl Requester {
             fix,
         })
     }
+}
+
+/// What to do about a pool that takes no new deals.
+pub(crate) fn paused_fix(pool: Address) -> String {
+    format!(
+        "the pool {pool} is drained and takes no new deals; its operator takes that back with `gristmill pool resume`"
+    )
 }
 
 /// The offers without what the map takes of them.

@@ -80,6 +80,8 @@ pub enum Event {
     },
     /// A host fault: the run ended without a result (wall clock, stack overflow, host error).
     LeaseFailed {
+        /// What failed.
+        fault: Fault,
         /// Which.
         lease: LeaseId,
         /// What happened, for people.
@@ -309,6 +311,20 @@ pub enum Call {
     Claim,
     /// `concede`.
     Concede,
+}
+
+/// What failed where a lease came to no result. Each counts the same; it makes a difference to whoever asks why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fault {
+    /// The host, as far as anybody can tell.
+    #[default]
+    Host,
+    /// The app could not be fetched.
+    App,
+    /// An input or the dataset could not be fetched.
+    Input,
+    /// It ran longer than its category allows.
+    TooLong,
 }
 
 /// Why a worker does not take a lease.

@@ -47,6 +47,15 @@ pub enum TaskCause {
     NoBytes,
     /// No worker is connected.
     NoWorkers,
+    /// All workers that were ever here are banned.
+    AllBanned {
+        /// How many of them.
+        workers: usize,
+        /// One of them.
+        worker: WorkerId,
+        /// Why that is.
+        reason: String,
+    },
     /// Nobody is left who has not worked at it: so many distinct workers are missing.
     AllTried {
         /// How many workers are connected.
@@ -121,6 +130,18 @@ pub enum TaskCause {
     Refused {
         /// Why.
         why: String,
+    },
+    /// Whoever had it could not fetch what it needs.
+    NotFetched {
+        /// The app; else an input or the dataset.
+        app: bool,
+        /// The last attempt, in the worker's words.
+        last: String,
+    },
+    /// Its run takes longer than its category allows.
+    CategoryTooShort {
+        /// The last attempt, in the worker's words.
+        last: String,
     },
     /// Host faults in a row: the pool stopped.
     Stopped {
@@ -235,6 +256,9 @@ impl fmt::Display for TaskCause {
                 write!(f, "no upload of a worker that revealed has the bytes of its digest, so it is not finalised")
             }
             Self::NoWorkers => write!(f, "no worker is connected"),
+            Self::AllBanned { workers, worker, reason } => {
+                write!(f, "all {workers} worker(s) that were here are banned: {worker}, since {reason}")
+            }
             Self::AllTried { connected, .. } => {
                 write!(
                     f,
@@ -277,6 +301,11 @@ impl fmt::Display for TaskCause {
                 "a run takes about {run_ms} ms and only {left_ms} ms are left for contributions; it will be refunded"
             ),
             Self::Refused { why } => write!(f, "no worker can run it: {why}"),
+            Self::NotFetched { app, last } => {
+                let what = if *app { "its app" } else { "an input of it" };
+                write!(f, "no worker could fetch {what}: {last}")
+            }
+            Self::CategoryTooShort { last } => write!(f, "it takes longer than its size class allows: {last}"),
             Self::Stopped { faults, last } => write!(f, "{faults} hosts in a row failed at it, the last with: {last}"),
             Self::NoPlaces => write!(f, "contributors disagree, and the places left are too few for any result to win"),
             Self::DigestPublic => {

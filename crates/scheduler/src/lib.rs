@@ -32,8 +32,8 @@ mod task;
 mod worker;
 
 pub use event::{
-    Call, DeclineReason, Effect, Event, HeldResult, LedgerState, Offers, RevokeReason, SeenConsensus, SeenContribution,
-    TaskSpec, WorkerSpec,
+    Call, DeclineReason, Effect, Event, Fault, HeldResult, LedgerState, Offers, RevokeReason, SeenConsensus,
+    SeenContribution, TaskSpec, WorkerSpec,
 };
 pub use explain::{Explanation, TaskCause, WorkerCause};
 pub use id::{EngineProfile, Fence, LeaseId, WorkerId};

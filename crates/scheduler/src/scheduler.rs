@@ -244,7 +244,7 @@ impl Scheduler {
             // Acceptance changes nothing that a heartbeat would not: the lease runs either way.
             Event::LeaseAccepted { lease } => self.extend_lease(lease),
             Event::LeaseDeclined { lease, reason } => self.lease_declined(lease, reason),
-            Event::LeaseFailed { lease, reason } => self.lease_failed(lease, reason),
+            Event::LeaseFailed { lease, fault, reason } => self.lease_failed(lease, fault, reason),
             Event::Heartbeat { worker, leases } => self.heartbeat(worker, leases),
             Event::ResultReady { worker, task, lease, result_hash } => {
                 self.result_ready(worker, task, lease, result_hash)

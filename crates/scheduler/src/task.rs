@@ -7,7 +7,7 @@ use gristmill_credibility::{self as credibility, Stance, Verdict};
 use gristmill_poco::consensus::{self, CONTRIBUTORS_MAX, Tally, WeightOverflow};
 use gristmill_types::{Amount, ContributionStatus, DealId, TaskId};
 
-use crate::event::{Call, SeenConsensus, TaskSpec};
+use crate::event::{Call, Fault, SeenConsensus, TaskSpec};
 use crate::id::{EngineProfile, Fence, LeaseId, WorkerId};
 use crate::index::DemandId;
 use crate::line::{Place, Queue};
@@ -39,6 +39,8 @@ pub(crate) struct Task {
     pub concede_effective_ms: Option<u64>,
     pub host_faults: u32,
     pub last_fault: String,
+    /// What failed last.
+    pub fault: Fault,
     /// Host faults were too many in a row.
     pub stopped: bool,
     /// Holders that were told to reveal in this round.
@@ -200,6 +202,7 @@ impl Task {
             concede_effective_ms: ledger.concede_effective_ms,
             host_faults: 0,
             last_fault: String::new(),
+            fault: Fault::default(),
             stopped: spec.refusal.is_some(),
             asked: BTreeSet::new(),
             reserve_refused: false,

@@ -5,6 +5,7 @@ mod container;
 mod crash;
 mod daily;
 mod dapp;
+mod explain;
 mod foreign;
 mod harness;
 mod lend;

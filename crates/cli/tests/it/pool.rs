@@ -21,9 +21,9 @@ use crate::pools::Ledger;
 const GRIST: fn(u64) -> Amount = Amount::from_grist;
 
 /// A `gristmill pool` on a ledger. Dropping it kills it.
-struct Pool {
+pub struct Pool {
     child: Child,
-    root: PathBuf,
+    pub root: PathBuf,
     /// What it said when it started.
     said: Value,
 }
@@ -35,32 +35,32 @@ impl Pool {
         command
     }
 
-    fn start(ledger: &Ledger, root: &Path, more: &[&str]) -> Self {
+    pub fn start(ledger: &Ledger, root: &Path, more: &[&str]) -> Self {
         let (child, said) = start(Self::command(ledger, root, more));
         Self { child, root: root.to_path_buf(), said }
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         self.said["addresses"]["pools"][0].as_str().unwrap().to_owned()
     }
 
     /// `gristmill pool ARGS`.
-    fn run(&self, args: &[&str]) -> Output {
+    pub fn run(&self, args: &[&str]) -> Output {
         Command::new(GRISTMILL).arg("pool").args(args).arg("--data-dir").arg(&self.root).output().unwrap()
     }
 
-    fn ask(&self, args: &[&str]) -> Value {
+    pub fn ask(&self, args: &[&str]) -> Value {
         let output = self.run(&[args, &["--json"]].concat());
         assert!(output.status.success(), "{args:?}: {}", text(&output));
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{args:?}: {error}: {}", text(&output)))
     }
 
-    fn status(&self) -> Value {
+    pub fn status(&self) -> Value {
         self.ask(&["status"])
     }
 
     /// The one worker whose address this is.
-    fn worker(&self, worker: &str) -> Value {
+    pub fn worker(&self, worker: &str) -> Value {
         let workers = self.ask(&["workers"]);
         let rows = workers["workers"].as_array().unwrap();
         let is = |row: &&Value| row["worker"].as_str().unwrap().eq_ignore_ascii_case(worker);
@@ -109,36 +109,37 @@ impl Drop for Pool {
 }
 
 /// A requester with money, and its command line.
-struct Requester<'a> {
-    pool: &'a Path,
-    wallet: String,
+pub struct Requester<'a> {
+    pub pool: &'a Path,
+    pub wallet: String,
 }
 
 impl Requester<'_> {
-    fn run(&self, args: &[&str]) -> Output {
+    pub fn run(&self, args: &[&str]) -> Output {
         let mut command = Command::new(GRISTMILL);
         command.args(args).arg("--data-dir").arg(self.pool);
-        if args[0] == "run" {
+        if matches!(args[0], "run" | "account") {
             command.args(["--wallet", &self.wallet]);
         }
         command.output().unwrap()
     }
 
-    fn order(&self, app: &str, more: &[&str]) -> String {
-        let output = self.run(&[&["run", app, "--trust", "1", "--detach", "--json"], more].concat());
+    pub fn order(&self, app: &str, more: &[&str]) -> String {
+        let trust: &[&str] = if more.contains(&"--trust") { &[] } else { &["--trust", "1"] };
+        let output = self.run(&[&["run", app, "--detach", "--json"], trust, more].concat());
         assert!(output.status.success(), "{}", text(&output));
         let ordered: Value = serde_json::from_slice(&output.stdout).unwrap();
         ordered["job"].as_str().unwrap().to_owned()
     }
 
-    fn wait(&self, job: &str) {
+    pub fn wait(&self, job: &str) {
         let waited = self.run(&["job", "wait", job]);
         assert!(waited.status.success(), "{}", text(&waited));
     }
 }
 
 /// A key with so much in its account.
-fn funded(ledger: &Ledger, file: &Path, amount: Amount) -> Address {
+pub fn funded(ledger: &Ledger, file: &Path, amount: Amount) -> Address {
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
     let address = Wallet::load_or_generate(file).unwrap().address();
     ledger.send(&format!("fund {address}"), ledger.hub.deposit_for(amount, address));

@@ -97,6 +97,7 @@ impl Engine {
             engines,
             task_seconds_mean: self.run_times.mean_s(),
             unix_ms: unix_ms(),
+            draining: self.parts.keeping.is_draining(),
             ..StatusReply::default()
         }
     }
@@ -304,6 +305,7 @@ fn task_code(cause: &TaskCause) -> &'static str {
         TaskCause::Calling { .. } => "calling",
         TaskCause::NoBytes => "not-delivered",
         TaskCause::NoWorkers => "no-workers",
+        TaskCause::AllBanned { .. } => "banned",
         TaskCause::AllTried { .. } => "too-few-workers",
         TaskCause::NotBelieved { .. } => "not-believed",
         TaskCause::AllKin { .. } => "same-owner",
@@ -317,6 +319,9 @@ fn task_code(cause: &TaskCause) -> &'static str {
         TaskCause::NoneUsable { .. } => "none-usable",
         TaskCause::TooLate { .. } => "too-late",
         TaskCause::Refused { .. } => "refused",
+        TaskCause::NotFetched { app: true, .. } => "app-not-fetched",
+        TaskCause::NotFetched { .. } => "input-not-fetched",
+        TaskCause::CategoryTooShort { .. } => "category-too-short",
         TaskCause::Stopped { .. } => "stopped",
         TaskCause::NoPlaces => "no-places",
         TaskCause::DigestPublic => "digest-public",

@@ -9,7 +9,7 @@ use gristmill_hub::HubClient;
 use gristmill_protocol::convert::{FieldError, fixed};
 use gristmill_protocol::link::{PoolEvent, PoolEventKind};
 use gristmill_protocol::wire::{self, Hello, worker_frame};
-use gristmill_scheduler::{DeclineReason, EngineProfile, Event, LeaseId, Offers, WorkerId, WorkerSpec};
+use gristmill_scheduler::{DeclineReason, EngineProfile, Event, Fault, LeaseId, Offers, WorkerId, WorkerSpec};
 use gristmill_types::{Amount, ContentId, TaskId};
 use tokio::sync::mpsc;
 
@@ -143,7 +143,7 @@ impl Engine {
                 self.pending.push(match failed.reason() {
                     // The machine's owner wants it back: no fault of the task's, nor of the host's. It goes to somebody else.
                     wire::FailReason::Cancelled => Event::LeaseDeclined { lease, reason: DeclineReason::Busy },
-                    _ => Event::LeaseFailed { lease, reason: failed.text },
+                    reason => Event::LeaseFailed { lease, fault: fault_of(reason), reason: failed.text },
                 });
             }
             worker_frame::Body::ContributeFailed(failed) => {
@@ -280,6 +280,16 @@ async fn read_figures(hub: HubClient, workers: Vec<Address>, news: mpsc::Unbound
         }
     };
     let _ = news.send(News::Figures { figures });
+}
+
+fn fault_of(reason: wire::FailReason) -> Fault {
+    use wire::FailReason::{AppUnfetchable, DatasetUnfetchable, InputUnfetchable, WallClock};
+    match reason {
+        AppUnfetchable => Fault::App,
+        InputUnfetchable | DatasetUnfetchable => Fault::Input,
+        WallClock => Fault::TooLong,
+        _ => Fault::Host,
+    }
 }
 
 fn lease_id(bytes: &[u8]) -> Result<LeaseId, FieldError> {

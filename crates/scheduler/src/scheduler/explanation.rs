@@ -6,6 +6,7 @@ use gristmill_types::TaskId;
 
 use super::Scheduler;
 use super::dispatch::Fit;
+use crate::event::Fault;
 use crate::explain::{Explanation, TaskCause, WorkerCause};
 use crate::id::WorkerId;
 use crate::index::{Side, Unmet};
@@ -35,6 +36,9 @@ impl Scheduler {
         }
         if let Some(why) = task.spec.refusal.clone() {
             return fixable(TaskCause::Refused { why }, "correct the request and run it again");
+        }
+        if let (true, Some(explanation)) = (task.stopped, explain_fault(task)) {
+            return explanation;
         }
         if task.stopped {
             let (faults, last) = (task.host_faults, task.last_fault.clone());
@@ -68,6 +72,9 @@ impl Scheduler {
 
     fn explain_missing_worker(&self, now_ms: u64, task: &Task) -> Explanation<TaskCause> {
         let connected = self.workers.values().filter(|worker| worker.connected).count();
+        if let Some(explanation) = self.explain_bans(now_ms) {
+            return explanation;
+        }
         if connected == 0 {
             return fixable(TaskCause::NoWorkers, "start one: `gristmill worker --pool URL`");
         }
@@ -108,6 +115,9 @@ impl Scheduler {
         if let Some(explanation) = self.explain_disbelief(task, &fits().map(|(_, _, fit)| fit).collect::<Vec<_>>()) {
             return explanation;
         }
+        if let Some(explanation) = explain_fault(task) {
+            return explanation;
+        }
         let by_hub = task.shortfall(NEWCOMER_WEIGHT, task.leader()).ok().flatten().unwrap_or(1).max(1);
         let by_belief = self.credibility.as_ref().and_then(|credibility| credibility.shortfall(task.id(), None));
         let missing = by_hub.max(by_belief.unwrap_or(0));
@@ -117,6 +127,17 @@ impl Scheduler {
             true => fixable(TaskCause::NotBelieved { connected, missing }, &fix),
             false => fixable(TaskCause::AllTried { connected, missing }, &fix),
         }
+    }
+
+    /// Whoever was here is banned.
+    fn explain_bans(&self, now_ms: u64) -> Option<Explanation<TaskCause>> {
+        let (worker, first) = self.workers.first_key_value()?;
+        let reason = first.ban.as_ref()?.reason.clone();
+        if !self.workers.values().all(|worker| worker.is_banned(now_ms)) {
+            return None;
+        }
+        let fix = format!("let one in again (`gristmill pool unban {worker}`), or start another worker");
+        Some(fixable(TaskCause::AllBanned { workers: self.workers.len(), worker: *worker, reason }, &fix))
     }
 
     /// Nobody is left of those whose machines match and who serve the requester.
@@ -227,6 +248,27 @@ impl Scheduler {
             // What waits has a place for a newcomer, and for nobody else.
             Some(Role::Vote) if fits().all(|(_, fit)| fit == Fit::Unwanted) => because(WorkerCause::NoTasks),
             _ => because(WorkerCause::AllTried),
+        }
+    }
+}
+
+/// Whoever had the task last failed at something that the next will fail at too.
+fn explain_fault(task: &Task) -> Option<Explanation<TaskCause>> {
+    let last = task.last_fault.clone();
+    match task.fault {
+        _ if task.host_faults == 0 => None,
+        Fault::Host => None,
+        Fault::App => {
+            let fix = "put it into the pool's store again: run the job again from where its file is";
+            Some(fixable(TaskCause::NotFetched { app: true, last }, fix))
+        }
+        Fault::Input => {
+            let fix = "put it into the pool's store again: run the job again from where its files are";
+            Some(fixable(TaskCause::NotFetched { app: false, last }, fix))
+        }
+        Fault::TooLong => {
+            let fix = "run it again with a larger size (--category), or with fewer items a task (--tasks)";
+            Some(fixable(TaskCause::CategoryTooShort { last }, fix))
         }
     }
 }

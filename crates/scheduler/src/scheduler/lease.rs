@@ -5,7 +5,7 @@ use gristmill_credibility::Event as Belief;
 use gristmill_types::TaskId;
 
 use super::{Scheduler, Timer};
-use crate::event::{DeclineReason, Effect, RevokeReason};
+use crate::event::{DeclineReason, Effect, Fault, RevokeReason};
 use crate::id::{Fence, LeaseId, WorkerId};
 use crate::task::{Attempt, Check, Replica, ReplicaState, Task};
 
@@ -149,13 +149,14 @@ impl Scheduler {
     }
 
     /// A host fault: elsewhere, so often in a row; then the pool stops.
-    pub(super) fn lease_failed(&mut self, lease: LeaseId, reason: String) {
+    pub(super) fn lease_failed(&mut self, lease: LeaseId, fault: Fault, reason: String) {
         let Some((task_id, worker_id)) = self.leases.get(&lease).copied() else { return };
         let retries = self.policy.host_fault_retries;
         let lease_ms = self.tasks.get(&task_id).map_or(0, |task| self.policy.lease_ms(task.spec.work_clock_ms));
         self.with_task(task_id, |task| {
             task.host_faults = task.host_faults.saturating_add(1);
             task.last_fault = reason;
+            task.fault = fault;
             task.stopped = task.host_faults > retries;
         });
         self.allow_retry(task_id, worker_id, self.now_ms.saturating_add(lease_ms));

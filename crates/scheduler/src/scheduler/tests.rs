@@ -6,8 +6,8 @@ use gristmill_types::{Amount, ContributionStatus, DealId, Needs, TaskId, Trust};
 
 use super::*;
 use crate::event::{
-    Call, DeclineReason, HeldResult, LedgerState, Offers, RevokeReason, SeenConsensus, SeenContribution, TaskSpec,
-    WorkerSpec,
+    Call, DeclineReason, Fault, HeldResult, LedgerState, Offers, RevokeReason, SeenConsensus, SeenContribution,
+    TaskSpec, WorkerSpec,
 };
 use crate::explain::{TaskCause, WorkerCause};
 use crate::id::EngineProfile;
@@ -260,7 +260,7 @@ fn a_silent_lease_goes_elsewhere() {
     assert!(bench.has(&Effect::RevokeLease { lease, worker: worker(0), reason: RevokeReason::Expired }));
     assert_eq!(bench.leased(), [(task(0), worker(1))]);
     // The old lease is fenced off: its failure is nobody's.
-    bench.on(Event::LeaseFailed { lease, reason: "late".to_owned() });
+    bench.on(Event::LeaseFailed { lease, fault: Fault::Host, reason: "late".to_owned() });
     assert_eq!(bench.scheduler.live_leases().count(), 1);
     bench.on(Event::Heartbeat { worker: worker(0), leases: vec![lease] });
     assert!(bench.has(&Effect::RevokeLease { lease, worker: worker(0), reason: RevokeReason::Unknown }));
@@ -327,7 +327,7 @@ fn host_faults_go_elsewhere_three_times_and_then_the_pool_concedes() {
     for by in 0..4 {
         assert_eq!(bench.leased(), [(task(0), worker(by))]);
         let lease = bench.lease_of(task(0), worker(by));
-        bench.on(Event::LeaseFailed { lease, reason: "wall clock".to_owned() });
+        bench.on(Event::LeaseFailed { lease, fault: Fault::Host, reason: "wall clock".to_owned() });
     }
     assert!(bench.leased().is_empty());
     assert!(bench.has(&Effect::Concede { task: task(0) }));
@@ -342,11 +342,11 @@ fn a_result_between_host_faults_shows_that_the_task_is_sound() {
     bench.on(added(spec(0, 100)));
     for by in 0..3 {
         let lease = bench.lease_of(task(0), worker(by));
-        bench.on(Event::LeaseFailed { lease, reason: "host".to_owned() });
+        bench.on(Event::LeaseFailed { lease, fault: Fault::Host, reason: "host".to_owned() });
     }
     bench.ready(0, 3, truth(0));
     let lease = bench.lease_of(task(0), worker(4));
-    bench.on(Event::LeaseFailed { lease, reason: "host".to_owned() });
+    bench.on(Event::LeaseFailed { lease, fault: Fault::Host, reason: "host".to_owned() });
     assert_eq!(bench.leased().len(), 1, "{:?}", bench.task_cause(0));
 }
 

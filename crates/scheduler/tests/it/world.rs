@@ -9,7 +9,7 @@ use gristmill_poco::model::{SoloProof, result_hash, result_seal};
 use gristmill_poco::{DealTerms, HubEvent, Matching, Model, OrderUse, Resource, Revert};
 use gristmill_scheduler::index::Demand;
 use gristmill_scheduler::{
-    Call, DeclineReason, Effect, EngineProfile, Event, Fence, HeldResult, LeaseId, LedgerState, Offers, Policy,
+    Call, DeclineReason, Effect, EngineProfile, Event, Fault, Fence, HeldResult, LeaseId, LedgerState, Offers, Policy,
     Scheduler, SeenConsensus, SeenContribution, TaskSpec, WorkerId, WorkerSpec,
 };
 use gristmill_types::{Amount, ContributionStatus, Needs, OrderHash, TaskId, TaskStatus, Trust};
@@ -407,7 +407,10 @@ impl World {
             Kind::Dying => self.plan(run_ms, Act::Die { worker: address }),
             Kind::Flaky if fails => {
                 worker.leases.remove(&lease);
-                self.plan(run_ms, Act::Tell(Event::LeaseFailed { lease, reason: "host".to_owned() }));
+                self.plan(
+                    run_ms,
+                    Act::Tell(Event::LeaseFailed { lease, fault: Fault::Host, reason: "host".to_owned() }),
+                );
             }
             _ => self.plan(run_ms, Act::Finish { worker: address, task, lease }),
         }

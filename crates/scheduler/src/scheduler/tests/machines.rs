@@ -129,6 +129,49 @@ fn equal_machines_take_turns() {
 }
 
 #[test]
+fn what_the_next_worker_would_fail_at_too_is_told() {
+    let cases = [
+        (Fault::App, TaskCause::NotFetched { app: true, last: "gone".to_owned() }, "run the job again"),
+        (Fault::Input, TaskCause::NotFetched { app: false, last: "gone".to_owned() }, "run the job again"),
+        (Fault::TooLong, TaskCause::CategoryTooShort { last: "gone".to_owned() }, "--category"),
+    ];
+    for (fault, cause, fix) in cases {
+        let mut bench = pool(1);
+        bench.on(added(spec(0, 1)));
+        let mut faults = 0;
+        // While it is tried again, and when it is given up.
+        while let Some((lease, ..)) = bench.scheduler.live_leases().next() {
+            bench.on(Event::LeaseFailed { lease, fault, reason: "gone".to_owned() });
+            faults += 1;
+            let found = bench.scheduler.explain_task(bench.now_ms, task(0));
+            if bench.scheduler.live_leases().next().is_none() && !matches!(found.cause, TaskCause::Calling { .. }) {
+                assert_eq!(found.cause, cause, "after {faults}");
+                assert!(found.fix.unwrap().contains(fix));
+            }
+            bench.now_ms += T_MS;
+            bench.on(Event::Heartbeat { worker: worker(0), leases: vec![] });
+        }
+        assert!((2..=4).contains(&faults), "{fault:?}: {faults}");
+    }
+}
+
+#[test]
+fn where_all_are_banned_it_is_told_whom_to_let_in_again() {
+    let mut bench = pool(1);
+    bench.on(Event::WorkerBanned { worker: worker(0), reason: "it snores".to_owned() });
+    bench.on(Event::WorkerLeft { worker: worker(0) });
+    bench.on(added(spec(0, 1)));
+    let found = bench.scheduler.explain_task(bench.now_ms, task(0));
+    let reason = "it snores".to_owned();
+    assert_eq!(found.cause, TaskCause::AllBanned { workers: 1, worker: worker(0), reason });
+    assert!(found.fix.unwrap().contains(&format!("gristmill pool unban {}", worker(0))));
+    bench.on(Event::WorkerPardoned { worker: worker(0) });
+    assert_eq!(bench.scheduler.explain_task(bench.now_ms, task(0)).cause, TaskCause::NoWorkers);
+    bench.on(joined(0));
+    assert_eq!(who_has(&bench, 0), [worker(0)]);
+}
+
+#[test]
 fn a_worker_serves_only_those_whom_it_is_to_serve() {
     let mut bench = pool(0);
     let Event::WorkerJoined(plain) = joined(0) else { unreachable!() };
