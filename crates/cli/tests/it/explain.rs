@@ -83,7 +83,7 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
     rest.split_once(after).unwrap_or_else(|| panic!("`{after}` in {text}")).0
 }
 
-/// No worker, then one without stake, then one that is not what a job requires.
+/// No worker, then one that is not what a job requires.
 fn who_is_missing(bench: &Bench<'_>) -> Worker {
     let first = bench.order(&[]);
     let (_, fix) = bench.cause(&first, "no-workers");
@@ -92,14 +92,7 @@ fn who_is_missing(bench: &Bench<'_>) -> Worker {
     let demanding = bench.order(&["--require", "Cpus >= 100000 && Memory > 1"]);
 
     let worker = bench.worker("first", Amount::ZERO);
-    let (cause, fix) = bench.cause(&first, "stake-too-low");
-    let missing: Amount = between(&fix, "deposit ", " for it").parse().unwrap();
-    assert!(missing > Amount::ZERO && cause.contains("lacks"), "{cause}: {fix}");
-    let address = Worker::address(&bench.folder.join("first")).parse().unwrap();
-    bench.ledger.send("what is missing", bench.ledger.hub.deposit_for(missing, address));
     bench.requester.wait(&first);
-    bench.ledger.send("more", bench.ledger.hub.deposit_for(GRIST(10), address));
-
     let (cause, fix) = bench.cause(&demanding, "no-match");
     assert!(cause.contains("none of 1 machines matches") && cause.contains("Cpus"), "{cause}");
     assert_eq!(between(&fix, "without `", "`"), "Cpus >= 100000", "{fix}");
@@ -128,9 +121,18 @@ fn who_is_banned(bench: &Bench<'_>, mut worker: Worker) -> Worker {
     worker
 }
 
-/// One worker is not enough for this confidence.
-fn who_must_agree(bench: &Bench<'_>) -> Vec<Worker> {
+/// A worker without stake, which an answer that others must agree with locks; and one worker is not enough for this confidence.
+fn who_must_agree(bench: &Bench<'_>, rich: Worker) -> Vec<Worker> {
+    // It has been paid meanwhile.
+    drop(rich);
+    wait_until("nobody to be there", || bench.pool.status()["workers"]["connected"] == 0);
     let job = bench.order(&["--trust", "5"]);
+    let poor = bench.worker("poor", Amount::ZERO);
+    let (cause, fix) = bench.cause(&job, "stake-too-low");
+    let missing: Amount = between(&fix, "deposit ", " for it").parse().unwrap();
+    assert!(missing > Amount::ZERO && cause.contains("lacks"), "{cause}: {fix}");
+    let address = Worker::address(&bench.folder.join("poor")).parse().unwrap();
+    bench.ledger.send("what is missing", bench.ledger.hub.deposit_for(missing, address));
     let mut said = (String::new(), String::new());
     wait_until("the first answer", || {
         let output = bench.requester.run(&["job", "explain", &job, "--json"]);
@@ -143,9 +145,10 @@ fn who_must_agree(bench: &Bench<'_>) -> Vec<Worker> {
     });
     let missing: usize = between(&said.1, "start ", " more worker(s)").parse().unwrap();
     assert!((1..=4).contains(&missing), "{said:?}");
-    let more = (0..missing).map(|number| bench.worker(&format!("more-{number}"), GRIST(100))).collect();
+    let more = (0..missing).map(|number| bench.worker(&format!("more-{number}"), GRIST(100)));
+    let workers = more.chain([poor]).collect();
     bench.requester.wait(&job);
-    more
+    workers
 }
 
 /// What is paid, and from what.
@@ -196,11 +199,12 @@ fn what_is_not_there(bench: &Bench<'_>, workers: Vec<Worker>) -> Vec<Worker> {
     let app = slow(bench.folder, 1_001);
     let job = bench.requester.order(&app, &[]);
     let bytes = std::fs::read(&app).unwrap();
-    let files = tree(&bench.pool.root);
+    let store = bench.pool.root.join("store");
+    let files = tree(&store);
     let blobs = files.iter().filter(|(_, content)| **content == bytes).collect::<Vec<_>>();
     assert!(!blobs.is_empty(), "the app is in the pool's store");
     for (blob, _) in blobs {
-        std::fs::remove_file(bench.pool.root.join(blob)).unwrap();
+        std::fs::remove_file(store.join(blob)).unwrap();
     }
     let worker = Worker::start(&bench.pool.url(), &bench.folder.join("first"));
     let (cause, fix) = bench.cause(&job, "app-not-fetched");
@@ -238,9 +242,8 @@ fn whatever_keeps_a_job_from_running_is_told_with_a_fix_that_works() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let ledger = Ledger::start(folder);
+    let ledger = Ledger::with_categories(folder, &[("TINY", TINY_S)]);
     ledger.send("approve", ledger.hub.approve(SUPPLY));
-    ledger.send("tiny", ledger.hub.create_category("TINY", "for this test", TINY_S));
     let root = folder.join("pool");
     let (owner_key, owner_file) = (folder.join("owner.json"), folder.join("owner.json").display().to_string());
     let owner = Wallet::load_or_generate(&owner_key).unwrap().address();
@@ -253,8 +256,7 @@ fn whatever_keeps_a_job_from_running_is_told_with_a_fix_that_works() {
 
     let first = who_is_missing(&bench);
     let first = who_is_banned(&bench, first);
-    let mut workers = who_must_agree(&bench);
-    workers.push(first);
+    let workers = who_must_agree(&bench, first);
     what_it_costs(&bench);
     // What is under way keeps the pool from ending while it is drained.
     let busy = bench.requester.order(&slow(folder, 4_000_000_000), &[]);

@@ -15,7 +15,7 @@ use gristmill_node::{Genesis, Node, NodeConfig, NodeHandle};
 use gristmill_poco::check;
 use gristmill_protocol::public::PublicPool;
 use gristmill_protocol::tls::PoolUrl;
-use gristmill_types::Amount;
+use gristmill_types::{Amount, Category};
 use gristmill_wallet::Wallet;
 use serde_json::Value;
 
@@ -36,13 +36,27 @@ pub struct Ledger {
 
 impl Ledger {
     pub fn start(folder: &Path) -> Self {
+        Self::with_categories(folder, &[])
+    }
+
+    /// One whose hub has more size classes: their names and T in seconds.
+    pub fn with_categories(folder: &Path, more: &[(&str, u64)]) -> Self {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let (node, hub, wallet, outbox) = runtime.block_on(async {
             let wallet = Wallet::load_or_generate(folder.join("deployer.json")).unwrap();
             let db = Db::open(folder.join("ledger.redb")).unwrap();
             let genesis = Genesis::new(31_337).fund(wallet.address(), U256::from(1_000_000_000_000_000_000_000_u128));
             let node = Node::start(NodeConfig::new(db, genesis, SocketAddr::from(([127, 0, 0, 1], 0)))).await.unwrap();
-            let options = DeployOptions::local(wallet.address(), SUPPLY);
+            let mut options = DeployOptions::local(wallet.address(), SUPPLY);
+            for (name, work_clock_s) in more {
+                let (id, description) = (options.categories.len() as u64, "for a test".to_owned());
+                options.categories.push(Category {
+                    id,
+                    name: (*name).to_owned(),
+                    description,
+                    work_clock_s: *work_clock_s,
+                });
+            }
             let deployed = deploy_on(&node.rpc_url(), &wallet, &folder.join("deploy"), &options).await.unwrap();
             let hub = HubClient::connect(&node.rpc_url(), deployed.hub).await.unwrap();
             let config = OutboxConfig::default();
