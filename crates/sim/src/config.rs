@@ -280,10 +280,11 @@ pub enum ConfigError {
 }
 
 /// The configurations that come with this program: name and text.
-pub const BUILTIN: [(&str, &str); 3] = [
+pub const BUILTIN: [(&str, &str); 4] = [
     ("lab", include_str!("../configs/lab.toml")),
     ("day", include_str!("../configs/day.toml")),
     ("saboteurs", include_str!("../configs/saboteurs.toml")),
+    ("tail", include_str!("../configs/tail.toml")),
 ];
 
 impl Config {

@@ -48,6 +48,8 @@ pub(crate) struct Run {
     pub left_ms: u64,
     /// When it began, or went on.
     pub since_ms: u64,
+    /// How long it takes, interruptions aside.
+    pub whole_ms: u64,
 }
 
 /// One end's part in a link.

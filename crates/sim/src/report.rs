@@ -119,6 +119,36 @@ pub struct BagReport {
     pub makespan_ms: u64,
     /// Until its last task was completed.
     pub last_completed_ms: Option<u64>,
+    /// Half of the runs that brought a result were no longer, from the lease to the upload.
+    pub median_run_ms: Option<u64>,
+}
+
+/// How long the last tenth of a bag took, and how long it could have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastTenth {
+    /// From the completion of nine tenths to that of the last task.
+    pub took_ms: u64,
+    /// A ninth of what the first nine tenths took: the last tenth at their pace, as if work could be cut as fine as one likes.
+    pub pace_ms: u64,
+    /// One run, the median of the bag's: a task whose host is lost at the end, or who has none yet, takes another.
+    pub run_ms: u64,
+}
+
+impl LastTenth {
+    /// What it takes where nothing goes wrong: the tasks at the pace of those before them, and none of them less than one run.
+    pub fn ideal_ms(&self) -> u64 {
+        self.pace_ms.max(self.run_ms).max(1)
+    }
+
+    /// How many times as long as ideal it took.
+    pub fn slowdown(&self) -> f64 {
+        self.took_ms as f64 / self.ideal_ms() as f64
+    }
+
+    /// The same against the pace alone.
+    pub fn slowdown_of_pace(&self) -> f64 {
+        self.took_ms as f64 / self.pace_ms.max(1) as f64
+    }
 }
 
 /// What the hosts of one kind did and got.
@@ -438,12 +468,21 @@ impl BagReport {
         let ideal_ms = self.nine_tenths_ms? as f64 / 0.9;
         Some(self.last_completed_ms? as f64 / ideal_ms.max(1.0))
     }
+
+    /// Its last tenth. `None` without a completed task.
+    pub fn last_tenth(&self) -> Option<LastTenth> {
+        let nine_tenths_ms = self.nine_tenths_ms?;
+        let took_ms = self.last_completed_ms?.saturating_sub(nine_tenths_ms);
+        Some(LastTenth { took_ms, pace_ms: nine_tenths_ms / 9, run_ms: self.median_run_ms? })
+    }
 }
 
 fn bag_report(config: &Config, bag: &crate::world::Bag) -> BagReport {
     let jobs = &config.jobs[bag.jobs];
     let since = |at_ms: u64| at_ms.saturating_sub(bag.ordered_ms);
     let completed = bag.completed_ms.len();
+    let mut runs_ms = bag.runs_ms.clone();
+    runs_ms.sort_unstable();
     BagReport {
         jobs: jobs.name.clone(),
         ordered_ms: bag.ordered_ms - START_MS,
@@ -458,6 +497,7 @@ fn bag_report(config: &Config, bag: &crate::world::Bag) -> BagReport {
         nine_tenths_ms: (completed * 9).div_ceil(10).checked_sub(1).map(|at| since(bag.completed_ms[at])),
         makespan_ms: since(bag.ended_ms),
         last_completed_ms: bag.completed_ms.last().copied().map(since),
+        median_run_ms: quantile(&runs_ms, 0.5),
     }
 }
 

@@ -121,6 +121,8 @@ pub(crate) struct Bag {
     pub first_lease_ms: Option<u64>,
     /// When its tasks were completed, in order.
     pub completed_ms: Vec<u64>,
+    /// How long each run took that brought a result.
+    pub runs_ms: Vec<u64>,
     pub failed: u32,
     pub wrong: u32,
     pub leases: u64,
@@ -466,6 +468,7 @@ impl Bag {
             ordered_ms,
             first_lease_ms: None,
             completed_ms: Vec::new(),
+            runs_ms: Vec::new(),
             failed: 0,
             wrong: 0,
             leases: 0,

@@ -24,7 +24,7 @@ const NGRIST: f64 = 1e9;
 /// same configuration gives the same run on any machine, which the digest shows. No network is needed, and none is used.
 #[derive(Debug, Args)]
 pub struct SimArgs {
-    /// A configuration in TOML; or lab, day or saboteurs, which come with the program (`--print` shows one to start from)
+    /// A configuration in TOML; or lab, day, saboteurs or tail, which come with the program (`--print` shows one to start from)
     #[arg(default_value = "lab")]
     config: PathBuf,
     /// Draw everything from another seed than the configuration's

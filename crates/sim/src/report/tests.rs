@@ -30,8 +30,16 @@ fn a_tail_is_told_by_the_pace_of_the_first_nine_tenths() {
         nine_tenths_ms: Some(900),
         makespan_ms: 2_000,
         last_completed_ms: Some(2_000),
+        median_run_ms: Some(50),
     };
     assert_eq!(bag.tail_slowdown(), Some(2.0));
+    // The last of ten took 1,100 ms, and the others 100 each.
+    let last_tenth = bag.last_tenth().unwrap();
+    assert_eq!(last_tenth, LastTenth { took_ms: 1_100, pace_ms: 100, run_ms: 50 });
+    assert_eq!((last_tenth.slowdown(), last_tenth.slowdown_of_pace()), (11.0, 11.0));
+    // No task takes less than one run, however quick the pace.
+    let long = LastTenth { run_ms: 550, ..last_tenth };
+    assert_eq!((long.ideal_ms(), long.slowdown(), long.slowdown_of_pace()), (550, 2.0, 11.0));
     assert_eq!(BagReport { nine_tenths_ms: None, ..bag }.tail_slowdown(), None);
 }
 

@@ -179,7 +179,16 @@ impl World<'_> {
         }
         host.runs_begun += 1;
         let (number, ends_ms) = (host.runs_begun, now_ms.saturating_add(run_ms));
-        host.runs.push(Run { number, lease, task, heartbeat_ms, ends_ms, left_ms: run_ms, since_ms: now_ms });
+        host.runs.push(Run {
+            number,
+            lease,
+            task,
+            heartbeat_ms,
+            ends_ms,
+            left_ms: run_ms,
+            since_ms: now_ms,
+            whole_ms: run_ms,
+        });
         host.figures.leases += 1;
         let record = &mut self.tasks[task as usize];
         if !std::mem::replace(&mut record.leased, true) {
@@ -213,6 +222,7 @@ impl World<'_> {
         host.busy_ms += until_ms.saturating_sub(run.since_ms);
         host.results.retain(|task| !self.tasks[*task as usize].ended);
         host.results.push(run.task);
+        self.bags[self.tasks[run.task as usize].bag as usize].runs_ms.push(run.whole_ms);
         self.measure.busy -= 1;
         self.measure.results += 1;
         self.say(index, Up::Ready { task: run.task, lease: run.lease });
