@@ -45,13 +45,20 @@ pub struct Policy {
     /// Replicas kept in reserve, computed but not authorised, while a holder of the coming consensus has never revealed
     /// before: once a digest is public only they may still join. Default 1.
     pub reserve_replicas: u32,
-    /// A lease is late after so many percent of the median run time of its deal: whoever has nothing else to do computes a copy, and
-    /// whichever ends first counts. Default 150; 0: no copies.
+    /// A lease is late after so many percent of what runs of its deal take at such a machine: whoever has nothing else to do computes a
+    /// copy, and whichever ends first counts. Default 150; 0: no copies.
     pub late_percent: u64,
     /// No lease is late before. Default 2 s.
     pub late_ms_min: u64,
     /// Copies of a task's late leases at a time. Default 2.
     pub copies_max: u32,
+    /// A deal is at its end once so many percent of its tasks are open at most and none of them waits: then a lease is copied before it
+    /// is late, where a machine that has nothing else to do is expected to end first. Default 20; 0: never.
+    pub end_percent: u64,
+    /// By how much it must be expected to end first, in percent of its own run. Default 10.
+    pub gain_percent: u64,
+    /// Copies of a task's leases at a time at the end of a deal, late ones too. Default 4.
+    pub end_copies_max: u32,
 }
 
 impl Default for Policy {
@@ -78,6 +85,9 @@ impl Default for Policy {
             late_percent: 150,
             late_ms_min: 2_000,
             copies_max: 2,
+            end_percent: 20,
+            gain_percent: 10,
+            end_copies_max: 4,
         }
     }
 }
@@ -98,7 +108,7 @@ impl Policy {
         self.contribution_wait_ms.min(work_clock_ms.saturating_mul(2).max(self.contribution_wait_ms_min))
     }
 
-    /// How long a lease may run before it is late, where runs of its deal take `median_ms`; `None`: it never is.
+    /// How long a lease may run before it is late, where runs of its deal take `median_ms` there; `None`: it never is.
     pub fn late_ms(&self, median_ms: u64) -> Option<u64> {
         let late_ms = (u128::from(median_ms) * u128::from(self.late_percent) / 100).try_into().unwrap_or(u64::MAX);
         (self.late_percent > 0).then(|| self.late_ms_min.max(late_ms))

@@ -15,6 +15,7 @@ use crate::pace::Pace;
 use crate::policy::Policy;
 use crate::task::{Phase, Task};
 use crate::worker::Worker;
+use tail::Tail;
 
 mod belief;
 mod dispatch;
@@ -25,6 +26,7 @@ mod machine;
 mod member;
 mod pacing;
 mod review;
+mod tail;
 
 /// Run times of a deal that are remembered for its median.
 const RUN_TIMES_MAX: usize = 31;
@@ -61,6 +63,8 @@ pub struct Scheduler {
     fresh_workers: BTreeSet<WorkerId>,
     fresh_tasks: BTreeSet<(u64, TaskId)>,
     dirty: BTreeSet<TaskId>,
+    /// Runs on which the ends of deals wait.
+    tail: Tail,
     /// Tasks that wait for a reserve, or for who outvotes a liar, which nobody computes yet.
     holding: BTreeSet<TaskId>,
     timers: BTreeSet<(u64, Timer)>,
@@ -81,6 +85,10 @@ pub struct Scheduler {
 #[derive(Clone, Debug, Default)]
 struct Deal {
     open_tasks: u64,
+    /// Those that were opened here, ended ones too.
+    tasks: u64,
+    /// Few are left, and none waits.
+    is_ending: bool,
     run_times_ms: VecDeque<u64>,
     /// Their median, once there are enough.
     median_ms: Option<u64>,
@@ -96,6 +104,8 @@ struct Deal {
 #[derive(Clone, Debug, Default)]
 struct WorkEstimate {
     recent: VecDeque<Run>,
+    /// What the recent runs took, ascending, once there are enough.
+    works: Vec<f64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -119,9 +129,27 @@ impl WorkEstimate {
         let mut works = self.recent.iter().map(|run| run.work).collect::<Vec<_>>();
         works.sort_by(f64::total_cmp);
         let median = works[works.len() / 2];
+        self.works = works;
         // Of the first ones it could not be told when they were through.
         let told = if self.recent.len() == RUN_TIMES_MIN { RUN_TIMES_MIN } else { 1 };
         self.recent.iter().rev().take(told).map(|run| (run.worker, median / run.seconds)).collect()
+    }
+}
+
+impl WorkEstimate {
+    /// The median, once there are enough runs.
+    fn median(&self) -> Option<f64> {
+        self.works.get(self.works.len() / 2).copied()
+    }
+
+    /// What a task takes that has taken so much already: nine in ten of those that took more did not exceed it. Where none took more, a
+    /// quarter more. `None` while too few ran.
+    ///
+    /// Where the ends of runs are guessed by the median, the long ones among them are always about to end, and nobody overtakes them.
+    fn of_running(&self, so_far: f64) -> Option<f64> {
+        let more = &self.works[self.works.partition_point(|work| *work <= so_far)..];
+        let usual = more.get(more.len() * 9 / 10).copied();
+        usual.or_else(|| (!self.works.is_empty()).then_some(so_far * 1.25))
     }
 }
 
@@ -167,6 +195,7 @@ impl Scheduler {
             fresh_workers: BTreeSet::new(),
             fresh_tasks: BTreeSet::new(),
             dirty: BTreeSet::new(),
+            tail: Tail::default(),
             holding: BTreeSet::new(),
             timers: BTreeSet::new(),
             effects: Vec::new(),
@@ -193,7 +222,9 @@ impl Scheduler {
         self.ring();
         self.review_all();
         self.sort_idle();
+        let free = self.tail.who_may_copy(&self.fresh_workers);
         self.dispatch();
+        self.copy_stragglers(free);
         // Who found no reserve in this round does not wait for one.
         for task in mem::take(&mut self.holding) {
             self.refuse_reserve(task);

@@ -57,6 +57,8 @@ pub(crate) struct Task {
     pub notes: BTreeSet<&'static str>,
     /// When its timer rings.
     pub wake_ms: Option<u64>,
+    /// It keeps its deal from its end until then, as far as can be told.
+    pub straggles_until_ms: Option<u64>,
     /// What it wants, and from whom.
     pub wants: Wants,
     pub seats: Seats,
@@ -212,6 +214,7 @@ impl Task {
             pending: None,
             notes: BTreeSet::new(),
             wake_ms: None,
+            straggles_until_ms: None,
             wants: Wants::Nothing,
             seats: Seats::default(),
             stance: None,

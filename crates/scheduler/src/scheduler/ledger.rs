@@ -30,7 +30,9 @@ impl Scheduler {
             worker.contributed.insert(id);
             worker.proven |= seen.is_proved();
         }
-        self.deals.entry(deal).or_default().open_tasks += 1;
+        let of_deal = self.deals.entry(deal).or_default();
+        of_deal.open_tasks += 1;
+        of_deal.tasks += 1;
         self.open_demand(&mut task);
         self.open_belief(&mut task);
         let contributors = task.seen.keys().copied().collect::<Vec<_>>();

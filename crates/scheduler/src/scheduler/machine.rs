@@ -141,7 +141,7 @@ impl Scheduler {
 
 impl Worker {
     /// How quick it is taken for: what it says, unless it was slower than others at the same work.
-    fn speed(&self) -> f64 {
+    pub(super) fn speed(&self) -> f64 {
         self.measured_speed.map_or(self.told.speed, |measured| measured.min(self.told.speed))
     }
 

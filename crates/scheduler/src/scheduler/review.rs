@@ -309,17 +309,17 @@ impl Scheduler {
         if count < 2 || reliable { 0 } else { reserve }
     }
 
-    /// When a lease of this task becomes late; `None` while too few ran to tell.
-    fn late_ms(&self, task: &Task) -> Option<u64> {
-        let median_ms = self.deals.get(&task.spec.deal)?.median_ms?;
-        self.policy.late_ms(median_ms)
+    /// After so long a lease of this task becomes late at this worker; `None` while too few ran to tell.
+    fn late_ms(&self, task: &Task, worker: WorkerId) -> Option<u64> {
+        self.policy.late_ms(self.expected_run_ms(task.spec.deal, worker)?)
     }
 
     /// Leases that run for much longer than those of their deal do, as far as copies may be made of them.
     fn late_leases(&self, task: &Task) -> u32 {
-        let Some(late_ms) = self.late_ms(task) else { return 0 };
-        let late = task.replicas.values().filter(|replica| match replica.state {
-            ReplicaState::Leased { since_ms, .. } => self.now_ms >= since_ms.saturating_add(late_ms),
+        let late = task.replicas.iter().filter(|(worker, replica)| match replica.state {
+            ReplicaState::Leased { since_ms, .. } => {
+                self.late_ms(task, **worker).is_some_and(|late_ms| self.now_ms >= since_ms.saturating_add(late_ms))
+            }
             _ => false,
         });
         (late.count() as u32).min(self.policy.copies_max)
@@ -433,6 +433,7 @@ impl Scheduler {
         }
         self.fresh_tasks.remove(&key);
         self.holding.remove(&id);
+        self.tail.forget(&mut task);
         if let Some(wake_ms) = task.wake_ms {
             self.timers.remove(&(wake_ms, Timer::Task(id)));
         }
@@ -446,6 +447,8 @@ impl Scheduler {
                     self.close_demand(&deal);
                 }
                 self.line.forget(requester, deal_id);
+            } else {
+                self.note_end(requester, deal_id);
             }
         }
     }
@@ -462,6 +465,7 @@ impl Scheduler {
 
     /// Sets the timer of a task to the next moment at which a review could find something to do.
     pub(super) fn arm(&mut self, task: &mut Task) {
+        self.watch_tail(task);
         let slack_ms = self.policy.ledger_slack_ms;
         let run_limit_ms = task.spec.work_clock_ms.saturating_mul(self.policy.run_limit_ratio);
         let mut moments = vec![
@@ -477,17 +481,17 @@ impl Scheduler {
         if let Phase::Revealing { deadline_ms, since_ms, .. } = task.phase {
             moments.extend([deadline_ms.saturating_add(slack_ms), self.hold_until_ms(task, since_ms)]);
         }
-        let late_ms = self.late_ms(task);
-        for replica in task.replicas.values() {
+        for (worker, replica) in &task.replicas {
             match replica.state {
                 ReplicaState::Leased { since_ms, expires_ms } => {
-                    moments.extend(late_ms.map(|late_ms| since_ms.saturating_add(late_ms)));
+                    moments.extend(self.late_ms(task, *worker).map(|late_ms| since_ms.saturating_add(late_ms)));
                     moments.push(expires_ms.min(since_ms.saturating_add(run_limit_ms)));
                 }
                 ReplicaState::Authorised { until_ms, .. } => moments.push(until_ms),
                 ReplicaState::Ready { .. } | ReplicaState::Lapsed { .. } => {}
             }
         }
+        moments.extend(self.tail_moment(task));
         let wake_ms = moments.into_iter().filter(|moment_ms| *moment_ms > self.now_ms).min();
         if wake_ms == task.wake_ms {
             return;

@@ -17,6 +17,7 @@ use crate::task::hash_of;
 
 mod belief;
 mod machines;
+mod tail;
 
 const T_MS: u64 = 100_000;
 const START_MS: u64 = 1_000_000;

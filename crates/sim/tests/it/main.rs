@@ -3,6 +3,8 @@
 use gristmill_sim::config::{Interruption, Kind};
 use gristmill_sim::{Config, Report, run};
 
+mod tail;
+
 /// 40 hosts that are there most of the time, and a bag now and then.
 fn market(seed: u64, more: &str) -> Config {
     let text = format!(

@@ -12,7 +12,7 @@ fn ad(text: &str) -> Arc<ClassAd> {
 }
 
 /// A worker whose machine says this.
-fn with_ad(index: u64, text: &str) -> Event {
+pub(super) fn with_ad(index: u64, text: &str) -> Event {
     let Event::WorkerJoined(spec) = joined(index) else { unreachable!() };
     Event::WorkerJoined(WorkerSpec { ad: ad(text), ..spec })
 }
