@@ -200,12 +200,6 @@ impl Line {
         [started, first(&tasks.unstarted)].into_iter().flatten().min()
     }
 
-    /// How many tasks of a deal stand in a queue.
-    pub fn waiting(&self, queue: Queue, requester: Address, deal: DealId) -> usize {
-        let deals = self.requesters.members.get(&requester).map(|member| &member.rest.members);
-        deals.and_then(|deals| deals.get(&deal)).map_or(0, |deal| deal.counts[queue as usize])
-    }
-
     /// What a requester has been given, level with the others if it is new.
     pub fn given(&self, requester: Address) -> u64 {
         self.requesters.members.get(&requester).map_or(0, |member| member.given).max(self.requesters.level)

@@ -45,15 +45,16 @@ pub struct Policy {
     /// Replicas kept in reserve, computed but not authorised, while a holder of the coming consensus has never revealed
     /// before: once a digest is public only they may still join. Default 1.
     pub reserve_replicas: u32,
-    /// A lease is late after so many percent of what runs of its deal take at such a machine: whoever has nothing else to do computes a
-    /// copy, and whichever ends first counts. Default 150; 0: no copies.
+    /// A lease is late after so many percent of the median run time of its deal: whoever has nothing else to do computes a copy, and
+    /// whichever ends first counts. At the end of a deal it is so many percent of what a run takes at such a machine. Default 150; 0: no
+    /// copies.
     pub late_percent: u64,
     /// No lease is late before. Default 2 s.
     pub late_ms_min: u64,
     /// Copies of a task's late leases at a time. Default 2.
     pub copies_max: u32,
-    /// A deal is at its end once so many percent of its tasks are open at most and none of them waits: then a lease is copied before it
-    /// is late, where a machine that has nothing else to do is expected to end first. Default 20; 0: never.
+    /// A deal is at its end once so many percent of its tasks are open at most: then a lease is copied before it is late, where a machine
+    /// that has nothing else to do is expected to end first. Default 20; 0: never.
     pub end_percent: u64,
     /// By how much it must be expected to end first, in percent of its own run. Default 10.
     pub gain_percent: u64,

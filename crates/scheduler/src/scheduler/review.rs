@@ -309,9 +309,12 @@ impl Scheduler {
         if count < 2 || reliable { 0 } else { reserve }
     }
 
-    /// After so long a lease of this task becomes late at this worker; `None` while too few ran to tell.
+    /// After so long a lease of this task becomes late at this worker; `None` while too few ran to tell. At the end of a deal it is
+    /// known whom a copy would overtake, and what is late there has come to a stop.
     fn late_ms(&self, task: &Task, worker: WorkerId) -> Option<u64> {
-        self.policy.late_ms(self.expected_run_ms(task.spec.deal, worker)?)
+        let deal = self.deals.get(&task.spec.deal)?;
+        let run_ms = if deal.is_ending { self.expected_run_ms(deal, worker) } else { deal.median_ms };
+        self.policy.late_ms(run_ms?)
     }
 
     /// Leases that run for much longer than those of their deal do, as far as copies may be made of them.
@@ -448,7 +451,7 @@ impl Scheduler {
                 }
                 self.line.forget(requester, deal_id);
             } else {
-                self.note_end(requester, deal_id);
+                self.note_end(deal_id);
             }
         }
     }

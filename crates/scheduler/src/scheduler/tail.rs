@@ -3,17 +3,16 @@
 //! At the end of a bag most machines are idle and the slowest are still at work, so the last tasks take much longer than their share.
 //! As in LATE (Zaharia et al., OSDI 2008) the run that is expected to end last is copied first, to a machine that is expected to end
 //! before it; what is expected follows from how quick the machines are taken for and from what tasks of the deal took so far. It is
-//! bounded: copies are made only once few tasks of the deal are open and none waits, only by who would be idle, and of a task no more
-//! than `end_copies_max` at a time.
+//! bounded: copies are made only once few tasks of the deal are open, only by who finds no other task, and of a task no more than
+//! `end_copies_max` at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gristmill_types::{Address, DealId, TaskId};
+use gristmill_types::{DealId, TaskId};
 
-use super::Scheduler;
 use super::dispatch::Fit;
+use super::{Deal, Scheduler};
 use crate::id::WorkerId;
-use crate::line::Queue;
 use crate::task::{Outlook, Phase, Replica, ReplicaState, Seats, Task, Wants};
 use crate::worker::Worker;
 
@@ -49,8 +48,7 @@ impl Tail {
 
 impl Scheduler {
     /// How long a run of this deal is expected to take at a worker, by the work of those that ended; `None` while too few have.
-    pub(super) fn expected_run_ms(&self, deal: DealId, worker: WorkerId) -> Option<u64> {
-        let deal = self.deals.get(&deal)?;
+    pub(super) fn expected_run_ms(&self, deal: &Deal, worker: WorkerId) -> Option<u64> {
         match (deal.work.median(), self.workers.get(&worker)) {
             (Some(work), Some(worker)) => Some(run_ms(work, worker)),
             _ => deal.median_ms,
@@ -59,7 +57,7 @@ impl Scheduler {
 
     /// A task changed, and stands in line where it belongs.
     pub(super) fn watch_tail(&mut self, task: &mut Task) {
-        self.note_end(task.spec.requester, task.spec.deal);
+        self.note_end(task.spec.deal);
         let straggles = self.straggles(task);
         let until_ms = straggles.map(|(until_ms, _)| until_ms);
         if until_ms != task.straggles_until_ms {
@@ -75,11 +73,11 @@ impl Scheduler {
         }
     }
 
-    /// A task of a deal was leased, waits again or is over: whether the deal is at its end.
-    pub(super) fn note_end(&mut self, requester: Address, deal_id: DealId) {
+    /// A task of a deal was added or is over: whether the deal is at its end.
+    pub(super) fn note_end(&mut self, deal_id: DealId) {
         let Some(deal) = self.deals.get_mut(&deal_id) else { return };
         let few = u128::from(deal.open_tasks) * 100 <= u128::from(deal.tasks) * u128::from(self.policy.end_percent);
-        let is_ending = few && self.policy.late_percent > 0 && self.line.waiting(Queue::Needy, requester, deal_id) == 0;
+        let is_ending = few && self.policy.late_percent > 0;
         if std::mem::replace(&mut deal.is_ending, is_ending) != is_ending && is_ending {
             let of_deal = |task: &TaskId| self.tasks.get(task).is_some_and(|task| task.spec.deal == deal_id);
             let leased = self.leases.values().map(|(task, _)| *task).filter(of_deal);

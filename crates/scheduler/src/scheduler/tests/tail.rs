@@ -43,7 +43,7 @@ fn the_end_of_a_deal_is_copied_to_who_would_end_first() {
 }
 
 #[test]
-fn nothing_is_copied_where_a_task_waits_or_copies_are_off() {
+fn nothing_is_copied_where_copies_are_off() {
     let speeds = [2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 0.5, 0.5];
     let off = [
         Policy { late_percent: 0, ..Policy::default() },
@@ -56,13 +56,6 @@ fn nothing_is_copied_where_a_task_waits_or_copies_are_off() {
         (0..8).for_each(|index| complete(&mut bench, index));
         assert_eq!((holders(&bench, 8).len(), holders(&bench, 9).len()), (1, 1), "{policy:?}");
     }
-    // A task that waits for an engine which nobody has is one of the deal all the same.
-    let mut bench = bag(speeds, Policy::default());
-    bench.on(added(TaskSpec { profile: Some(EngineProfile("e2".to_owned())), ..spec(10, 1) }));
-    bench.now_ms = START_MS + (WORK_MS / 2.0) as u64;
-    (0..8).for_each(|index| complete(&mut bench, index));
-    complete(&mut bench, 8);
-    assert_eq!((holders(&bench, 9).len(), holders(&bench, 10).len()), (1, 0));
 }
 
 #[test]
