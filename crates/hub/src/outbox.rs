@@ -15,11 +15,12 @@
 use futures_util::future::BoxFuture;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256, Bytes, U256};
-use gristmill_datadir::{DataDirError, DbError};
+use gristmill_datadir::{DataDirError, Db, DbError};
 use gristmill_wallet::Wallet;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
@@ -301,6 +302,7 @@ struct Inner {
     control: mpsc::Sender<Control>,
     /// Why the engine stopped, once it did.
     fate: Arc<OnceLock<OutboxError>>,
+    displaced: Arc<AtomicU64>,
     task: std::sync::Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -328,6 +330,19 @@ impl Outbox {
         Self::start(book, wallet, ledger, config).await
     }
 
+    /// As [`Outbox::open`], in a database of the caller's: two outboxes of one key in two databases are the caller's to prevent.
+    ///
+    /// # Errors
+    /// As [`Outbox::open`].
+    pub async fn open_on(
+        db: Db,
+        wallet: Wallet,
+        ledger: Arc<dyn LedgerPort>,
+        config: OutboxConfig,
+    ) -> Result<Self, OutboxError> {
+        Self::start(Book::on(db), wallet, ledger, config).await
+    }
+
     async fn start(
         book: Book,
         wallet: Wallet,
@@ -338,15 +353,21 @@ impl Outbox {
         let (submissions, submission_queue) = mpsc::channel(config.in_flight_max.max(1) * 2);
         let (control, control_queue) = mpsc::channel(64);
         let engine = Engine::new(book, wallet, ledger, config, submission_queue, control_queue).await?;
+        let displaced = engine.displaced();
         let fate = Arc::new(OnceLock::new());
         let task = tokio::spawn(engine.run(fate.clone()));
         let task = std::sync::Mutex::new(Some(task));
-        Ok(Self { inner: Arc::new(Inner { address, submissions, control, fate, task }) })
+        Ok(Self { inner: Arc::new(Inner { address, submissions, control, fate, displaced, task }) })
     }
 
     /// Whose transactions these are.
     pub fn address(&self) -> Address {
         self.inner.address
+    }
+
+    /// How many of this process's transactions did not happen since another program used their numbers.
+    pub fn displaced(&self) -> u64 {
+        self.inner.displaced.load(Ordering::Relaxed)
     }
 
     /// Stores and sends `intent`, and waits for what becomes of it. A key that was submitted before gives the first one's outcome.
@@ -422,6 +443,13 @@ impl Outbox {
             self.control(Control::Count { reply }).await?;
             answer.await.map_err(|_| self.fate())
         })
+    }
+
+    /// Done when it has stopped, with what stopped it: [`OutboxError::Stopped`] if it was shut down, else its disk. Nothing is
+    /// sent any more then. Cancel safe.
+    pub async fn stopped(&self) -> OutboxError {
+        self.inner.submissions.closed().await;
+        self.fate()
     }
 
     /// Stops; what is under way stays stored. Returns when the folder is free for the next one, soon even if the ledger does

@@ -13,8 +13,8 @@ use crate::journal::Journal;
 const SEED_FILE: &str = "credibility.seed";
 const SEED_BYTES: usize = 32;
 
-/// What an earlier process learnt of the workers, under the secret from which all draws follow.
-pub(crate) fn recall(policy: Policy, dir: &DataDir, journal: &Journal) -> Result<Credibility, PoolError> {
+/// The secret from which all draws follow; made when there is none.
+pub(crate) fn seed(dir: &DataDir) -> Result<Seed, PoolError> {
     let path = dir.file(SEED_FILE)?;
     let make = || {
         let mut seed = vec![0; SEED_BYTES];
@@ -22,12 +22,13 @@ pub(crate) fn recall(policy: Policy, dir: &DataDir, journal: &Journal) -> Result
         seed
     };
     let seed = secret::read_or_create(&path, make)?;
-    let seed = <[u8; SEED_BYTES]>::try_from(seed.as_slice()).map_err(|_| PoolError::Seed {
-        path,
-        expected: SEED_BYTES,
-        got: seed.len(),
-    })?;
-    Ok(Credibility::recall(policy, Seed(seed), journal.memories()?)?)
+    let wrong = || PoolError::Seed { path, expected: SEED_BYTES, got: seed.len() };
+    <[u8; SEED_BYTES]>::try_from(seed.as_slice()).map(Seed).map_err(|_| wrong())
+}
+
+/// What an earlier process learnt of the workers, under the same secret.
+pub(crate) fn recall(policy: Policy, seed: Seed, journal: &Journal) -> Result<Credibility, PoolError> {
+    Ok(Credibility::recall(policy, seed, journal.memories()?)?)
 }
 
 /// Who is behind a worker, as far as a pool can see: its key, and from where it calls. What the pool itself lent it as a stake

@@ -36,8 +36,8 @@ use records::Records;
 const DRAIN_MAX: usize = 256;
 /// How often workers' stakes and scores are read again.
 const REFRESH: Duration = Duration::from_millis(1_000);
-/// How often deals whose tasks were never initialised, and reduces that wait, are looked at without a cause.
-const REVIEW: Duration = Duration::from_secs(10);
+/// How often deals whose tasks were never initialised, and reduces that wait, are looked at without a cause. Tests do not wait.
+const REVIEW: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 10_000 });
 /// The scheduler's next deadline is looked at no oftener.
 const TICK_MIN_MS: u64 = 5;
 /// The longest sleep without a deadline.
@@ -154,6 +154,10 @@ pub(crate) struct Engine {
 }
 
 pub(crate) fn unix_ms() -> u64 {
+    #[cfg(test)]
+    if let Some(now) = tests::clock::now_ms() {
+        return now;
+    }
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64)
 }
 
@@ -181,9 +185,29 @@ impl Engine {
         }
     }
 
-    /// Runs until `stopped`, or until it is drained: `true`.
+    /// The pool's address on the ledger.
+    pub fn workerpool(&self) -> Address {
+        self.parts.workerpool
+    }
+
+    /// Runs until `stopped`, or until it is drained: `true`; or until something that it cannot do without fails.
     pub async fn run(
         mut self,
+        follower: Follower,
+        events: PoolEvents,
+        news: mpsc::UnboundedReceiver<News>,
+        queries: mpsc::Receiver<Query>,
+        stopped: oneshot::Receiver<()>,
+    ) -> Result<bool, PoolError> {
+        let result = self.work(follower, events, news, queries, stopped).await;
+        self.parts.links.shutdown();
+        self.parts.keeping.stop();
+        self.parts.outbox.shutdown().await;
+        result
+    }
+
+    async fn work(
+        &mut self,
         mut follower: Follower,
         mut events: PoolEvents,
         mut news: mpsc::UnboundedReceiver<News>,
@@ -241,9 +265,6 @@ impl Engine {
             self.parts.journal.set_draining(false)?;
             tracing::info!(seconds = self.uptime_s(), "the pool is drained: no deal of it is open");
         }
-        self.parts.links.shutdown();
-        self.parts.keeping.stop();
-        self.parts.outbox.shutdown().await;
         Ok(drained)
     }
 
@@ -339,3 +360,6 @@ impl Engine {
         effects::perform(self, effect);
     }
 }
+
+#[cfg(test)]
+mod tests;

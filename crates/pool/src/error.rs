@@ -4,13 +4,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use alloy_primitives::Address;
 use gristmill_credibility::PolicyError;
 use gristmill_datadir::secret::SecretError;
 use gristmill_datadir::{DataDirError, DbError};
 use gristmill_hub::{FollowError, HubError, OutboxError};
 use gristmill_protocol::control::ListenError;
 use gristmill_protocol::public::PublicPoolError;
-use gristmill_protocol::tls::IdentityError;
+use gristmill_protocol::tls::{IdentityError, PoolUrl};
 use gristmill_store::ClientError;
 
 /// A pool could not start, or had to stop.
@@ -38,6 +39,31 @@ pub enum PoolError {
         expected: usize,
         /// How long it is.
         got: usize,
+    },
+    /// Another pool on this machine works with its key.
+    #[error(
+        "another pool on this machine works with the key of {owner} on this ledger, from another folder: stop it first, or give this one a key of its own (--wallet FILE)"
+    )]
+    KeyInUse {
+        /// Whose key.
+        owner: Address,
+    },
+    /// That cannot be seen.
+    #[error("it cannot be seen whether another pool on this machine works with the key of {owner}")]
+    Claim {
+        /// Whose key.
+        owner: Address,
+        /// What the operating system answered.
+        #[source]
+        source: io::Error,
+    },
+    /// The same pool runs on another machine.
+    #[error(
+        "this pool runs already, on another machine: it answers at {url} with the same TLS key. Stop it there first, or give this one a folder and a key of its own"
+    )]
+    Elsewhere {
+        /// Its address.
+        url: PoolUrl,
     },
     /// Its TLS key.
     #[error(transparent)]

@@ -12,6 +12,7 @@
 
 mod belief;
 mod book;
+mod claim;
 pub mod config;
 pub mod control;
 pub mod demand;

@@ -4,10 +4,12 @@ use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use alloy_primitives::Address;
+use gristmill_credibility::Seed;
 use gristmill_datadir::DataDir;
 use gristmill_hub::{Follower, FollowerConfig, GivenPosition, HubClient, Outbox, OutboxConfig};
 use gristmill_protocol::check;
@@ -33,10 +35,11 @@ use tokio::task::JoinHandle;
 
 use crate::config::{HEARTBEAT_MS, PoolConfig};
 use crate::control::{self, Answer, Ask};
-use crate::engine::{About, Engine, Parts, Query, ledger, unix_ms};
+use crate::engine::{About, Engine, News, Parts, Query, ledger, unix_ms};
 use crate::error::PoolError;
 use crate::journal::Journal;
 use crate::keeper::Keeper;
+use crate::claim::{self, Claim};
 use crate::{belief, metrics, public, setup};
 
 /// Kind and version of a pool's data folder.
@@ -129,6 +132,9 @@ pub fn start(config: PoolConfig) -> BoxFuture<'static, Result<PoolHandle, PoolEr
 async fn open(mut config: PoolConfig) -> Result<PoolHandle, PoolError> {
     let dir = DataDir::open(&config.data_dir, DATA_KIND, DATA_VERSION)?;
     let tls = ServerTls::load_or_create(dir.file("tls.pem")?)?;
+    if config.public.is_some() && config.listen.port() != 0 {
+        claim::refuse_second(&public::url(&config, &tls, config.listen)).await?;
+    }
     let listen_error = |source| PoolError::Listen { address: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
     let local_addr = listener.local_addr().map_err(listen_error)?;
@@ -140,13 +146,9 @@ async fn open(mut config: PoolConfig) -> Result<PoolHandle, PoolError> {
     let control = control::listen(dir.path(), queries.clone())?;
     let metrics = pages.as_ref().map(Pages::address);
     let store = Client::new(&config.store_url)?;
-    let (parts, found, links, events, welcome, news) = assemble(config, &dir, &tls, &url, &store).await?;
-    let workerpool = parts.workerpool;
-    let hub = parts.hub.clone();
-    let follower_config = FollowerConfig { start_block: found.next_block, ..FollowerConfig::default() };
-    let follower = Follower::open(&hub, GivenPosition(None), follower_config).await?;
-    let mut engine = Engine::new(parts, news.0);
-    engine.restore(found);
+    let (ground, claim) = stand(&config, &dir, &url).await?;
+    let Assembled { engine, follower, links, events, welcome, news } = assemble(config, ground, &store).await?;
+    let workerpool = engine.workerpool();
     let service = Service { identity: Identity { welcome }, links, queries, store };
     let (stop, stopped) = oneshot::channel();
     let incoming = server::incoming(listener, &tls, ListenLimits::default());
@@ -158,9 +160,9 @@ async fn open(mut config: PoolConfig) -> Result<PoolHandle, PoolError> {
     });
     let drained = Arc::new(AtomicBool::new(false));
     let is_drained = Arc::clone(&drained);
-    let watchers: (Listening, Option<Pages>, DataDir) = (control, pages, dir);
+    let watchers: (Listening, Option<Pages>, DataDir, Claim) = (control, pages, dir, claim);
     let task = tokio::spawn(async move {
-        let result = engine.run(follower, events, news.1, query_queue, stopped).await;
+        let result = engine.run(follower, events, news, query_queue, stopped).await;
         drop(watchers);
         is_drained.store(matches!(result, Ok(true)), Ordering::Release);
         result.map(drop)
@@ -169,24 +171,45 @@ async fn open(mut config: PoolConfig) -> Result<PoolHandle, PoolError> {
     Ok(PoolHandle { url, workerpool, local_addr, metrics, drained, stop, serving, task })
 }
 
-type News = (mpsc::UnboundedSender<crate::engine::News>, mpsc::UnboundedReceiver<crate::engine::News>);
-type Assembled = (Parts, ledger::Found, PoolLinks, PoolEvents, Welcome, News);
+/// What a pool stands on.
+pub(crate) struct Ground {
+    pub hub: HubClient,
+    pub outbox: Outbox,
+    pub journal: Journal,
+    /// The secret from which its draws follow.
+    pub seed: Seed,
+    pub scratch: PathBuf,
+    /// Where it is dialled, with its key.
+    pub url: PoolUrl,
+}
+
+/// A pool that is ready to run.
+pub(crate) struct Assembled {
+    pub engine: Engine,
+    pub follower: Follower,
+    pub links: PoolLinks,
+    pub events: PoolEvents,
+    pub welcome: Welcome,
+    pub news: mpsc::UnboundedReceiver<News>,
+}
+
+/// Reaches the ledger, claims the key there, and opens what is in the pool's folder.
+async fn stand(config: &PoolConfig, dir: &DataDir, url: &PoolUrl) -> Result<(Ground, Claim), PoolError> {
+    let hub = HubClient::connect(&config.rpc_url, config.hub).await?;
+    // Before the outbox sends anything.
+    let claim = Claim::take(&hub, config.wallet.address()).await?;
+    let (root, ledger) = (dir.subdir("outbox")?, Arc::clone(hub.ledger()));
+    let outbox = Outbox::open(root, config.wallet.clone(), ledger, OutboxConfig::default()).await?;
+    let journal = Journal::open(dir.database("journal.redb")?)?;
+    let (seed, scratch) = (belief::seed(dir)?, dir.subdir("scratch")?);
+    Ok((Ground { hub, outbox, journal, seed, scratch, url: url.clone() }, claim))
+}
 
 /// Registers the pool where that is still to do, puts its orders right, and reads what it has to go on with.
-async fn assemble(
-    config: PoolConfig,
-    dir: &DataDir,
-    tls: &ServerTls,
-    url: &PoolUrl,
-    store: &Client,
-) -> Result<Assembled, PoolError> {
+pub(crate) async fn assemble(config: PoolConfig, ground: Ground, store: &Client) -> Result<Assembled, PoolError> {
     let since_unix_ms = unix_ms();
-    let hub = HubClient::connect(&config.rpc_url, config.hub).await?;
-    let outbox =
-        Outbox::open(dir.subdir("outbox")?, config.wallet.clone(), Arc::clone(hub.ledger()), OutboxConfig::default())
-            .await?;
+    let Ground { hub, outbox, journal, seed, scratch, url } = ground;
     let workerpool = setup::register(&config, &hub, &outbox).await?;
-    let journal = Journal::open(dir.database("journal.redb")?)?;
     let bans = Arc::new(RwLock::new(journal.bans()?));
     let stake_needed = stake_needed(&config);
     let (wallet, newcomers) = (config.wallet.clone(), config.newcomers.clone());
@@ -194,7 +217,7 @@ async fn assemble(
         About { since_unix_ms, url: url.to_string(), rpc: config.rpc_url.clone(), store: config.store_url.clone() };
     let scheduler = Scheduler::new(config.policy.clone(), Fence(journal.next_fence_epoch()?));
     let scheduler = match config.credibility.clone() {
-        Some(policy) => scheduler.believing(belief::recall(policy, dir, &journal)?),
+        Some(policy) => scheduler.believing(belief::recall(policy, seed, &journal)?),
         None => scheduler,
     };
     let welcome = Welcome {
@@ -212,7 +235,7 @@ async fn assemble(
     let keeping = keeper.start(journal.is_draining()?).await?;
     let found = ledger::find(&hub, workerpool, |deal| Ok(journal.is_finished(deal)?)).await?;
     let gate = Gate { welcome: welcome.clone(), bans: Arc::clone(&bans) };
-    let (links, events) = PoolLinks::new(gate, tls.key_hash(), LinkLimits::default());
+    let (links, events) = PoolLinks::new(gate, url.key, LinkLimits::default());
     let parts = Parts {
         hub,
         outbox,
@@ -222,14 +245,19 @@ async fn assemble(
         store: store.clone(),
         scheduler,
         journal,
-        scratch: dir.subdir("scratch")?,
+        scratch,
         bans,
         newcomers,
         stake_needed,
         keeping,
         about,
     };
-    Ok((parts, found, links, events, welcome, mpsc::unbounded_channel()))
+    let (news_sender, news) = mpsc::unbounded_channel();
+    let follower_config = FollowerConfig { start_block: found.next_block, ..FollowerConfig::default() };
+    let follower = Follower::open(&parts.hub, GivenPosition(None), follower_config).await?;
+    let mut engine = Engine::new(parts, news_sender);
+    engine.restore(found);
+    Ok(Assembled { engine, follower, links, events, welcome, news })
 }
 
 /// Serves `/metrics`, each time as the pool is then.

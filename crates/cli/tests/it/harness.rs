@@ -124,14 +124,7 @@ impl Up {
     }
 
     fn audit(&self, settled: bool) {
-        let book = self.book();
-        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        runtime.block_on(async {
-            let hub = HubClient::connect(&book.rpc, book.hub).await.expect("the hub answers");
-            let audit = Audit::read(&hub).await.expect("the ledger can be replayed");
-            let store = Client::new(&book.store).expect("the store's address is good");
-            audit.check(&store, settled).await.expect("what must always hold");
-        });
+        audit(&self.book(), settled);
     }
 }
 
@@ -140,6 +133,17 @@ impl Drop for Up {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// I1 to I8 hold on this network; `settled`: and every task has ended.
+pub fn audit(book: &AddressBook, settled: bool) {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let hub = HubClient::connect(&book.rpc, book.hub).await.expect("the hub answers");
+        let audit = Audit::read(&hub).await.expect("the ledger can be replayed");
+        let store = Client::new(&book.store).expect("the store's address is good");
+        audit.check(&store, settled).await.expect("what must always hold");
+    });
 }
 
 /// A `gristmill worker` process. Dropping it kills it.

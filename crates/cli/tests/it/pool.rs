@@ -22,14 +22,14 @@ const GRIST: fn(u64) -> Amount = Amount::from_grist;
 
 /// A `gristmill pool` on a ledger. Dropping it kills it.
 pub struct Pool {
-    child: Child,
+    pub child: Child,
     pub root: PathBuf,
     /// What it said when it started.
-    said: Value,
+    pub said: Value,
 }
 
 impl Pool {
-    fn command(ledger: &Ledger, root: &Path, more: &[&str]) -> Command {
+    pub fn command(ledger: &Ledger, root: &Path, more: &[&str]) -> Command {
         let mut command = Command::new(GRISTMILL);
         command.args(["pool", "--json"]).args(ledger.place()).arg("--data-dir").arg(root).args(more);
         command
@@ -95,7 +95,7 @@ impl Pool {
         samples
     }
 
-    fn kill(&mut self) {
+    pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -124,6 +124,7 @@ impl Requester<'_> {
         command.output().unwrap()
     }
 
+    /// At trust 1, if nothing else is said.
     pub fn order(&self, app: &str, more: &[&str]) -> String {
         let trust: &[&str] = if more.contains(&"--trust") { &[] } else { &["--trust", "1"] };
         let output = self.run(&[&["run", app, "--detach", "--json"], trust, more].concat());

@@ -81,7 +81,6 @@ impl Book {
     }
 
     /// A book in a database of the caller's.
-    #[cfg(test)]
     pub fn on(db: Db) -> Self {
         let path = db.path().to_path_buf();
         Self::assemble(db, path, (None, None))

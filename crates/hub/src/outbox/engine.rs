@@ -1,6 +1,7 @@
 //! The one task that owns an outbox's state: it stores, sends, and asks what became of it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -116,6 +117,8 @@ pub(super) struct Engine {
     confirmations: u64,
     /// When the user was last told that the account has no coins.
     warned: Option<Instant>,
+    /// Outcomes that are [`TxResult::Displaced`].
+    displaced: Arc<AtomicU64>,
 }
 
 impl Engine {
@@ -154,6 +157,7 @@ impl Engine {
         let mut engine = Self {
             confirmations: config.confirmations.unwrap_or(finality.confirmations),
             warned: None,
+            displaced: Arc::default(),
             book,
             wallet,
             ledger,
@@ -174,6 +178,11 @@ impl Engine {
         engine.poll().await?;
         engine.drop_dead_head().await?;
         Ok(engine)
+    }
+
+    /// Counts the transactions whose numbers another program used.
+    pub fn displaced(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.displaced)
     }
 
     /// Works until it is told to stop, all handles are gone, or the disk fails.
@@ -575,6 +584,11 @@ impl Engine {
         let (book, stored, outcomes_max) = (self.book.clone(), outcomes.clone(), self.config.outcomes_max);
         blocking(move || book.settle(&stored, outcomes_max)).await?;
         for outcome in outcomes {
+            if outcome.result == TxResult::Displaced {
+                self.displaced.fetch_add(1, Ordering::Relaxed);
+                let (address, nonce, key) = (self.wallet.address(), outcome.nonce, &outcome.key);
+                tracing::error!(%address, nonce, key, "another program sends transactions with this key: stop one of the two");
+            }
             self.by_key.remove(&outcome.key);
             let Some(live) = self.live.remove(&outcome.nonce) else { continue };
             for waiter in live.waiters {

@@ -61,8 +61,19 @@ impl Engine {
             deals_open: self.book.deals.values().filter(|deal| deal.open > 0).count() as u64,
             reduces_waiting: self.reduces_waiting as u64,
             orders: standing.orders,
-            warnings: self.parts.keeping.warnings(owner),
+            warnings: self.warnings(owner),
         }
+    }
+
+    fn warnings(&self, owner: Address) -> Vec<String> {
+        let mut warnings = self.parts.keeping.warnings(owner);
+        let displaced = self.parts.outbox.displaced();
+        if displaced > 0 {
+            warnings.push(format!(
+                "another program sends transactions with the key of {owner}, and took the numbers of {displaced} of this pool's: stop it; a second pool needs a key of its own"
+            ));
+        }
+        warnings
     }
 
     fn worker_counts(&self) -> WorkerCounts {

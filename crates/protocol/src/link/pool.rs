@@ -36,6 +36,11 @@ type PoolConnection = Arc<Connection<pool_frame::Body>>;
 /// The frames that go to one worker, as the generated service wants them.
 pub type PoolFrames = Pin<Box<dyn Stream<Item = Result<PoolFrame, Status>> + Send>>;
 
+/// The frames that come from one worker.
+pub trait Inbound: Stream<Item = Result<WorkerFrame, Status>> + Send + Unpin + 'static {}
+
+impl<S: Stream<Item = Result<WorkerFrame, Status>> + Send + Unpin + 'static> Inbound for S {}
+
 /// What a pool puts up with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkLimits {
@@ -161,15 +166,22 @@ impl PoolLinks {
     /// gets a stream with a `Refuse`.
     pub async fn session(&self, request: Request<Streaming<WorkerFrame>>) -> Result<Response<PoolFrames>, Status> {
         let peer = request.extensions().get::<PeerAddr>().map(|peer| peer.0);
-        let mut inbound = request.into_inner();
+        self.converse(request.into_inner(), peer).await.map(Response::new)
+    }
+
+    /// As [`PoolLinks::session`], whatever carries the frames: a worker may be in the same process.
+    ///
+    /// # Errors
+    /// As [`PoolLinks::session`].
+    pub async fn converse(&self, mut inbound: impl Inbound, peer: Option<SocketAddr>) -> Result<PoolFrames, Status> {
         let hello = match self.hello(&mut inbound).await? {
             Ok(hello) => hello,
-            Err(refuse) => return Ok(Response::new(only(refuse))),
+            Err(refuse) => return Ok(only(refuse)),
         };
         let text = signing_text(&hello, &self.inner.key);
         match self.inner.admission.admit(&hello, &text, peer).await {
-            Ok(welcome) => Ok(Response::new(self.inner.take_in(hello, welcome, peer, inbound))),
-            Err(refuse) => Ok(Response::new(only(refuse))),
+            Ok(welcome) => Ok(self.inner.take_in(hello, welcome, peer, inbound)),
+            Err(refuse) => Ok(only(refuse)),
         }
     }
 
@@ -211,12 +223,12 @@ impl PoolLinks {
     }
 
     /// The first frame, as far as it needs no opinion.
-    async fn hello(&self, inbound: &mut Streaming<WorkerFrame>) -> Result<Result<Hello, Refuse>, Status> {
+    async fn hello(&self, inbound: &mut impl Inbound) -> Result<Result<Hello, Refuse>, Status> {
         let limit = self.inner.limits.hello_timeout;
-        let frame = timeout(limit, inbound.message())
+        let frame = timeout(limit, inbound.next())
             .await
-            .map_err(|_| Status::deadline_exceeded(format!("no hello came within {limit:?}")))??
-            .ok_or_else(|| Status::invalid_argument("the stream ended before a hello"))?;
+            .map_err(|_| Status::deadline_exceeded(format!("no hello came within {limit:?}")))?
+            .ok_or_else(|| Status::invalid_argument("the stream ended before a hello"))??;
         let (0, Some(body)) = (frame.seq, frame.body) else {
             return Ok(Err(refuse(RefuseReason::Malformed, "the first frame is not an unnumbered hello")));
         };
@@ -270,7 +282,7 @@ impl Inner {
         hello: Hello,
         mut welcome: Welcome,
         peer: Option<SocketAddr>,
-        inbound: Streaming<WorkerFrame>,
+        inbound: impl Inbound,
     ) -> PoolFrames {
         let (worker, offer) = match identify(&hello) {
             Ok(identity) => identity,
@@ -307,13 +319,13 @@ impl Inner {
         worker: Address,
         line: Arc<PoolLine>,
         connection: PoolConnection,
-        mut inbound: Streaming<WorkerFrame>,
+        mut inbound: impl Inbound,
     ) {
         let reason = loop {
             let frame = tokio::select! {
                 biased;
                 () = connection.ended() => break "the pool ended the connection".to_owned(),
-                frame = inbound.message() => frame,
+                frame = inbound.next() => frame.transpose(),
             };
             let fault = match frame {
                 Ok(Some(frame)) => match line.receive(&connection, frame) {
