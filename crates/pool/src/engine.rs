@@ -151,6 +151,8 @@ pub(crate) struct Engine {
     news: mpsc::UnboundedSender<News>,
     /// Scheduler events gathered while a batch is handled.
     pending: Vec<Event>,
+    /// What went wrong in the middle of an effect, and ends the pool.
+    fault: Option<PoolError>,
 }
 
 pub(crate) fn unix_ms() -> u64 {
@@ -182,6 +184,7 @@ impl Engine {
             reading: BTreeSet::new(),
             news,
             pending: Vec::new(),
+            fault: None,
         }
     }
 
@@ -219,14 +222,20 @@ impl Engine {
         for interval in [&mut refresh, &mut review] {
             interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         }
+        let outbox = self.parts.outbox.clone();
         let drained = loop {
             self.step(Vec::new());
+            if let Some(fault) = self.fault.take() {
+                return Err(fault);
+            }
             if self.is_drained() {
                 break true;
             }
             let sleep = self.sleep();
             tokio::select! {
                 _ = &mut stopped => break false,
+                // A pool that cannot send anything must say so, and not look as if it worked.
+                error = outbox.stopped() => return Err(error.into()),
                 batch = follower.next() => {
                     let taken = match batch {
                         Ok(batch) => self.on_batch(&batch).await.map(|()| batch),

@@ -19,8 +19,8 @@ use crate::error::PoolError;
 use crate::journal::Upload;
 use crate::open::{Opening, open_upload};
 
-/// An upload whose bytes could not be had is tried again after this.
-const OPEN_PAUSE: Duration = Duration::from_secs(2);
+/// An upload whose bytes could not be had is tried again after this. Tests do not wait.
+const OPEN_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 2_000 });
 /// So often, an hour in all; the next start of the pool begins anew.
 const OPEN_TRIES_MAX: u32 = 1_800;
 
@@ -259,10 +259,11 @@ impl Engine {
 
     fn ban(&mut self, worker: Address, reason: &str) {
         tracing::warn!(%worker, reason, "a worker is banned");
-        if let Err(error) = self.parts.journal.ban(worker, reason) {
-            tracing::error!(%error, "the ban could not be written");
+        // First written, then done: who is told that it is banned must be banned after a restart too.
+        match self.parts.journal.ban(worker, reason) {
+            Ok(()) => self.shut_out(worker, reason),
+            Err(error) => self.fault = Some(error.into()),
         }
-        self.shut_out(worker, reason);
     }
 
     /// Lets a worker in no more, and ends its connection.

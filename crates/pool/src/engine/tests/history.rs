@@ -262,7 +262,8 @@ impl Market {
             outbox: outbox.clone(),
             journal,
             seed: gristmill_credibility::Seed([9; 32]),
-            scratch: self.town.folder.path().join("scratch"),
+            // What a dead process still does in its own folder is nobody's concern: it is of this process all the same.
+            scratch: self.town.folder.path().join(format!("scratch-{life}")),
             url: PoolUrl { host: "pool".to_owned(), port: 1, key: KEY },
         };
         let Assembled { engine, follower, links, events, news, .. } =
@@ -351,6 +352,7 @@ impl Market {
         }
         while self.town.machine.is_alive(running.life) && Instant::now() < until && !running.engine.is_finished() {
             self.go_on(drain || self.told.draining).await;
+            self.debug(&running).await;
         }
         let cause = planned.filter(|_| !self.town.machine.is_alive(running.life));
         if running.engine.is_finished() && self.town.machine.is_alive(running.life) {
@@ -453,6 +455,8 @@ impl Market {
             self.go_on(false).await;
         }
         let ended = running.engine.is_finished();
+        let broken = timeout(Duration::ZERO, running.outbox.stopped()).await.ok();
+        assert!(ended || broken.is_none(), "the pool goes on without an outbox: {broken:?}");
         let result = self.bury(running).await;
         self.town.machine.kill(false);
         disk.heal();
@@ -521,11 +525,20 @@ impl Market {
                 panic!("the market did not come to its end: {open:?} {why}");
             }
             self.go_on(true).await;
+            self.debug(&running).await;
         }
         let result = timeout(END_PATIENCE, &mut running.engine).await.unwrap().unwrap();
         assert!(matches!(result, Ok(true)), "{result:?}");
         self.town.doors.send_replace(None);
         self.town.machine.kill(false);
+    }
+
+    async fn debug(&self, running: &Running) {
+        if self.since.elapsed() >= QUIET && std::env::var_os("CRASH_DEBUG").is_some() {
+            let open: Vec<_> = self.tasks().await.into_iter().filter(|(_, status)| !status.is_final()).collect();
+            if open.is_empty() { return; }
+            eprintln!("{} quiet at {:?}: banned {:?} {}", self.seed, clock::now_ms().map(|ms| ms % 1_000_000), self.told.banned, self.explain(running, &open).await);
+        }
     }
 
     async fn explain(&self, running: &Running, open: &[(TaskId, TaskStatus)]) -> String {
