@@ -1,5 +1,6 @@
 //! One market with one pool, which dies again and again, and what must hold of it.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -96,7 +97,7 @@ pub struct History {
 #[derive(Default)]
 struct Told {
     banned: BTreeMap<Address, bool>,
-    draining: bool,
+    draining: Cell<bool>,
 }
 
 /// How a process of the pool ended.
@@ -252,6 +253,7 @@ impl Market {
         let ledger: Arc<dyn LedgerPort> = Arc::new(wire);
         let journal = Journal::open(machine.database(JOURNAL, life)?)?;
         self.check_journal(&journal);
+        self.check_drain(&journal).await;
         let config = OutboxConfig { poll_ms: 1, resend_ms: 100, ..OutboxConfig::default() };
         let hub = HubClient::on(Arc::clone(&ledger), self.town.hub.hub).await?;
         let db = machine.database(OUTBOX, life)?;
@@ -291,9 +293,6 @@ impl Market {
         for worker in &seen.turned_away {
             assert!(bans.contains_key(worker), "{worker} was told that it is banned: {bans:?}");
         }
-        if self.told.draining {
-            assert!(journal.is_draining().unwrap(), "the operator was told that the pool is drained");
-        }
         let mut given: BTreeMap<(TaskId, Address), u64> = BTreeMap::new();
         for (_, _, _, task, worker) in &seen.leases {
             *given.entry((*task, *worker)).or_default() += 1;
@@ -301,6 +300,14 @@ impl Market {
         for (key, work) in journal.work_reader().read().unwrap() {
             let given = given.get(&key).copied().unwrap_or_default();
             assert!(work.leases <= given, "{key:?}: {} leases are counted, and {given} were given", work.leases);
+        }
+    }
+
+    /// A pool that is told to drain goes on with it, unless the last process came to its end and died before it could say so.
+    async fn check_drain(&self, journal: &Journal) {
+        if self.told.draining.get() && !journal.is_draining().unwrap() {
+            assert_eq!(self.open().await, 0, "the operator was told that the pool is drained, and it takes new deals");
+            self.told.draining.set(false);
         }
     }
 
@@ -337,22 +344,21 @@ impl Market {
         let planned = death.filter(|_| !asked);
         let patience = if planned.is_some() { PLANNED_MS_MAX } else { 20 + self.random.below(LIFE_MS_MAX) };
         let until = Instant::now() + Duration::from_millis(patience);
-        let running = match self.start(planned).await {
+        let mut running = match self.start(planned).await {
             Ok(running) => running,
             Err(End::Died) => return self.died(planned),
             Err(End::Stopped(result)) => panic!("the pool did not start: {:?}", result.err().map(|error| chain(&error))),
         };
         let mut until = until;
         if asked {
-            self.command(&running, drain).await;
+            self.command(&mut running, drain).await;
             // Often the answer is the last that it does.
             if self.random.chance(50) {
                 until = Instant::now();
             }
         }
         while self.town.machine.is_alive(running.life) && Instant::now() < until && !running.engine.is_finished() {
-            self.go_on(drain || self.told.draining).await;
-            self.debug(&running).await;
+            self.go_on(drain || self.told.draining.get()).await;
         }
         let cause = planned.filter(|_| !self.town.machine.is_alive(running.life));
         if running.engine.is_finished() && self.town.machine.is_alive(running.life) {
@@ -369,15 +375,14 @@ impl Market {
         let life = running.life;
         let result = self.bury(running).await;
         self.town.machine.kill(false);
-        assert!(self.told.draining, "the pool of life {life} ended by itself: {result:?}");
+        assert!(self.told.draining.get(), "the pool of life {life} ended by itself: {result:?}");
         assert!(matches!(result, Some(Ok(true))), "{result:?}");
-        self.told.draining = false;
+        self.told.draining.set(false);
         self.died(None);
     }
 
     fn died(&mut self, death: Option<Death>) {
         self.tally.deaths += 1;
-        if std::env::var_os("CRASH_DEBUG").is_some() { eprintln!("{} death {} {death:?} {:?}", self.seed, self.tally.deaths, clock::now_ms().map(|ms| ms % 1_000_000)); }
         if let Some(death) = death {
             *self.tally.by_moment.entry(death.moment).or_default() += 1;
         }
@@ -404,22 +409,27 @@ impl Market {
     }
 
     /// The operator tells the pool something, and remembers what was answered.
-    async fn command(&mut self, running: &Running, drain: bool) {
-        let worker = self.workers[self.random.below(HONEST) as usize];
-        let banned = self.told.banned.get(&worker).copied().unwrap_or_default();
+    async fn command(&mut self, running: &mut Running, drain: bool) {
+        // One at a time: without workers nothing happens.
+        let last = self.told.banned.iter().find(|(_, banned)| **banned).map(|(worker, _)| *worker);
+        let worker = last.unwrap_or(self.workers[self.random.below(HONEST) as usize]);
+        let banned = last.is_some();
         let ask = match (drain, banned) {
             (true, _) => Ask::Drain,
             (false, true) => Ask::Unban { worker },
             (false, false) => Ask::Ban { worker, reason: "the operator says so".to_owned() },
         };
         let (reply, answer) = oneshot::channel();
-        running.queries.send(Query::Operator(ask.clone(), reply)).await.unwrap();
-        let Ok(answer) = answer.await else { panic!("the pool ended instead of answering") };
-        // Whom the pool itself has banned, the operator cannot unban twice, nor need it.
+        let _ = running.queries.send(Query::Operator(ask.clone(), reply)).await;
+        let Ok(answer) = answer.await else {
+            // Only one that is drained may end.
+            assert!(self.told.draining.get(), "it ended: {:?}", (&mut running.engine).await);
+            return;
+        };
         let done = matches!(answer, Ok(Answer::Explain(_) | Answer::Status(_)));
         match ask {
             Ask::Drain if done => {
-                self.told.draining = true;
+                self.told.draining.set(true);
                 self.tally.drains += 1;
             }
             Ask::Ban { .. } if done => {
@@ -514,8 +524,8 @@ impl Market {
             Ok(running) => running,
             Err(_) => panic!("the pool did not start"),
         };
-        if !self.told.draining {
-            self.command(&running, true).await;
+        if !self.told.draining.get() {
+            self.command(&mut running, true).await;
         }
         let until = Instant::now() + END_PATIENCE;
         while !running.engine.is_finished() {
@@ -525,20 +535,11 @@ impl Market {
                 panic!("the market did not come to its end: {open:?} {why}");
             }
             self.go_on(true).await;
-            self.debug(&running).await;
         }
         let result = timeout(END_PATIENCE, &mut running.engine).await.unwrap().unwrap();
         assert!(matches!(result, Ok(true)), "{result:?}");
         self.town.doors.send_replace(None);
         self.town.machine.kill(false);
-    }
-
-    async fn debug(&self, running: &Running) {
-        if self.since.elapsed() >= QUIET && std::env::var_os("CRASH_DEBUG").is_some() {
-            let open: Vec<_> = self.tasks().await.into_iter().filter(|(_, status)| !status.is_final()).collect();
-            if open.is_empty() { return; }
-            eprintln!("{} quiet at {:?}: banned {:?} {}", self.seed, clock::now_ms().map(|ms| ms % 1_000_000), self.told.banned, self.explain(running, &open).await);
-        }
     }
 
     async fn explain(&self, running: &Running, open: &[(TaskId, TaskStatus)]) -> String {
@@ -570,7 +571,7 @@ impl Market {
         }
         let life = self.town.machine.start(None);
         let journal = Journal::open(self.town.machine.database(JOURNAL, life).unwrap()).unwrap();
-        self.told.draining = false;
+        self.told.draining.set(false);
         self.check_journal(&journal);
         assert!(!journal.is_draining().unwrap(), "a drained pool takes new deals when it is started again");
         self.check_leases();

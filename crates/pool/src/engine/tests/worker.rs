@@ -14,7 +14,7 @@ use gristmill_protocol::wire::{self, WorkerFrame, pool_frame, worker_frame};
 use gristmill_result::pack::{Header, write_pack};
 use gristmill_result::{Ending, Manifest, Part, Witness, result_hash, result_seal, seal};
 use gristmill_types::results::results_hint;
-use gristmill_types::{ContentId, TaskId};
+use gristmill_types::{ContentId, TaskId, TaskStatus};
 use gristmill_wallet::Wallet;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -106,13 +106,31 @@ impl Worker {
     /// Works for whatever process the pool is, until it is aborted.
     pub async fn work(mut self) {
         let mut doors = self.town.doors.subscribe();
+        let mut tried = 0;
         loop {
             let door = doors.borrow_and_update().clone();
-            if let Some(door) = door {
+            if let Some(door) = door.filter(|door| door.life != tried) {
+                tried = door.life;
                 self.serve(door, &mut doors).await;
             }
-            if doors.changed().await.is_err() {
-                return;
+            let changed = tokio::time::timeout(HEARTBEAT, doors.changed()).await;
+            match changed {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return,
+                // Turned away, or without a pool. A door that was tried is not tried again.
+                Err(_) => self.look().await,
+            }
+        }
+    }
+
+    /// What its owner would do if the pool were gone: a result that is accepted is revealed before it is too late.
+    async fn look(&mut self) {
+        let now = super::clock::now_ms().unwrap_or_default() / 1_000;
+        for task in self.of_phase(Phase::Contributed) {
+            let Ok(seen) = self.town.hub.view_task(task).await else { return };
+            let mine = self.records.get(&task).is_some_and(|record| result_hash(task, record.digest) == seen.consensus);
+            if seen.status == TaskStatus::Revealing && mine && now + seen.work_clock_s >= seen.reveal_deadline {
+                self.reveal(task);
             }
         }
     }
@@ -134,7 +152,10 @@ impl Worker {
                     _ => Err(Gone),
                 },
                 Some(lease) = self.done.1.recv() => self.computed(&mut line, &lease),
-                _ = heartbeat.tick() => self.heartbeat(&line),
+                _ = heartbeat.tick() => {
+                    self.look().await;
+                    self.heartbeat(&line)
+                }
                 changed = doors.changed() => match changed {
                     // The process is gone, and with it the session.
                     Ok(()) => { doors.mark_changed(); Err(Gone) }
