@@ -33,13 +33,13 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::claim::{self, Claim};
 use crate::config::{HEARTBEAT_MS, PoolConfig};
 use crate::control::{self, Answer, Ask};
 use crate::engine::{About, Engine, News, Parts, Query, ledger, unix_ms};
 use crate::error::PoolError;
 use crate::journal::Journal;
 use crate::keeper::Keeper;
-use crate::claim::{self, Claim};
 use crate::{belief, metrics, public, setup};
 
 /// Kind and version of a pool's data folder.

@@ -150,8 +150,8 @@ fn kill_9_of_the_pool_and_of_its_workers_loses_nothing() {
         while jobs.len() < JOBS_OPEN {
             let trust = ["1", "3"][next(&mut random) as usize % 2];
             let job = match next(&mut random) % 2 {
-                0 => requester.order_at(trust, &quick, &["--tasks", "3", "--arg", "put /iexec_out/word x"]),
-                _ => requester.order_at(trust, &long, &["--tasks", "3"]),
+                0 => requester.order(&quick, &["--trust", trust, "--tasks", "3", "--arg", "put /iexec_out/word x"]),
+                _ => requester.order(&long, &["--trust", trust, "--tasks", "3"]),
             };
             tasks += 3;
             jobs.push_back(job);
@@ -213,7 +213,10 @@ fn of_two_pools_with_one_key_the_second_refuses() {
     let elsewhere = ["--listen".to_owned(), format!("127.0.0.2:{port}"), "--host".to_owned(), "127.0.0.1".to_owned()];
     let more: Vec<&str> = public.into_iter().chain(elsewhere.iter().map(String::as_str)).collect();
     let answers = format!("answers at {}", first.url());
-    refused(&Pool::command(&ledger, &moved, &more).output().unwrap(), &["runs already", &answers, "Stop it there first"]);
+    refused(
+        &Pool::command(&ledger, &moved, &more).output().unwrap(),
+        &["runs already", &answers, "Stop it there first"],
+    );
 
     // None of them did anything to the first, and with a key of its own a second pool runs beside it.
     let status = first.status();

@@ -171,6 +171,7 @@ async fn another_programs_use_of_the_key_is_noticed() {
     ledger.use_nonce(outbox.address());
     let outcome = outbox.wait("mine").await.unwrap();
     assert_eq!(outcome.result, TxResult::Displaced);
+    assert_eq!(outbox.displaced(), 1);
     let message = outcome.require_success().unwrap_err().to_string();
     assert!(message.contains("another program"), "{message}");
 }
@@ -257,6 +258,8 @@ async fn a_full_disk_stops_the_outbox_and_says_so() {
     assert!(matches!(error, OutboxError::Database(_) | OutboxError::Stopped), "{error}");
     let error = outbox.submit(intent("third")).await.unwrap_err();
     assert!(matches!(&error, OutboxError::Database(_)), "{error}");
+    let stopped = tokio::time::timeout(Duration::from_secs(5), outbox.stopped()).await.expect("it says that it stopped");
+    assert!(matches!(&stopped, OutboxError::Database(_)), "{stopped}");
     assert_eq!(ledger.lock().effects.len(), 1, "nothing is sent that is not stored");
     disk.heal();
     outbox.shutdown().await;

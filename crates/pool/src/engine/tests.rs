@@ -13,11 +13,14 @@ mod town;
 mod wire;
 mod worker;
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use history::{History, Tally};
 use machine::Moment;
 
-/// Deaths in a history.
+/// Deaths in a history, and faults of disks in another.
 const DEATHS: u64 = 20;
+const FAULTS: u64 = 6;
 /// Histories of the short test and of the one that `GRISTMILL_SLOW_TESTS` asks for: 60 and 1,000 deaths.
 const HISTORIES_FAST: u64 = 3;
 const HISTORIES_SLOW: u64 = 50;
@@ -27,24 +30,7 @@ const THREADS: u64 = 4;
 #[test]
 fn the_pool_dies_at_any_moment_and_nothing_is_lost_or_done_twice() {
     let (seed, histories) = seeds();
-    let next = std::sync::atomic::AtomicU64::new(0);
-    let tallies: Vec<Tally> = std::thread::scope(|scope| {
-        let work = || {
-            let mut tally = Tally::default();
-            loop {
-                let number = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                if number >= histories {
-                    return tally;
-                }
-                tally.add(&alone(History::with_deaths(seed + number, DEATHS)));
-            }
-        };
-        let threads: Vec<_> = (0..THREADS.min(histories)).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().map(|thread| thread.join().expect("a history failed, see its seed")).collect()
-    });
-    let mut total = Tally::default();
-    tallies.iter().for_each(|tally| total.add(tally));
-    println!("{total:?}");
+    let total = all(histories, |number| History::with_deaths(seed + number, DEATHS));
     if histories == 1 {
         return;
     }
@@ -68,12 +54,31 @@ fn the_pool_dies_at_any_moment_and_nothing_is_lost_or_done_twice() {
 #[test]
 fn a_full_or_broken_disk_stops_the_pool_with_a_clear_error_and_nothing_is_lost() {
     let (seed, histories) = seeds();
-    let mut total = Tally::default();
-    for number in 0..histories.div_ceil(3) {
-        total.add(&alone(History::with_faults(seed + number, 6)));
-    }
-    println!("{total:?}");
+    let total = all(histories.div_ceil(3), |number| History::with_faults(seed + number, FAULTS));
     assert!(total.faults > 0, "no disk ever failed: {total:?}");
+}
+
+/// Runs histories, a few at a time, and adds up what they came to.
+fn all(histories: u64, history: impl Fn(u64) -> History + Sync) -> Tally {
+    let next = AtomicU64::new(0);
+    let work = || {
+        let mut tally = Tally::default();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= histories {
+                return tally;
+            }
+            tally.add(&alone(history(number)));
+        }
+    };
+    let tallies: Vec<Tally> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS.min(histories)).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().map(|thread| thread.join().expect("a history failed, see its seed")).collect()
+    });
+    let mut total = Tally::default();
+    tallies.iter().for_each(|tally| total.add(tally));
+    println!("{total:?}");
+    total
 }
 
 /// The first seed and how many histories.

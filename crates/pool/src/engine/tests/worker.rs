@@ -204,8 +204,11 @@ impl Worker {
         if !self.town.machine.is_alive(line.life) {
             return Err(Gone);
         }
-        let leases =
-            self.running.keys().map(|lease| wire::LeaseProgress { lease_id: lease.clone(), ..wire::LeaseProgress::default() }).collect();
+        let leases = self
+            .running
+            .keys()
+            .map(|lease| wire::LeaseProgress { lease_id: lease.clone(), ..wire::LeaseProgress::default() })
+            .collect();
         let body = worker_frame::Body::Heartbeat(wire::Heartbeat { leases, unix_ms: 1 });
         line.out.try_send(Ok(WorkerFrame { seq: 0, ack: line.received, body: Some(body) })).map_err(|_| Gone)
     }
