@@ -6,8 +6,8 @@
 use crate::{
     convert::{FieldError, fixed},
     wire::{
-        Dataset, Heartbeat, Hello, Input, ItemsPack, Lease, PlainInput, ResultInput, ResultReady, Welcome, input,
-        pool_frame, worker_frame,
+        Dataset, Heartbeat, Hello, Input, ItemsPack, Lease, PlainInput, QuoteRequest, ResultInput, ResultReady,
+        Welcome, input, pool_frame, worker_frame,
     },
 };
 
@@ -89,6 +89,17 @@ pub fn pool_body(body: &pool_frame::Body) -> Result<(), FieldError> {
         Body::Refuse(message) => text("refuse.text", &message.text, TEXT_BYTES_MAX),
         Body::Ping(_) | Body::Pong(_) => Ok(()),
     }
+}
+
+/// Checks what a client asks for a price.
+///
+/// # Errors
+/// [`FieldError`] naming the first field that is wrong.
+pub fn quote_request(request: &QuoteRequest) -> Result<(), FieldError> {
+    text("quote.app_type", &request.app_type, NAME_BYTES_MAX)?;
+    let addresses =
+        [("quote.requester", &request.requester), ("quote.app", &request.app), ("quote.dataset", &request.dataset)];
+    addresses.into_iter().filter(|(_, bytes)| !bytes.is_empty()).try_for_each(|(field, bytes)| id::<20>(field, bytes))
 }
 
 /// Shortens a text for people to [`TEXT_BYTES_MAX`], at a character's boundary.
@@ -191,7 +202,7 @@ fn text(field: &'static str, text: &str, limit: usize) -> Result<(), FieldError>
 }
 
 /// A short text that becomes one line of something signed: a line break in it could forge the next line.
-fn line(field: &'static str, value: &str) -> Result<(), FieldError> {
+pub(crate) fn line(field: &'static str, value: &str) -> Result<(), FieldError> {
     text(field, value, NAME_BYTES_MAX)?;
     match value.chars().find(|character| character.is_control()) {
         Some(control) => {

@@ -5,6 +5,7 @@
 //! - [`tls`]: a pool is known by the hash of its key, which is part of its address ([`tls::PoolUrl`]).
 //! - [`client`] and [`server`]: a pinned, encrypted HTTP/2 channel, and the listener for it.
 //! - [`link`]: the worker's stream, which survives cuts: each message arrives once and in order.
+//! - [`join`]: an invitation, and what who redeems it says.
 //! - [`control`]: a socket in a service's folder, by which its operator asks and tells it.
 //! - [`page`]: pages that can only be read, for statuses and metrics.
 //! - [`public`]: how a pool that anybody may work for says on the ledger where it is.
@@ -18,6 +19,7 @@ pub mod client;
 pub mod control;
 pub mod convert;
 pub mod hello;
+pub mod join;
 pub mod link;
 pub mod page;
 pub mod public;

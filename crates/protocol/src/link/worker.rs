@@ -153,11 +153,13 @@ pub enum LinkError {
 impl LinkError {
     /// Whether trying again cannot help; `welcomed` tells whether this pool ever took the worker in.
     fn is_final(&self, welcomed: bool) -> bool {
-        use RefuseReason::{Banned, Engine, Replaced, Signature, Version};
+        use RefuseReason::{Banned, Engine, NotMember, Replaced, Signature, Version};
         match self {
             // Replaced: another process has this worker's key. Two that take over from each other help nobody. The
             // link's own reconnects never read it, since it goes to the connection they left.
-            Self::Refused { reason, .. } => matches!(reason, Banned | Version | Signature | Engine | Replaced),
+            Self::Refused { reason, .. } => {
+                matches!(reason, Banned | Version | Signature | Engine | Replaced | NotMember)
+            }
             // Once it has worked, a wrong key is more likely somebody in between (a captive portal) than an old address.
             Self::Connect(ConnectError::PoolKeyMismatch { .. }) => !welcomed,
             Self::Connect(ConnectError::Tls(_)) | Self::Profile(_) => true,
