@@ -22,6 +22,20 @@ pub fn default_credibility(public: bool) -> Option<credibility::Policy> {
     Some(if public { credibility::Policy::default() } else { credibility::Policy::private() })
 }
 
+/// What the user is called, and the group, of whoever runs a private network.
+pub const FOUNDER: &str = "admin";
+
+/// Who runs a private pool and is a member of it, with the workers that it has of its own.
+#[derive(Clone, Debug)]
+pub struct Founder {
+    /// What the user is called, and its group.
+    pub name: String,
+    /// The key with which it asks for work.
+    pub requester: Address,
+    /// Workers, and what they are called.
+    pub workers: Vec<(Address, String)>,
+}
+
 /// How a pool works.
 #[derive(Debug)]
 pub struct PoolConfig {
@@ -58,6 +72,10 @@ pub struct PoolConfig {
     pub policy: Policy,
     /// How far it believes its workers, besides the hub's rule; `None`: as far as the hub does.
     pub credibility: Option<credibility::Policy>,
-    /// Told the address of each worker whose free stake is below what a task locks: a network may fund it.
+    /// Whether it takes work and workers of members only; `None`: as it was, and open at first.
+    pub private: Option<bool>,
+    /// Who is a member of a private pool from the start.
+    pub founder: Option<Founder>,
+    /// Told the address of each worker whose free stake is below what a task locks, and of whoever joins: a network may fund it.
     pub newcomers: Option<mpsc::Sender<Address>>,
 }

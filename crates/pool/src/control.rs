@@ -12,8 +12,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::engine::Query;
 use crate::error::PoolError;
+use crate::members::Deed;
 use crate::report::{By, Report};
-use crate::status::{Cause, Queue, Status, WorkerPage};
+use crate::status::{Cause, Invited, Queue, Roster, Status, WorkerPage};
 
 /// Who is asked. A report reads the whole ledger, which takes its time.
 const POOL: Service = Service { name: "pool", start: "gristmill pool", time_max: Duration::from_secs(120) };
@@ -60,6 +61,39 @@ pub enum Ask {
     Report(By),
     /// The metrics, in the text exposition format.
     Metrics,
+    /// Who belongs to it.
+    Members,
+    /// To make an invitation.
+    Invite(InviteAsk),
+    /// To withdraw an invitation.
+    Withdraw {
+        /// The first digits of its token's hash.
+        id: String,
+    },
+    /// To change who may what.
+    Deed(Deed),
+}
+
+/// What kind of invitation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InviteAsk {
+    /// For this group, which is made if there is none.
+    pub group: Option<String>,
+    /// For this user, which is made if there is none; `None`: for a new one.
+    pub user: Option<String>,
+    /// Lets a key in that asks for work.
+    pub requester: bool,
+    /// Lets a worker in.
+    pub worker: bool,
+    /// The workers are for the group alone.
+    pub exclusive: bool,
+    /// Machines that it lets in.
+    pub uses: u32,
+    /// For how long it is good, in seconds.
+    pub expires_s: u64,
+    /// It is for users of this machine, where nobody else can dial the pool.
+    pub this_machine: bool,
 }
 
 /// What is to be explained.
@@ -90,6 +124,10 @@ pub enum Answer {
     Report(Box<Report>),
     /// Metrics.
     Metrics(String),
+    /// Who belongs to it.
+    Members(Box<Roster>),
+    /// An invitation.
+    Invited(Invited),
 }
 
 /// Asks the pool whose folder (of [`crate::PoolConfig::data_dir`]) this is. Blocks: for a moment, or as long as a report takes.

@@ -3,6 +3,7 @@
 mod clients;
 mod effects;
 pub(crate) mod ledger;
+mod members;
 mod operator;
 mod records;
 mod workers;
@@ -26,6 +27,7 @@ use crate::book::{Book, DealBook};
 use crate::error::PoolError;
 use crate::journal::Journal;
 use crate::keeper::Keeping;
+use crate::members::Members;
 use crate::open::Opening;
 use crate::reduce::{Reduces, Wait};
 
@@ -111,6 +113,10 @@ pub(crate) struct Parts {
     pub scratch: PathBuf,
     /// Who is banned, and why.
     pub bans: Arc<RwLock<BTreeMap<Address, String>>>,
+    /// Who belongs to the pool; its gate reads it too.
+    pub members: Arc<RwLock<Members>>,
+    /// Takes work and workers of members only.
+    pub is_private: bool,
     pub newcomers: Option<mpsc::Sender<Address>>,
     pub stake_needed: Amount,
     pub keeping: Keeping,
@@ -302,7 +308,7 @@ impl Engine {
             News::DealRead { id, deal } => {
                 self.reading.remove(&id);
                 match *deal {
-                    Some((deal, tasks)) => self.on_deal(deal, tasks),
+                    Some((deal, tasks)) => self.on_deal(deal, tasks)?,
                     // A server that lags behind the one that announced it. What is never told of again would be forgotten.
                     None => {
                         tracing::warn!(%id, "the ledger announced a deal and does not know it, looking again");

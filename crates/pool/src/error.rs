@@ -14,6 +14,8 @@ use gristmill_protocol::public::PublicPoolError;
 use gristmill_protocol::tls::{IdentityError, PoolUrl};
 use gristmill_store::ClientError;
 
+use crate::members::MembersError;
+
 /// A pool could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -109,6 +111,9 @@ pub enum PoolError {
         /// The host in its address.
         host: String,
     },
+    /// Its founder cannot be a member.
+    #[error(transparent)]
+    Members(#[from] MembersError),
     /// The store.
     #[error(transparent)]
     Store(#[from] ClientError),

@@ -1,5 +1,7 @@
 //! What a pool must know after a restart that the ledger does not tell: sealed uploads, opened results, bans, who worked how long.
 
+mod members;
+
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -10,6 +12,9 @@ use gristmill_types::{ContentId, DealId, TaskId};
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::Histogram;
+
+use members::spent_key;
+pub use members::{SpentTable, day};
 
 /// A sealed upload that the pool knows of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +103,9 @@ pub struct Journal {
     bans: Table,
     work: Table,
     memories: Table,
+    members: Table,
+    spent: Table,
+    verdicts: Table,
     /// How long writing takes.
     pub(crate) commits: Histogram,
     finished: Table,
@@ -125,7 +133,8 @@ impl Journal {
     pub fn open(db: Db) -> Result<Self, DbError> {
         let (uploads, bans) = (db.table("uploads"), db.table("bans"));
         let (finished, meta, work) = (db.table("finished-deals"), db.table("meta"), db.table("work"));
-        let memories = db.table("memories");
+        let verdicts = db.table("verdicts");
+        let (memories, members, spent) = (db.table("memories"), db.table("members"), db.table("spent"));
         let mut cache: BTreeMap<TaskId, BTreeMap<Address, Upload>> = BTreeMap::new();
         for entry in uploads.iter()? {
             let (key, value) = entry?;
@@ -133,7 +142,8 @@ impl Journal {
                 cache.entry(task).or_default().insert(worker, uploads.parse_json(&value)?);
             }
         }
-        Ok(Self { db, uploads, bans, work, memories, commits: Histogram::default(), finished, meta, cache })
+        let commits = Histogram::default();
+        Ok(Self { db, uploads, bans, work, memories, members, spent, verdicts, commits, finished, meta, cache })
     }
 
     /// The uploads of a task, by worker.
@@ -172,7 +182,8 @@ impl Journal {
     /// # Errors
     /// [`DbError`].
     pub fn finish_deal(&mut self, deal: DealId, tasks: impl Iterator<Item = TaskId>) -> Result<(), DbError> {
-        self.finished.put(deal.as_bytes(), b"")?;
+        let batch = self.db.batch().put(&self.finished, deal.as_bytes(), b"");
+        batch.delete(&self.verdicts, deal.as_bytes()).commit()?;
         for task in tasks {
             self.cache.remove(&task);
         }
@@ -206,11 +217,14 @@ impl Journal {
     ///
     /// # Errors
     /// [`DbError`]; then nothing has changed.
-    pub fn add_work(&mut self, more: &WorkTable, learnt: &[Memory]) -> Result<(), DbError> {
-        if more.is_empty() && learnt.is_empty() {
+    pub fn add_work(&mut self, more: &WorkTable, spent: &SpentTable, learnt: &[Memory]) -> Result<(), DbError> {
+        if more.is_empty() && spent.is_empty() && learnt.is_empty() {
             return Ok(());
         }
         let mut batch = self.db.batch();
+        for ((requester, day), total_ms) in spent {
+            batch = batch.put_json(&self.spent, &spent_key(*requester, *day), total_ms)?;
+        }
         for memory in learnt {
             batch = batch.put_json(&self.memories, &memory.key(), memory)?;
         }
@@ -317,7 +331,7 @@ mod tests {
             journal.set_draining(true).unwrap();
             for (failures, lease_ms) in [(1, 3), (0, 4)] {
                 let work = Work { leases: 1, failures, lease_ms, bytes: 0 };
-                journal.add_work(&[((task, worker), work)].into(), &[]).unwrap();
+                journal.add_work(&[((task, worker), work)].into(), &SpentTable::new(), &[]).unwrap();
             }
             journal.next_fence_epoch().unwrap()
         };

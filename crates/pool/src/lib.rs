@@ -8,6 +8,7 @@
 //! - [`reduce`] matches a reduce once all tasks of its map are completed.
 //! - Its orders and its stake on the ledger are looked after by `keeper`.
 //! - Its operator asks and tells it through [`control`], and is shown a [`Status`] and a [`report`].
+//! - Who may have work done, by whom, and how much: [`members`].
 //! - [`journal`] is what survives a restart besides the ledger.
 
 mod belief;
@@ -17,9 +18,11 @@ pub mod config;
 pub mod control;
 pub mod demand;
 mod engine;
-mod error;
+pub mod error;
+mod joining;
 pub mod journal;
 mod keeper;
+pub mod members;
 mod metrics;
 pub mod open;
 mod public;

@@ -92,6 +92,8 @@ mod tests {
             policy: gristmill_scheduler::Policy::default(),
             credibility: None,
             newcomers: None,
+            private: None,
+            founder: None,
             offers: gristmill_types::Needs::default(),
         };
         let at = |host: &str| PoolUrl { host: host.to_owned(), ..format!("grist://h:1/{:064x}", 7).parse().unwrap() };

@@ -4,12 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::Address;
 use gristmill_hub::{Deal, Event, Follower, FollowerConfig, GivenPosition, HubClient, HubEvent};
+use gristmill_protocol::join::name_objection;
 use gristmill_types::{Amount, DealId, TaskId};
 use serde::{Deserialize, Serialize};
 
 use crate::error::PoolError;
 use crate::journal::Work;
+use crate::members::Names;
 
+/// Apps of which a report has names.
+const APP_NAMES_MAX: usize = 200;
 /// Deals looked up in one request.
 const LOOKUP_MAX: usize = 200;
 /// Rows of a report; what more there is stands in one row without an address.
@@ -25,6 +29,8 @@ pub enum By {
     App,
     /// The worker that did it.
     Worker,
+    /// The group of who asked for it.
+    Group,
 }
 
 /// What was done for one requester, with one app, or by one worker.
@@ -56,11 +62,18 @@ pub struct Sum {
     pub seized: Amount,
 }
 
+/// Whose a line is: by name, by address, or by both; by neither for what is nobody's any more.
+type Of = (Option<String>, Option<Address>);
+
 /// A line of a report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
-    /// Whose; nothing for those that the ledger has forgotten, or past [`ROWS_MAX`].
+    /// Whose, where that is one address; nothing for those that the ledger has forgotten, or past [`ROWS_MAX`].
     pub of: Option<Address>,
+    /// What people call that: a member, a group, a member's worker, an app. By group, `none` is of members without a group, and what is
+    /// of strangers has no name.
+    #[serde(default)]
+    pub name: Option<String>,
     /// What was done.
     #[serde(flatten)]
     pub sum: Sum,
@@ -73,7 +86,7 @@ pub struct Report {
     pub by: By,
     /// The last block that was read.
     pub block: u64,
-    /// By address.
+    /// Those without a name by address, then by name.
     pub rows: Vec<Row>,
     /// All together. Each column of the rows adds up to it, but for what a report by worker has nothing of.
     pub total: Sum,
@@ -85,6 +98,7 @@ pub(crate) async fn read(
     workerpool: Address,
     work: &BTreeMap<(TaskId, Address), Work>,
     by: By,
+    names: &Names,
 ) -> Result<Report, PoolError> {
     let mut books = Books::default();
     let mut follower = Follower::open(hub, GivenPosition(None), FollowerConfig::default()).await?;
@@ -103,7 +117,48 @@ pub(crate) async fn read(
     for page in books.deals.clone().chunks(LOOKUP_MAX) {
         books.take_deals(hub.view_deals(page).await?.into_iter().flatten());
     }
-    Ok(books.report(work, by, block))
+    let apps = match by {
+        By::App => app_names(hub, books.tasks.values().map(|origin| origin.app).collect()).await?,
+        _ => BTreeMap::new(),
+    };
+    Ok(books.report(work, by, block, &Labels { names, apps }))
+}
+
+/// What apps are called on the ledger, of the first [`APP_NAMES_MAX`].
+async fn app_names(hub: &HubClient, apps: BTreeSet<Address>) -> Result<BTreeMap<Address, String>, PoolError> {
+    let mut names = BTreeMap::new();
+    for app in apps.into_iter().take(APP_NAMES_MAX) {
+        // Anybody may call an app anything: a name that would need quotes is left out.
+        let name = hub.view_app(app).await?.map(|info| info.name).filter(|name| name_objection(name).is_none());
+        names.extend(name.map(|name| (app, name)));
+    }
+    Ok(names)
+}
+
+/// What lines are called.
+struct Labels<'a> {
+    names: &'a Names,
+    apps: BTreeMap<Address, String>,
+}
+
+impl Labels<'_> {
+    fn requester(&self, by: By, requester: Address) -> Of {
+        match (by, self.names.users.get(&requester)) {
+            (By::Group, Some((_, group))) => (Some(group.clone().unwrap_or_else(|| "none".to_owned())), None),
+            (By::Group, None) => (None, None),
+            // One user may have several keys.
+            (_, Some((user, _))) => (Some(user.clone()), None),
+            (_, None) => (None, Some(requester)),
+        }
+    }
+
+    fn app(&self, app: Address) -> Of {
+        (self.apps.get(&app).cloned(), Some(app))
+    }
+
+    fn worker(&self, worker: Address) -> Of {
+        (self.names.workers.get(&worker).cloned(), Some(worker))
+    }
 }
 
 /// A task, as the report needs it.
@@ -177,13 +232,13 @@ impl Books {
         }
     }
 
-    fn report(self, work: &BTreeMap<(TaskId, Address), Work>, by: By, block: u64) -> Report {
-        let mut rows: BTreeMap<Option<Address>, Sum> = BTreeMap::new();
+    fn report(self, work: &BTreeMap<(TaskId, Address), Work>, by: By, block: u64, labels: &Labels<'_>) -> Report {
+        let mut rows: BTreeMap<Of, Sum> = BTreeMap::new();
         let mut total = Sum::default();
-        let of_task = |task: &TaskId| match by {
-            By::User => self.tasks.get(task).map(|origin| origin.requester),
-            By::App => self.tasks.get(task).map(|origin| origin.app),
-            By::Worker => None,
+        let of_task = |task: &TaskId| match (by, self.tasks.get(task)) {
+            (By::User | By::Group, Some(origin)) => labels.requester(by, origin.requester),
+            (By::App, Some(origin)) => labels.app(origin.app),
+            (By::Worker, _) | (_, None) => (None, None),
         };
         for (task, origin) in &self.tasks {
             let sum = Sum::of_task(origin, self.ended.get(task).copied());
@@ -196,7 +251,7 @@ impl Books {
         let votes = self.votes.iter().filter(|(_, vote)| vote.contributed > 0);
         let votes = votes.map(|(at, vote)| (at, Sum::of_vote(vote)));
         for ((task, worker), sum) in votes.chain(work.iter().map(|(at, work)| (at, Sum::of_work(work)))) {
-            let of = if by == By::Worker { Some(*worker) } else { of_task(task) };
+            let of = if by == By::Worker { labels.worker(*worker) } else { of_task(task) };
             total.add(&sum);
             rows.entry(of).or_default().add(&sum);
         }
@@ -205,12 +260,12 @@ impl Books {
 }
 
 /// At most [`ROWS_MAX`] rows; the last has what did not fit.
-fn bounded(sums: BTreeMap<Option<Address>, Sum>) -> Vec<Row> {
+fn bounded(sums: BTreeMap<Of, Sum>) -> Vec<Row> {
     let (mut rows, mut rest) = (Vec::new(), Sum::default());
     let mut is_full = false;
     for (of, sum) in sums {
         match of {
-            Some(_) if rows.len() < ROWS_MAX => rows.push(Row { of, sum }),
+            (name, of) if rows.len() < ROWS_MAX && (name.is_some() || of.is_some()) => rows.push(Row { of, name, sum }),
             _ => {
                 rest.add(&sum);
                 is_full = true;
@@ -218,7 +273,7 @@ fn bounded(sums: BTreeMap<Option<Address>, Sum>) -> Vec<Row> {
         }
     }
     if is_full {
-        rows.push(Row { of: None, sum: rest });
+        rows.push(Row { of: None, name: None, sum: rest });
     }
     rows
 }
@@ -339,9 +394,9 @@ mod tests {
     #[test]
     fn every_column_adds_up_to_the_total() {
         let mut totals = Vec::new();
-        for by in [By::User, By::App, By::Worker] {
+        for by in [By::User, By::App, By::Worker, By::Group] {
             let (books, work) = books();
-            let report = books.report(&work, by, 7);
+            let report = books.report(&work, by, 7, &labels(&names()));
             let mut sum = Sum::default();
             report.rows.iter().for_each(|row| sum.add(&row.sum));
             if by == By::Worker {
@@ -363,21 +418,45 @@ mod tests {
     #[test]
     fn rows_are_those_of_requesters_and_of_workers() {
         let (books_of_users, work) = books();
-        let report = books_of_users.report(&work, By::User, 7);
+        let report = books_of_users.report(&work, By::User, 7, &labels(&Names::default()));
         let of = |of: Option<u8>| report.rows.iter().find(|row| row.of == of.map(address)).unwrap().sum;
         assert_eq!((of(Some(21)).completed, of(Some(21)).paid, of(Some(21)).lease_ms), (Some(1), NGRIST(60), 4_000));
         assert_eq!((of(Some(22)).failed, of(Some(22)).cost, of(Some(22)).failures), (Some(1), Some(Amount::ZERO), 1));
         assert_eq!((of(None).tasks, of(None).lease_ms), (None, 1));
-        let report = books().0.report(&work, By::Worker, 7);
+        let report = books().0.report(&work, By::Worker, 7, &labels(&Names::default()));
         let of = |number: u8| report.rows.iter().find(|row| row.of == Some(address(number))).unwrap().sum;
         assert_eq!((of(12).seized, of(12).rejected, of(12).leases, of(12).tasks), (NGRIST(30), 1, 2, None));
         assert_eq!((of(13).results, of(13).lease_ms), (0, 7_001));
     }
 
+    fn labels(names: &Names) -> Labels<'_> {
+        Labels { names, apps: BTreeMap::new() }
+    }
+
+    /// One user of the two, in a group, and one worker.
+    fn names() -> Names {
+        let users = [(address(21), ("alice".to_owned(), Some("chem".to_owned())))];
+        Names { users: users.into(), workers: [(address(12), "pc-17".to_owned())].into() }
+    }
+
+    #[test]
+    fn members_stand_in_a_report_by_name_and_strangers_by_address() {
+        let names = names();
+        let of = |by: By| -> Vec<(Option<String>, Option<Address>)> {
+            let (books, work) = books();
+            let report = books.report(&work, by, 7, &labels(&names));
+            report.rows.into_iter().map(|row| (row.name, row.of)).collect()
+        };
+        let name = |name: &str| (Some(name.to_owned()), None);
+        assert_eq!(of(By::User), [(None, Some(address(22))), name("alice"), (None, None)]);
+        assert_eq!(of(By::Group), [name("chem"), (None, None)]);
+        assert_eq!(of(By::Worker).last().unwrap(), &(Some("pc-17".to_owned()), Some(address(12))));
+    }
+
     #[test]
     fn a_report_has_a_bound() {
         let one = Sum { leases: 1, ..Sum::default() };
-        let address = |number: u64| Some(Address::left_padding_from(&number.to_be_bytes()));
+        let address = |number: u64| (None, Some(Address::left_padding_from(&number.to_be_bytes())));
         let rows = bounded((0..ROWS_MAX as u64 + 5).map(|number| (address(number), one)).collect());
         assert_eq!((rows.len(), rows[ROWS_MAX].of, rows[ROWS_MAX].sum.leases), (ROWS_MAX + 1, None, 5));
     }

@@ -18,12 +18,12 @@ use gristmill_protocol::convert::{FieldError, address, fixed};
 use gristmill_protocol::link::{Admission, LinkLimits, PoolEvents, PoolFrames, PoolLinks, refuse};
 use gristmill_protocol::page::{self, Content, Pages};
 use gristmill_protocol::server::{self, ListenLimits};
-use gristmill_protocol::tls::{PoolUrl, ServerTls};
+use gristmill_protocol::tls::{KeyHash, PoolUrl, ServerTls};
 use gristmill_protocol::tonic::{self, Request, Response, Status, Streaming};
 use gristmill_protocol::wire::{
-    ExplainReply, ExplainRequest, Hello, LogsReply, LogsRequest, QuoteReply, QuoteRequest, Refuse, RefuseReason,
-    StatusReply, StatusRequest, TaskLog, Welcome, WorkerFrame, WorkersReply, WorkersRequest, explain_request,
-    pool_server,
+    ExplainReply, ExplainRequest, Hello, JoinReply, JoinRequest, LogsReply, LogsRequest, QuoteReply, QuoteRequest,
+    Refuse, RefuseReason, StatusReply, StatusRequest, TaskLog, Welcome, WorkerFrame, WorkersReply, WorkersRequest,
+    explain_request, pool_server,
 };
 use gristmill_result::pack::{LOG_BYTES_MAX, read_header};
 use gristmill_scheduler::{Fence, Scheduler};
@@ -38,8 +38,10 @@ use crate::config::{HEARTBEAT_MS, PoolConfig};
 use crate::control::{self, Answer, Ask};
 use crate::engine::{About, Engine, News, Parts, Query, ledger, unix_ms};
 use crate::error::PoolError;
+use crate::joining::{found_members, not_invited, parse_join, settle_privacy};
 use crate::journal::Journal;
 use crate::keeper::Keeper;
+use crate::members::Members;
 use crate::{belief, metrics, public, setup};
 
 /// Kind and version of a pool's data folder.
@@ -149,7 +151,7 @@ async fn open(mut config: PoolConfig) -> Result<PoolHandle, PoolError> {
     let (ground, claim) = stand(&config, &dir, &url).await?;
     let Assembled { engine, follower, links, events, welcome, news } = assemble(config, ground, &store).await?;
     let workerpool = engine.workerpool();
-    let service = Service { identity: Identity { welcome }, links, queries, store };
+    let service = Service { key: tls.key_hash(), identity: Identity { welcome }, links, queries, store };
     let (stop, stopped) = oneshot::channel();
     let incoming = server::incoming(listener, &tls, ListenLimits::default());
     let serving = tokio::spawn(async move {
@@ -231,10 +233,12 @@ pub(crate) async fn assemble(config: PoolConfig, ground: Ground, store: &Client)
         stake_needed: u64::try_from(stake_needed.ngrist()).unwrap_or(u64::MAX),
         ..Welcome::default()
     };
+    let is_private = settle_privacy(&config, &journal)?;
+    let members = found_members(&config, &journal, is_private)?;
     let keeper = Keeper::new(config, hub.clone(), outbox.clone(), workerpool);
     let keeping = keeper.start(journal.is_draining()?).await?;
     let found = ledger::find(&hub, workerpool, |deal| Ok(journal.is_finished(deal)?)).await?;
-    let gate = Gate { welcome: welcome.clone(), bans: Arc::clone(&bans) };
+    let gate = Gate { welcome: welcome.clone(), bans: Arc::clone(&bans), members: Arc::clone(&members), is_private };
     let (links, events) = PoolLinks::new(gate, url.key, LinkLimits::default());
     let parts = Parts {
         hub,
@@ -247,6 +251,8 @@ pub(crate) async fn assemble(config: PoolConfig, ground: Ground, store: &Client)
         journal,
         scratch,
         bans,
+        members,
+        is_private,
         newcomers,
         stake_needed,
         keeping,
@@ -256,7 +262,7 @@ pub(crate) async fn assemble(config: PoolConfig, ground: Ground, store: &Client)
     let follower_config = FollowerConfig { start_block: found.next_block, ..FollowerConfig::default() };
     let follower = Follower::open(&parts.hub, GivenPosition(None), follower_config).await?;
     let mut engine = Engine::new(parts, news_sender);
-    engine.restore(found);
+    engine.restore(found)?;
     Ok(Assembled { engine, follower, links, events, welcome, news })
 }
 
@@ -290,10 +296,12 @@ struct Identity {
     welcome: Welcome,
 }
 
-/// Lets workers in whose hello is signed by their ledger key, and nobody who is banned.
+/// Lets workers in whose hello is signed by their ledger key, and nobody who is banned; into a private pool only members.
 struct Gate {
     welcome: Welcome,
     bans: Arc<RwLock<BTreeMap<Address, String>>>,
+    members: Arc<RwLock<Members>>,
+    is_private: bool,
 }
 
 #[tonic::async_trait]
@@ -309,18 +317,23 @@ impl Admission for Gate {
             let text = check::shorten(format!("this pool gives you no more work: {reason}"));
             return Err(refuse(RefuseReason::Banned, text));
         }
+        let is_member = || self.members.read().unwrap_or_else(PoisonError::into_inner).worker(worker).is_some();
+        if self.is_private && !is_member() {
+            return Err(refuse(RefuseReason::NotMember, not_invited()));
+        }
         Ok(self.welcome.clone())
     }
 }
 
 struct Service {
+    key: KeyHash,
     identity: Identity,
     links: PoolLinks,
     queries: mpsc::Sender<Query>,
     store: Client,
 }
 
-fn invalid(error: FieldError) -> Status {
+pub(crate) fn invalid(error: FieldError) -> Status {
     Status::invalid_argument(error.to_string())
 }
 
@@ -410,7 +423,25 @@ impl pool_server::Pool for Service {
 
     async fn quote(&self, request: Request<QuoteRequest>) -> Result<Response<QuoteReply>, Status> {
         let request = request.into_inner();
+        check::quote_request(&request).map_err(invalid)?;
         let answer = self.ask(|reply| Query::Quote(request, reply)).await?;
         answer.map(Response::new).map_err(Status::invalid_argument)
+    }
+
+    async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinReply>, Status> {
+        let join = parse_join(&request.into_inner(), &self.key)?;
+        let joined = self.ask(|reply| Query::Join(Box::new(join), reply)).await?;
+        let joined = joined.map_err(|error| Status::failed_precondition(error.to_string()))?;
+        let welcome = &self.identity.welcome;
+        Ok(Response::new(JoinReply {
+            user: joined.user,
+            group: joined.group.unwrap_or_default(),
+            requester: joined.requester,
+            worker_name: joined.worker.unwrap_or_default(),
+            hub_address: welcome.hub_address.clone(),
+            chain_id: welcome.chain_id,
+            rpc_url: welcome.rpc_url.clone(),
+            store_url: welcome.store_url.clone(),
+        }))
     }
 }

@@ -3,6 +3,8 @@
 use gristmill_types::{Address, Amount, OrderHash, TaskId};
 use serde::{Deserialize, Serialize};
 
+use crate::members::{Group, Owned, Terms, User};
+
 /// What a pool does now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -148,6 +150,9 @@ pub struct WorkerRow {
     pub gpus: u32,
     /// Whether it lends a way out to the network.
     pub network: bool,
+    /// Its name, whose it is and who may use it, if it is a member.
+    #[serde(default)]
+    pub member: Option<Owned>,
 }
 
 /// Some of the workers.
@@ -170,6 +175,9 @@ pub struct QueueRow {
     pub index: u64,
     /// Who asked for it.
     pub requester: Address,
+    /// What people call that, if it is a member.
+    #[serde(default)]
+    pub user: Option<String>,
     /// Its category's id.
     pub category: u64,
     /// Since when nobody works at it, in milliseconds of Unix time.
@@ -196,4 +204,65 @@ pub struct Queue {
     pub tasks: Vec<QueueRow>,
     /// How many there are.
     pub waiting: u64,
+}
+
+/// Who belongs to a pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Roster {
+    /// Takes work and workers of members only.
+    pub private: bool,
+    /// By name.
+    pub users: Vec<UserRow>,
+    /// By name.
+    pub groups: Vec<Group>,
+    /// Workers, and the apps and datasets of which something was said.
+    pub owned: Vec<Owned>,
+    /// Open ones, used up ones and expired ones.
+    pub invitations: Vec<InviteRow>,
+}
+
+/// A user, and what it has now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserRow {
+    /// Who.
+    #[serde(flatten)]
+    pub user: User,
+    /// Tasks that are not over.
+    pub open_tasks: u64,
+    /// Milliseconds of leases within the days of a quota.
+    pub spent_ms: u64,
+}
+
+/// An invitation, without what would let somebody in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InviteRow {
+    /// The first digits of its token's hash.
+    pub id: String,
+    /// Whether it lets more in.
+    pub is_open: bool,
+    /// Machines that it would let in still, if its time is not over.
+    pub uses_left: u32,
+    /// Who came in by it.
+    pub users: Vec<String>,
+    /// What it is good for.
+    pub terms: Terms,
+}
+
+/// An invitation that was made just now.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invited {
+    /// The line, a secret.
+    pub line: String,
+    /// Lets a worker in.
+    pub worker: bool,
+    /// Machines that it lets in.
+    pub uses: u32,
+    /// Until when, in milliseconds of Unix time.
+    pub expires_unix_ms: u64,
+}
+
+impl std::fmt::Debug for Invited {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Invited").field("uses", &self.uses).finish_non_exhaustive()
+    }
 }

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use super::{Engine, unix_ms};
 use crate::control::{Answer, Ask};
 use crate::demand;
+use crate::members::{Join, JoinError, Joined, Wish};
 use crate::reduce::Wait;
 
 /// Workers in one answer.
@@ -45,6 +46,8 @@ pub enum Query {
     Logs(TaskId, oneshot::Sender<Vec<(Address, ContentId)>>),
     /// What a job would find.
     Quote(QuoteRequest, oneshot::Sender<Result<QuoteReply, String>>),
+    /// Somebody with an invitation.
+    Join(Box<Join>, oneshot::Sender<Result<Joined, JoinError>>),
     /// What the operator asks or tells.
     Operator(Ask, oneshot::Sender<Result<Answer, String>>),
 }
@@ -65,6 +68,7 @@ impl Engine {
             Query::ExplainWorker(worker, reply) => drop(reply.send(self.explain_worker(worker))),
             Query::Logs(task, reply) => drop(reply.send(self.open_packs(task))),
             Query::Quote(request, reply) => drop(reply.send(self.quote(&request))),
+            Query::Join(join, reply) => drop(reply.send(self.join(&join))),
             Query::Operator(ask, reply) => self.serve_operator(ask, reply),
         }
     }
@@ -252,8 +256,17 @@ impl Engine {
         let usable = |worker: &Address, entry: &super::WorkerEntry| {
             entry.connected && !entry.draining && offered(entry) && fitting.contains(&WorkerId(*worker))
         };
+        let zero_or = |bytes: &[u8]| (bytes.len() == 20).then(|| Address::from_slice(bytes)).unwrap_or_default();
+        let requester = zero_or(&request.requester);
+        let serves = |worker: Address| request.requester.is_empty() || self.serves(worker, requester);
+        let able: Vec<_> = self.workers.iter().filter(|(worker, entry)| usable(worker, entry)).collect();
+        let is_able = !able.is_empty();
         let matching: Vec<_> =
-            self.workers.iter().filter(|(worker, entry)| usable(worker, entry)).map(|(_, entry)| entry).collect();
+            able.into_iter().filter(|(worker, _)| serves(**worker)).map(|(_, entry)| entry).collect();
+        let wish =
+            Wish { requester, app: zero_or(&request.app), dataset: zero_or(&request.dataset), tasks: request.tasks };
+        let asked = !request.requester.is_empty();
+        let refusal = asked.then(|| self.members().refusal(self.parts.is_private, &wish, &self.usage())).flatten();
         let slots: u64 = matching.iter().map(|entry| u64::from(entry.slots)).sum();
         let replicas = u64::from(Trust::new(request.trust).replicas_of_newcomers());
         let trust_reachable = matching.len() as u64 >= replicas;
@@ -262,8 +275,12 @@ impl Engine {
         let mean = self.run_times.mean_s();
         let seconds_expected = if slots == 0 { 0.0 } else { mean * (runs.div_ceil(slots)) as f64 };
         let unmet = if fitting.is_empty() && unmet.machines > 0 { unmet.to_string() } else { String::new() };
-        let note = if !unmet.is_empty() {
+        let note = if let Some(refusal) = refusal {
+            refusal
+        } else if !unmet.is_empty() {
             unmet.clone()
+        } else if matching.is_empty() && is_able {
+            "rights: no connected worker serves who asks: ask the pool's operator (`gristmill pool chmod`)".to_owned()
         } else if matching.is_empty() && !needs.is_none() {
             format!("no worker that offers {needs} is connected")
         } else if matching.is_empty() {
@@ -339,6 +356,7 @@ fn worker_code(cause: &WorkerCause) -> &'static str {
         WorkerCause::Busy { .. } => "busy",
         WorkerCause::Draining => "draining",
         WorkerCause::Working { .. } => "working",
+        WorkerCause::NoRights => "no-rights",
         _ => "idle",
     }
 }

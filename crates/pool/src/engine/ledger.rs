@@ -161,12 +161,11 @@ async fn exact_weights(hub: &HubClient, votes: &[(TaskId, Address)]) -> Result<V
 
 impl Engine {
     /// Takes in what [`find`] found.
-    pub(crate) fn restore(&mut self, found: Found) {
+    pub(crate) fn restore(&mut self, found: Found) -> Result<(), PoolError> {
         self.next_block = found.next_block;
+        self.records.spent = self.parts.journal.spent(super::unix_ms())?;
         self.restore_bans();
-        for (deal, tasks) in found.deals {
-            self.on_deal(deal, tasks);
-        }
+        found.deals.into_iter().try_for_each(|(deal, tasks)| self.on_deal(deal, tasks))
     }
 
     /// Handles the events of a range of blocks.
@@ -272,8 +271,12 @@ impl Engine {
     }
 
     /// Takes a deal in as the ledger has it, or what is new of one that is known.
-    pub(super) fn on_deal(&mut self, deal: DealBook, tasks: Vec<FoundTask>) {
+    pub(super) fn on_deal(&mut self, mut deal: DealBook, tasks: Vec<FoundTask>) -> Result<(), PoolError> {
         let id = deal.deal.id;
+        if !self.book.deals.contains_key(&id) && deal.refusal.is_none() {
+            let open = tasks.iter().filter(|task| !task.status.is_final()).count();
+            deal.refusal = self.verdict(&deal, open as u64)?;
+        }
         let (size, trust) = (deal.deal.bot_size, deal.deal.trust.value());
         if self.book.insert(deal) {
             tracing::info!(deal = %id, tasks = size, trust, "a deal");
@@ -296,6 +299,7 @@ impl Engine {
         if unset {
             self.initialize(id);
         }
+        Ok(())
     }
 
     /// Initialises the tasks of a deal that nobody has initialised yet.

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use super::clients::{WORKERS_PAGE_MAX, worker_state_name};
 use super::{Engine, unix_ms};
 use crate::control::{Answer, Ask, QUEUE_MAX, REASON_CHARS_MAX, Subject};
+use crate::members::Kind;
 use crate::report::{self, By};
 use crate::status::{Cause, Queue, QueueRow, Status, TaskCounts, WorkerCounts, WorkerPage, WorkerRow};
 
@@ -29,6 +30,10 @@ impl Engine {
             Ask::Drain => self.set_draining(true),
             Ask::Resume => self.set_draining(false),
             Ask::Metrics => Ok(Answer::Metrics(self.metrics())),
+            Ask::Members => Ok(Answer::Members(Box::new(self.roster()))),
+            Ask::Invite(ask) => self.invite(ask),
+            Ask::Withdraw { id } => self.withdraw(&id),
+            Ask::Deed(deed) => self.do_deed(&deed),
             Ask::Report(by) => return self.report(by, reply),
         };
         // Whoever asked may be gone.
@@ -137,6 +142,7 @@ impl Engine {
                 memory_bytes: 0,
                 gpus: 0,
                 network: false,
+                member: self.members().owned_at(Kind::Worker, worker).cloned(),
             };
         };
         let info = self.worker_info(worker);
@@ -155,6 +161,7 @@ impl Engine {
             memory_bytes: info.memory_bytes,
             gpus: info.gpus,
             network: info.network,
+            member: self.members().owned_at(Kind::Worker, worker).cloned(),
         }
     }
 
@@ -184,6 +191,7 @@ impl Engine {
             deal: entry.deal,
             index: entry.index,
             requester: deal.deal.requester,
+            user: self.user_name(deal.deal.requester),
             category: deal.deal.category,
             since_unix_ms,
             cause: cause(self.explain_task(task)),
@@ -268,12 +276,14 @@ impl Engine {
         }
         let (hub, workerpool, reader) =
             (self.parts.hub.clone(), self.parts.workerpool, self.parts.journal.work_reader());
+        let names = self.members().names();
         tokio::spawn(async move {
             let answer = async {
                 let work =
                     tokio::task::spawn_blocking(move || reader.read()).await.map_err(|error| error.to_string())?;
                 let work = work.map_err(|error| error.to_string())?;
-                let report = report::read(&hub, workerpool, &work, by).await.map_err(|error| error.to_string())?;
+                let report =
+                    report::read(&hub, workerpool, &work, by, &names).await.map_err(|error| error.to_string())?;
                 Ok(Answer::Report(Box::new(report)))
             };
             let _ = reply.send(answer.await);

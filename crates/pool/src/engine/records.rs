@@ -1,6 +1,6 @@
 //! Keep count: leases that begin and end, what the journal remembers of them, and the metrics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::Address;
 use gristmill_scheduler::{LeaseId, RevokeReason};
@@ -8,7 +8,8 @@ use gristmill_types::TaskId;
 
 use super::{Engine, LeaseEntry, unix_ms};
 use crate::error::PoolError;
-use crate::journal::{Work, WorkTable};
+use crate::journal::{SpentTable, Work, WorkTable, day};
+use crate::members::QUOTA_DAYS;
 use crate::metrics::{Counters, Exposition, Labels};
 use crate::status::Status;
 
@@ -21,6 +22,10 @@ pub(crate) struct Records {
     pub counters: Counters,
     /// What the journal has to remember still. A crash loses it: a second of lease times.
     unwritten: WorkTable,
+    /// How long the leases of members' tasks lasted, within the days of a quota. Its size is bound by the members' keys.
+    pub spent: SpentTable,
+    /// Of it, what is not in the journal yet.
+    spent_unwritten: BTreeSet<(Address, u32)>,
     /// When the last lease of an open task ended.
     idle_since_ms: BTreeMap<TaskId, u64>,
 }
@@ -81,7 +86,24 @@ impl Engine {
         records.idle_since_ms.insert(task, now);
         let more = Work { leases: 1, failures: u64::from(end.is_failure()), lease_ms, bytes: 0 };
         records.unwritten.entry((task, worker)).or_default().add(&more);
+        self.charge(task, now, lease_ms);
         Some(entry)
+    }
+
+    /// Counts a lease for the quotas of whoever asked for it, if that is a member.
+    fn charge(&mut self, task: TaskId, now_ms: u64, lease_ms: u64) {
+        let Some(requester) = self.book.task(task).map(|(_, deal)| deal.deal.requester) else { return };
+        if self.members().user_of(requester).is_none() {
+            return;
+        }
+        let at = (requester, day(now_ms));
+        if !self.records.spent.contains_key(&at) {
+            // A new day: the oldest leaves the quotas.
+            self.records.spent.retain(|(_, then), _| u64::from(*then) + QUOTA_DAYS > u64::from(at.1));
+        }
+        let spent = self.records.spent.entry(at).or_default();
+        *spent = spent.saturating_add(lease_ms);
+        self.records.spent_unwritten.insert(at);
     }
 
     /// A task is over, and with it its leases.
@@ -102,8 +124,11 @@ impl Engine {
     /// Writes into the journal what was counted.
     pub(super) fn write_records(&mut self) -> Result<(), PoolError> {
         let learnt = self.parts.scheduler.take_memories();
-        self.parts.journal.add_work(&self.records.unwritten, &learnt)?;
-        self.records.unwritten.clear();
+        let records = &mut self.records;
+        let spent = records.spent_unwritten.iter().filter_map(|at| Some((*at, *records.spent.get(at)?))).collect();
+        self.parts.journal.add_work(&records.unwritten, &spent, &learnt)?;
+        records.unwritten.clear();
+        records.spent_unwritten.clear();
         Ok(())
     }
 

@@ -88,6 +88,7 @@ impl Engine {
         };
         tracing::info!(%worker, slots = entry.slots, "a worker connected");
         self.workers.insert(worker, entry);
+        let serves = self.members().served_by(worker);
         self.pending.push(Event::WorkerJoined(WorkerSpec {
             worker: WorkerId(worker),
             origin,
@@ -97,7 +98,7 @@ impl Engine {
             profile: EngineProfile(hello.engine_profile.clone()),
             offers: Offers { gpus: hello.gpus, network: hello.network },
             ad,
-            serves: None,
+            serves,
         }));
         tokio::spawn(read_figures(self.parts.hub.clone(), vec![worker], self.news.clone()));
     }
