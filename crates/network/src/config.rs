@@ -67,6 +67,10 @@ pub struct NetworkConfig {
     pub child: ChildCommand,
     /// Price of a task by category.
     pub prices: Vec<(u64, Amount)>,
+    /// Whether the pool takes work and workers of members only, and everything is free; `None`: as it was, and open at first.
+    pub private: Option<bool>,
+    /// Name or address under which other machines dial all of it; `None`: each part where it listens.
+    pub host: Option<String>,
     /// The name under which strangers find the pool on the ledger; `None`: they do not.
     pub public: Option<String>,
     /// What the pool keeps of a task's reward, in percent; `None`: as it is on the ledger.
@@ -113,6 +117,8 @@ impl NetworkConfig {
             fund: Vec::new(),
             child,
             prices: prices.collect(),
+            private: None,
+            host: None,
             public: None,
             fee_percent: None,
             metrics: None,
@@ -120,5 +126,11 @@ impl NetworkConfig {
             by_hub_alone: false,
             lends: Lends::default(),
         }
+    }
+
+    /// The same network, in which a task of any size costs nothing, so that nobody stakes anything either.
+    pub fn free(mut self) -> Self {
+        self.prices.iter_mut().for_each(|(_, price)| *price = Amount::ZERO);
+        self
     }
 }

@@ -48,6 +48,8 @@ pub struct PoolPlan {
     pub listen: SocketAddr,
     /// The host in its URL and in that of a store of its own; `None`: the listening address.
     pub host: Option<String>,
+    /// Whether it takes work and workers of members only; `None`: as it was, and open at first.
+    pub private: Option<bool>,
     /// The name under which strangers find it on the ledger.
     pub public: Option<String>,
     /// What it keeps of a task's reward, in percent, up to 100; `None`: as it is on the ledger.
@@ -112,6 +114,8 @@ impl LonePool {
                 metrics: plan.metrics,
                 policy: default_policy(),
                 newcomers: None,
+                private: plan.private,
+                founder: None,
             };
             let pool = match gristmill_pool::start(config).await {
                 Ok(pool) => pool,
@@ -199,14 +203,18 @@ fn store_host(pool: SocketAddr, store: SocketAddr, host: Option<&str>) -> Option
     if store.ip().is_loopback() && !pool.ip().is_loopback() {
         return None;
     }
-    let bracketed = |host: &str| match host.parse::<Ipv6Addr>() {
-        Ok(ip) => format!("[{ip}]"),
-        Err(_) => host.to_owned(),
-    };
     match host {
         Some(host) if !store.ip().is_loopback() => Some(bracketed(host)),
         _ if store.ip().is_unspecified() => None,
         _ => Some(bracketed(&store.ip().to_string())),
+    }
+}
+
+/// A host as a URL has it.
+pub fn bracketed(host: &str) -> String {
+    match host.parse::<Ipv6Addr>() {
+        Ok(ip) => format!("[{ip}]"),
+        Err(_) => host.to_owned(),
     }
 }
 

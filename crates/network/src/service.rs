@@ -14,10 +14,10 @@ use gristmill_hub::abi::IHub;
 use gristmill_hub::{HubClient, Outbox, OutboxConfig};
 use gristmill_market::{MarketConfig, MarketHandle};
 use gristmill_node::NodeHandle;
-use gristmill_pool::config::default_credibility;
+use gristmill_pool::config::{FOUNDER, Founder, default_credibility};
 use gristmill_pool::{PoolConfig, PoolHandle};
 use gristmill_store::{Client, Store, StoreLimits, server};
-use gristmill_types::AddressBook;
+use gristmill_types::{AddressBook, Amount};
 use gristmill_wallet::Wallet;
 use gristmill_worker::{Conduct, WorkerConfig, WorkerHandle};
 use tokio::net::TcpListener;
@@ -27,7 +27,7 @@ use tokio::task::JoinHandle;
 use crate::builtin::APPS;
 use crate::config::{LedgerChoice, NetworkConfig, WorkerPlan};
 use crate::error::NetworkError;
-use crate::lone::POOL_FOLDER;
+use crate::lone::{POOL_FOLDER, bracketed};
 use crate::{ledger, treasury};
 
 /// Kind and version of a network's data folder.
@@ -38,6 +38,8 @@ pub const DATA_VERSION: u32 = 1;
 pub const ADDRESS_FILE: &str = "address.json";
 /// What a network was born with, in its data folder.
 const GENESIS_FILE: &str = "genesis.json";
+/// Whether its pool is private, in its data folder.
+const PRIVATE_FILE: &str = "private.json";
 /// Newcomers that wait to be funded.
 const NEWCOMERS_MAX: usize = 1_024;
 
@@ -53,6 +55,7 @@ pub struct Network {
     pool: PoolHandle,
     market: MarketHandle,
     simulated_enclave: bool,
+    private: bool,
     workers: Vec<(WorkerHandle, WorkerPlan)>,
     outboxes: Vec<Outbox>,
     funding: JoinHandle<()>,
@@ -98,23 +101,34 @@ impl Network {
             let before = read_book(&dir.file(ADDRESS_FILE)?);
             let keys = Keys::open(&dir)?;
             let rpc = sticky(config.rpc, before.as_ref().and_then(|book| port_of(&book.rpc)));
-            let (ledger, simulated_enclave) = find_ledger(&config, &dir, rpc, &keys, before.is_some()).await?;
+            let private = privacy(&dir, config.private)?;
+            let config = if private { config.free() } else { config };
+            let (mut ledger, simulated_enclave) = find_ledger(&config, &dir, rpc, &keys, before.is_some()).await?;
             let (hub, treasury) = (ledger.hub.clone(), ledger.treasury.clone());
             let store = Store::open(dir.subdir("store")?, StoreLimits::default())?;
             let address = sticky(config.store, before.as_ref().and_then(|book| port_of(&book.store)));
             let (store_url, store_service) = serve_store(address, store.clone()).await?;
+            let store_url = advertised(&store_url, config.host.as_deref());
+            if ledger.node.is_some() {
+                ledger.rpc = advertised(&ledger.rpc, config.host.as_deref());
+            }
             let coins = give_coins(&config, &dir, &treasury, &keys).await?;
             treasury::approve(&hub, &treasury).await?;
             let provider_outbox = open_outbox(&dir, "provider", &keys.provider, &hub).await?;
             fund_own(&config, &hub, &treasury, &keys).await?;
-            publish_apps(&store, &hub, &provider_outbox, &keys.provider).await?;
+            publish_apps(&store, &hub, &provider_outbox, &keys.provider, private).await?;
             let (newcomers, newcomer_queue) = mpsc::channel(NEWCOMERS_MAX);
-            let funding = tokio::spawn(treasury::fund_newcomers(hub.clone(), treasury.clone(), coins, newcomer_queue));
+            // Where nothing costs anything, nobody stakes anything.
+            let stake = if private { Amount::ZERO } else { treasury::WORKER_STAKE };
+            let funding =
+                tokio::spawn(treasury::fund_newcomers(hub.clone(), treasury.clone(), coins, stake, newcomer_queue));
             let pool_listen = sticky(config.pool, before.as_ref().and_then(|book| port_of(book.pools.first()?)));
             let pool_dir = dir.subdir(POOL_FOLDER)?;
             let pool = PoolConfig {
                 listen: pool_listen,
                 newcomers: Some(newcomers),
+                founder: private.then(|| founder(&config, &dir, &keys)).transpose()?,
+                private: Some(private),
                 ..pool_config(&config, pool_dir, &keys, &ledger, &store_url)
             };
             let pool = gristmill_pool::start(pool).await?;
@@ -127,7 +141,7 @@ impl Network {
                 hub: hub.hub,
                 pools: vec![pool.url().to_string()],
                 store: store_url,
-                market: Some(market.url()),
+                market: Some(advertised(&market.url(), config.host.as_deref())),
                 wallet: Some(keys.requester_path.display().to_string()),
             };
             announce(ledger.node.as_ref(), &book);
@@ -142,6 +156,7 @@ impl Network {
                 pool,
                 market,
                 simulated_enclave,
+                private,
                 workers: Vec::new(),
                 outboxes: vec![treasury, provider_outbox],
                 funding,
@@ -183,6 +198,11 @@ impl Network {
     /// Whether its deals may ask for an enclave, which is then only simulated.
     pub fn simulates_enclaves(&self) -> bool {
         self.simulated_enclave
+    }
+
+    /// Whether its pool takes work and workers of members only.
+    pub fn is_private(&self) -> bool {
+        self.private
     }
 
     /// The store's folder.
@@ -280,7 +300,7 @@ fn pool_config(
         rpc_url: ledger.rpc.clone(),
         hub: ledger.hub.hub,
         listen: config.pool,
-        advertised_host: None,
+        advertised_host: config.host.clone(),
         store_url: store_url.to_owned(),
         description: "local pool".to_owned(),
         public: config.public.clone(),
@@ -292,6 +312,8 @@ fn pool_config(
         policy: config.policy.clone(),
         credibility: default_credibility(config.public.is_some()).filter(|_| !config.by_hub_alone),
         newcomers: None,
+        private: config.private,
+        founder: None,
     }
 }
 
@@ -390,10 +412,17 @@ async fn fund_own(config: &NetworkConfig, hub: &HubClient, treasury: &Outbox, ke
     Ok(())
 }
 
-async fn publish_apps(store: &Store, hub: &HubClient, outbox: &Outbox, provider: &Wallet) -> Result<(), NetworkError> {
+async fn publish_apps(
+    store: &Store,
+    hub: &HubClient,
+    outbox: &Outbox,
+    provider: &Wallet,
+    is_free: bool,
+) -> Result<(), NetworkError> {
     for app in APPS {
         let content = store.put_bytes(app.wasm)?;
-        treasury::publish(hub, outbox, provider, &app, content).await?;
+        let price = if is_free { Amount::ZERO } else { app.price };
+        treasury::publish(hub, outbox, provider, &app, price, content).await?;
     }
     Ok(())
 }
@@ -455,6 +484,32 @@ fn genesis(dir: &DataDir, is_old: bool, wanted: bool) -> Result<bool, NetworkErr
     let text = serde_json::to_vec_pretty(&Genesis { simulated_enclave: born }).unwrap_or_default();
     write_atomic(path, &text, 0o644)?;
     Ok(born)
+}
+
+/// Whether the network's pool is private: as is wanted now, or as it was.
+fn privacy(dir: &DataDir, wanted: Option<bool>) -> Result<bool, NetworkError> {
+    let path = dir.file(PRIVATE_FILE)?;
+    let before = || fs::read(&path).ok().and_then(|text| serde_json::from_slice::<bool>(&text).ok());
+    let private = wanted.or_else(before).unwrap_or(false);
+    write_atomic(path.clone(), private.to_string().as_bytes(), 0o644)?;
+    Ok(private)
+}
+
+/// Who runs a private network, and its own workers: its first members.
+fn founder(config: &NetworkConfig, dir: &DataDir, keys: &Keys) -> Result<Founder, NetworkError> {
+    let mut workers = Vec::new();
+    for index in 0..config.workers.len() {
+        workers.push((worker_wallet(dir, index)?.address(), format!("local-{index:02}")));
+    }
+    Ok(Founder { name: FOUNDER.to_owned(), requester: keys.requester.address(), workers })
+}
+
+/// The URL of a part of the network as other machines dial it.
+fn advertised(url: &str, host: Option<&str>) -> String {
+    match (host, port_of(url)) {
+        (Some(host), Some(port)) => format!("http://{}:{port}", bracketed(host)),
+        _ => url.to_owned(),
+    }
 }
 
 /// What stands in an address file, if it can be read.

@@ -49,8 +49,14 @@ pub async fn coins(treasury: &Outbox, target: Address, amount: U256) -> Result<(
 }
 
 /// Funds each newcomer once: a worker that has lost its stake is not given another. `gas`: wei that each gets, where gas
-/// costs something.
-pub async fn fund_newcomers(hub: HubClient, treasury: Outbox, gas: U256, mut newcomers: mpsc::Receiver<Address>) {
+/// costs something; `stake`: what each finds in its account.
+pub async fn fund_newcomers(
+    hub: HubClient,
+    treasury: Outbox,
+    gas: U256,
+    stake: Amount,
+    mut newcomers: mpsc::Receiver<Address>,
+) {
     let mut funded = std::collections::BTreeSet::new();
     while let Some(worker) = newcomers.recv().await {
         if !funded.insert(worker) {
@@ -60,10 +66,13 @@ pub async fn fund_newcomers(hub: HubClient, treasury: Outbox, gas: U256, mut new
             if !gas.is_zero() {
                 coins(&treasury, worker, gas).await?;
             }
-            deposit(&hub, &treasury, worker, WORKER_STAKE).await
+            if stake.is_zero() {
+                return Ok(());
+            }
+            deposit(&hub, &treasury, worker, stake).await
         };
         match funding.await {
-            Ok(()) => tracing::info!(%worker, stake = %WORKER_STAKE, "a newcomer's stake is there"),
+            Ok(()) => tracing::info!(%worker, %stake, "a newcomer has what it needs"),
             Err(error) => {
                 tracing::warn!(%worker, %error, "a newcomer could not be funded");
                 funded.remove(&worker);
@@ -72,12 +81,13 @@ pub async fn fund_newcomers(hub: HubClient, treasury: Outbox, gas: U256, mut new
     }
 }
 
-/// Registers a built-in application and keeps an order of it on the ledger.
+/// Registers a built-in application and keeps an order of it on the ledger, at this price or a lower one.
 pub async fn publish(
     hub: &HubClient,
     outbox: &Outbox,
     provider: &Wallet,
     app: &BuiltinApp,
+    price: Amount,
     content: ContentId,
 ) -> Result<Address, NetworkError> {
     let new = NewApp {
@@ -94,10 +104,11 @@ pub async fn publish(
     }
     let mut book = OrderBook::new(hub.clone());
     book.refresh().await?;
-    if book.app_order_of(address).await?.is_none() {
+    let offered = book.app_order_of(address).await?;
+    if offered.is_none_or(|open| open.signed.order.appprice > price.to_u256()) {
         let order = AppOrder {
             app: address,
-            appprice: app.price.to_u256(),
+            appprice: price.to_u256(),
             volume: U256::from(u64::MAX),
             tag: B256::ZERO,
             datasetrestrict: Address::ZERO,
@@ -106,7 +117,15 @@ pub async fn publish(
             salt: B256::ZERO,
         };
         let signed = sign::order(provider, order, hub.domain());
-        outbox.execute(hub.broadcast_app_order(&signed).intent(format!("broadcast-app:{address}"))).await?;
+        outbox.execute(hub.broadcast_app_order(&signed).intent(broadcast_key(address, app, price))).await?;
     }
     Ok(address)
+}
+
+/// The name of the step that offers an app: another price is another step.
+fn broadcast_key(address: Address, app: &BuiltinApp, price: Amount) -> String {
+    match price == app.price {
+        true => format!("broadcast-app:{address}"),
+        false => format!("broadcast-app:{address}:{price}"),
+    }
 }

@@ -302,4 +302,13 @@ mod tests {
             assert!(check_request(&bad).unwrap_err().to_string().starts_with(field), "{field}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn arbitrary_text_is_no_panic_and_an_invitation_is_read_back(text in "(grist\\+invite://)?[a-z0-9:\\[\\]./-]{0,150}") {
+            if let Ok(invitation) = text.parse::<Invitation>() {
+                proptest::prop_assert_eq!(invitation.line().parse::<Invitation>(), Ok(invitation));
+            }
+        }
+    }
 }

@@ -178,6 +178,44 @@ pub async fn dataset(
     Ok((info, order))
 }
 
+/// An app by its name or address, offered or not: where it is, and who owns it on the ledger.
+///
+/// # Errors
+/// [`RequesterError::UnknownAsset`], [`RequesterError::AmbiguousAsset`], [`RequesterError::NoAsset`].
+pub async fn app_and_owner(hub: &HubClient, text: &str) -> Result<(Address, Address), RequesterError> {
+    let kind = "app";
+    let address = match text.parse::<Address>() {
+        Ok(address) => address,
+        Err(_) => the_one(kind, text, &offered_apps(hub).await?)?,
+    };
+    let info = hub.view_app(address).await?.ok_or(RequesterError::NoAsset { kind, address })?;
+    Ok((address, info.owner))
+}
+
+/// The same of a dataset.
+///
+/// # Errors
+/// As [`app_and_owner`].
+pub async fn dataset_and_owner(hub: &HubClient, text: &str) -> Result<(Address, Address), RequesterError> {
+    let kind = "dataset";
+    let address = match text.parse::<Address>() {
+        Ok(address) => address,
+        Err(_) => the_one(kind, text, &offered_datasets(hub).await?)?,
+    };
+    let info = hub.view_dataset(address).await?.ok_or(RequesterError::NoAsset { kind, address })?;
+    Ok((address, info.owner))
+}
+
+fn the_one(kind: &'static str, name: &str, names: &BTreeMap<Address, String>) -> Result<Address, RequesterError> {
+    match by_name(names, name)[..] {
+        [] => Err(unknown(kind, name, names)),
+        [address] => Ok(address),
+        ref addresses => {
+            Err(RequesterError::AmbiguousAsset { kind, name: name.to_owned(), addresses: addresses.to_vec() })
+        }
+    }
+}
+
 async fn offered_datasets(hub: &HubClient) -> Result<BTreeMap<Address, String>, RequesterError> {
     let logs = topics(hub, IHub::BroadcastDatasetOrder::SIGNATURE_HASH).await?;
     let addresses = logs.iter().filter_map(|(topics, data)| {

@@ -243,6 +243,7 @@ impl Requester {
         };
         let Some(link) = link else { return view };
         let Needs { gpu, network } = prepared.needs;
+        let dataset = prepared.dataset.as_ref().map(|(_, open)| open.signed.order.dataset);
         let request = QuoteRequest {
             category_id: prepared.category.id,
             trust: prepared.trust.value(),
@@ -252,6 +253,8 @@ impl Requester {
             network,
             require: prepared.params.gristmill_require.clone(),
             requester: self.address().to_vec(),
+            app: if prepared.app.new.is_none() { prepared.app.address.to_vec() } else { Vec::new() },
+            dataset: dataset.map(|address| address.to_vec()).unwrap_or_default(),
         };
         match link.quote(request).await {
             Err(error) => view.note = error.to_string(),

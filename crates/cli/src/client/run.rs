@@ -216,7 +216,10 @@ pub async fn finish(
         output::json(&json!({ "job": id, "status": status, "results": delivery }))?;
     } else {
         output::text_out(&render_delivery(&delivery))?;
-        output::text_out(&format!("paid         {}, refunded {}\n", status.paid, status.refunded))?;
+        // Where nothing costs anything, nobody has to hear of money.
+        if !status.paid.is_zero() || !status.refunded.is_zero() {
+            output::text_out(&format!("paid         {}, refunded {}\n", status.paid, status.refunded))?;
+        }
     }
     Ok(exit_of(&delivery))
 }

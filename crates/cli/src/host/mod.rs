@@ -3,6 +3,7 @@
 mod demo;
 mod demo_report;
 mod hub;
+mod join;
 mod pool;
 mod sim;
 mod up;
@@ -24,6 +25,7 @@ pub enum HostCommand {
     Demo(demo::DemoArgs),
     Up(Box<up::UpArgs>),
     Worker(Box<worker::WorkerArgs>),
+    Join(join::JoinArgs),
     Pool(Box<pool::PoolArgs>),
     #[command(subcommand)]
     Hub(hub::HubCommand),
@@ -41,6 +43,7 @@ impl HostCommand {
     pub fn log_default(&self) -> &'static str {
         match self {
             Self::Worker(args) if args.runs() => worker::LOG_DEFAULT,
+            Self::Join(_) => worker::LOG_DEFAULT,
             Self::Pool(args) if args.runs() => pool::LOG_DEFAULT,
             _ => crate::logging::DEFAULT,
         }
@@ -62,6 +65,7 @@ pub fn run(command: HostCommand, json: bool) -> anyhow::Result<Exit> {
         HostCommand::Demo(args) => Box::pin(demo::run(args, json)),
         HostCommand::Up(args) => Box::pin(up::run(*args, json)),
         HostCommand::Worker(args) => Box::pin(worker::run(*args, json)),
+        HostCommand::Join(args) => Box::pin(join::run(args, json)),
         HostCommand::Pool(args) => Box::pin(pool::run(*args, json)),
         HostCommand::Hub(command) => Box::pin(hub::run(command, json)),
     };

@@ -1,6 +1,7 @@
 //! `gristmill pool`: run one, and what its operator asks and tells it.
 
 mod ask;
+mod members;
 mod report;
 mod run;
 
@@ -10,7 +11,7 @@ use alloy_primitives::B256;
 use clap::{Args, Subcommand};
 use gristmill_pool::control::{self, Ask, ControlError};
 use gristmill_requester::default_data_dir;
-use gristmill_types::{Address, TaskId};
+use gristmill_types::TaskId;
 
 use crate::exit::Exit;
 
@@ -67,6 +68,27 @@ enum PoolCommand {
     /// Take `drain` back: publish orders again
     Resume(FolderArgs),
     Report(report::ReportArgs),
+    Invite(members::InviteArgs),
+    /// List the invitations, or withdraw one
+    Invitations(members::InvitationsArgs),
+    /// List all who belong to the pool: users, groups, machines, and the apps and data with rights of their own
+    Members(FolderArgs),
+    /// List the users: their groups, what they have now and may have
+    Users(FolderArgs),
+    /// List the groups: what their users have now and may have together
+    Groups(FolderArgs),
+    /// Say who may use a machine, an app or a dataset, as chmod says it of a file
+    Chmod(members::ChmodArgs),
+    /// Give a machine, an app or a dataset to a user, and to a group
+    Chown(members::ChownArgs),
+    /// Give a machine, an app or a dataset to a group
+    Chgrp(members::ChgrpArgs),
+    #[command(subcommand)]
+    Group(members::GroupCommand),
+    /// Say how much a group, or a user, may have at a time and in a month
+    Quota(members::QuotaArgs),
+    /// Expel a user, and the machines that it lends: it is turned away from now on. Tasks that were taken are finished
+    Remove(members::RemoveArgs),
 }
 
 #[derive(Debug, Args)]
@@ -87,10 +109,10 @@ enum ExplainCommand {
         #[command(flatten)]
         folder: FolderArgs,
     },
-    /// A worker, by its address
+    /// A worker, by its name or address
     Worker {
-        /// The worker's address
-        address: Address,
+        /// The worker's name or address
+        worker: String,
         #[command(flatten)]
         folder: FolderArgs,
     },
@@ -105,8 +127,8 @@ enum ExplainCommand {
 
 #[derive(Debug, Args)]
 struct BanArgs {
-    /// The worker's address
-    worker: Address,
+    /// The worker's name or address
+    worker: String,
     /// Why: the worker is told
     #[arg(long, value_name = "TEXT", default_value = "its operator said so")]
     reason: String,
@@ -116,8 +138,8 @@ struct BanArgs {
 
 #[derive(Debug, Args)]
 struct UnbanArgs {
-    /// The worker's address
-    worker: Address,
+    /// The worker's name or address
+    worker: String,
     #[command(flatten)]
     folder: FolderArgs,
 }
@@ -166,21 +188,51 @@ pub async fn run(args: PoolArgs, json: bool) -> anyhow::Result<Exit> {
         Some(C::Explain(command)) => {
             use control::Subject;
             let (subject, folder) = match command {
-                ExplainCommand::Task { id, folder } => (Subject::Task(id), folder),
-                ExplainCommand::Worker { address, folder } => (Subject::Worker(address), folder),
-                ExplainCommand::Job { id, folder } => (Subject::Job(id), folder),
+                ExplainCommand::Task { id, folder } => (Subject::Task(id), folder.pool()?),
+                ExplainCommand::Worker { worker, folder } => {
+                    let folder = folder.pool()?;
+                    (Subject::Worker(members::worker(&folder, &worker)?), folder)
+                }
+                ExplainCommand::Job { id, folder } => (Subject::Job(id), folder.pool()?),
             };
-            ask::explain(&folder.pool()?, &Ask::Explain(subject), json)
+            ask::explain(&folder, &Ask::Explain(subject), json)
         }
         Some(C::Ban(args)) => {
-            ask::explain(&args.folder.pool()?, &Ask::Ban { worker: args.worker, reason: args.reason }, json)
+            let folder = args.folder.pool()?;
+            let worker = members::worker(&folder, &args.worker)?;
+            ask::explain(&folder, &Ask::Ban { worker, reason: args.reason }, json)
         }
-        Some(C::Unban(args)) => ask::explain(&args.folder.pool()?, &Ask::Unban { worker: args.worker }, json),
+        Some(C::Unban(args)) => {
+            let folder = args.folder.pool()?;
+            let worker = members::worker(&folder, &args.worker)?;
+            ask::explain(&folder, &Ask::Unban { worker }, json)
+        }
         Some(C::Drain(folder)) => {
             let done = "The pool takes no new deals, and ends when those it has are over.\n";
             ask::status(&folder.pool()?, &Ask::Drain, done, json)
         }
         Some(C::Resume(folder)) => ask::status(&folder.pool()?, &Ask::Resume, "", json),
         Some(C::Report(args)) => report::run(&args, json),
+        Some(command) => run_members(command, json).await,
+    }
+}
+
+/// Carries out a command about the pool's members.
+async fn run_members(command: PoolCommand, json: bool) -> anyhow::Result<Exit> {
+    use PoolCommand as C;
+    match command {
+        C::Invite(args) => members::invite(args, json),
+        C::Invitations(args) => members::invitations(&args, json),
+        C::Users(folder) => members::users(&folder.pool()?, json),
+        C::Groups(folder) => members::groups(&folder.pool()?, json),
+        C::Chmod(args) => members::chmod(args, json).await,
+        C::Chown(args) => members::chown(args, json).await,
+        C::Chgrp(args) => members::chgrp(args, json).await,
+        C::Group(command) => members::group(command, json),
+        C::Quota(args) => members::quota(args, json),
+        C::Remove(args) => members::remove(args, json),
+        C::Members(folder) => members::members(&folder.pool()?, json),
+        // All others are carried out by the caller.
+        _ => Ok(Exit::Ok),
     }
 }

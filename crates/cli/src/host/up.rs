@@ -1,12 +1,13 @@
 //! `gristmill up`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use alloy_primitives::U256;
 use anyhow::Context;
 use clap::Args;
 use gristmill_network::{ForeignLedger, LedgerChoice, Network, NetworkConfig};
+use gristmill_protocol::tls::PoolUrl;
 use gristmill_requester::default_data_dir;
 use gristmill_types::{Address, AddressBook};
 use gristmill_worker::Lends;
@@ -46,6 +47,17 @@ pub struct UpArgs {
     /// Where the market listens, which iExec's clients talk to: order book and result gateway; port as above
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     market: SocketAddr,
+    /// For a lab: take work and workers of members only, and ask nothing for them, so that nobody needs funds [default: as it was, and
+    /// open at first]
+    ///
+    /// `gristmill pool invite` prints a line that lets a machine in. docs/lab.md says more.
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", conflicts_with = "public")]
+    private: Option<bool>,
+    /// Name or address of this machine: ledger, pool, store and market listen on all its addresses and are dialled at this one
+    ///
+    /// Without it they listen on 127.0.0.1, where no other machine can dial them.
+    #[arg(long, value_name = "HOST", value_parser = parse_host)]
+    host: Option<String>,
     /// Make the pool public: say on the ledger, under this name, where it is. `gristmill worker --ledger URL --hub ADDRESS` finds it
     ///
     /// Let it listen on an address that others can dial (`--pool`, `--store`). With another name or address it is another pool on the
@@ -96,7 +108,10 @@ pub async fn run(args: UpArgs, json: bool) -> anyhow::Result<Exit> {
         None => default_data_dir()?,
     };
     let mut config = NetworkConfig::new(data_dir, usize::from(args.workers), child()?);
-    (config.rpc, config.pool, config.store, config.market) = (args.rpc, args.pool, args.store, args.market);
+    let listen = |address| open_to(address, args.host.as_deref());
+    (config.rpc, config.pool) = (listen(args.rpc), listen(args.pool));
+    (config.store, config.market) = (listen(args.store), listen(args.market));
+    (config.private, config.host) = (args.private, args.host.clone());
     config.simulated_enclave = args.simulated_enclave;
     config.fund = args.fund;
     config.lends = Lends { network: args.lend_network, gpus: args.lend_gpus, ..Lends::default() };
@@ -134,6 +149,27 @@ pub async fn run(args: UpArgs, json: bool) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
+/// The name or the address of a machine, as a URL may have it; an IPv6 address without brackets.
+fn parse_host(text: &str) -> Result<String, String> {
+    let host = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let url = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    let pool = format!("grist://{url}:1/{:064x}", 0).parse::<PoolUrl>();
+    pool.map(|pool| pool.host)
+        .map_err(|error| format!("{} (a name or an address of this machine, without a port)", error.reason))
+}
+
+/// With a host that others dial, what would listen for this machine alone listens for all.
+fn open_to(address: SocketAddr, host: Option<&str>) -> SocketAddr {
+    match host {
+        Some(host) if address.ip().is_loopback() => {
+            let is_v6 = host.parse::<Ipv6Addr>().is_ok();
+            let all: IpAddr = if is_v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+            SocketAddr::new(all, address.port())
+        }
+        _ => address,
+    }
+}
+
 fn announce(network: &Network, workers: usize, json: bool) -> anyhow::Result<()> {
     let book = network.book();
     if json {
@@ -141,7 +177,7 @@ fn announce(network: &Network, workers: usize, json: bool) -> anyhow::Result<()>
         let enclave = network.simulates_enclaves().then_some("simulated");
         return output::json(&serde_json::json!({
             "data_dir": data_dir, "addresses": book, "workerpool": network.pool().workerpool(), "workers": workers,
-            "enclave": enclave,
+            "enclave": enclave, "private": network.is_private(),
         }));
     }
     let mut fields = vec![
@@ -157,12 +193,21 @@ fn announce(network: &Network, workers: usize, json: bool) -> anyhow::Result<()>
     if network.simulates_enclaves() {
         fields.push(("enclave", "simulated: for development, it proves nothing".to_owned()));
     }
+    if network.is_private() {
+        fields.push((
+            "private",
+            "only members have work done here, and only their machines do it; nothing costs anything".to_owned(),
+        ));
+    }
     let text = output::fields(fields);
     let data_dir = network.data_dir().display();
+    let join = match network.is_private() {
+        true => format!("gristmill pool invite --group GROUP --data-dir {data_dir}"),
+        false => format!("gristmill worker --pool {}", book.pools.first().map_or("", String::as_str)),
+    };
     let hint = format!(
         "\nTry, in another terminal:\n  gristmill run efast --input PRICES.csv.gz --tasks 12 --reduce efast --data-dir {data_dir}\n  \
-         gristmill worker --pool {}\nCtrl-C stops it; the same command goes on where it stopped.\n",
-        book.pools.first().map_or("", String::as_str),
+         {join}\nCtrl-C stops it; the same command goes on where it stopped.\n",
     );
     output::text_out(&(text + &hint))
 }
@@ -199,6 +244,20 @@ fn write_chain_json(path: &Path, book: &AddressBook) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_opens_what_listens_for_this_machine_alone() {
+        let open = |address: &str, host| open_to(address.parse().unwrap(), host).to_string();
+        assert_eq!(open("127.0.0.1:5", None), "127.0.0.1:5");
+        assert_eq!(open("127.0.0.1:5", Some("lab.example")), "0.0.0.0:5");
+        assert_eq!(open("127.0.0.1:0", Some("2001:db8::1")), "[::]:0");
+        assert_eq!(open("10.0.0.1:5", Some("lab.example")), "10.0.0.1:5", "as it was told");
+        assert_eq!(parse_host("[2001:db8::1]").unwrap(), "2001:db8::1");
+        assert_eq!(parse_host("lab.example").unwrap(), "lab.example");
+        for bad in ["", "lab:80", "http://lab", "a b"] {
+            assert!(parse_host(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn iexecs_command_line_finds_the_network_by_its_file() {

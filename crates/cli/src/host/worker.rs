@@ -23,6 +23,8 @@ use crate::output;
 
 /// What the worker does is told on standard error unless the environment says otherwise.
 pub const LOG_DEFAULT: &str = "warn,gristmill_worker=info";
+/// The worker's key, in its data folder.
+pub const KEY_FILE: &str = "wallet.json";
 const MIB: u64 = 1 << 20;
 
 /// Lend this machine to a pool
@@ -133,7 +135,7 @@ impl FolderArgs {
     fn root(&self) -> anyhow::Result<PathBuf> {
         match &self.data_dir {
             Some(path) => Ok(path.clone()),
-            None => Ok(gristmill_requester::default_data_dir()?.with_file_name("gristmill-worker")),
+            None => default_root(),
         }
     }
 
@@ -141,6 +143,11 @@ impl FolderArgs {
     fn worker(&self) -> anyhow::Result<PathBuf> {
         Ok(service_dir(&self.root()?))
     }
+}
+
+/// Where a worker keeps its files by default.
+pub fn default_root() -> anyhow::Result<PathBuf> {
+    Ok(gristmill_requester::default_data_dir()?.with_file_name("gristmill-worker"))
 }
 
 fn service_dir(root: &Path) -> PathBuf {
@@ -193,6 +200,13 @@ impl RunArgs {
     }
 }
 
+/// Works for this pool, with what else the settings in the data folder say, as `gristmill worker --pool` does.
+pub async fn work_for(pool: PoolUrl, data_dir: Option<PathBuf>) -> anyhow::Result<Exit> {
+    let network = NetworkArgs { ledger: None, hub: None };
+    let files = FilesArgs { network, folder: FolderArgs { data_dir }, config: None };
+    work(RunArgs { pools: vec![pool], files, slots: None, memory: None, status_page: None, wait: false }, false).await
+}
+
 /// Runs until Ctrl-C, a terminate signal, until it is drained, or until the pool turns the worker away for good.
 async fn work(args: RunArgs, json: bool) -> anyhow::Result<Exit> {
     let root = args.files.folder.root()?;
@@ -203,7 +217,7 @@ async fn work(args: RunArgs, json: bool) -> anyhow::Result<Exit> {
         let place = settings.ledger.place().with_context(|| pools::no_pool(&root))?;
         return join::work(&root, settings, place, args.wait, json).await;
     }
-    let wallet = Wallet::load_or_generate(root.join("wallet.json"))?;
+    let wallet = Wallet::load_or_generate(root.join(KEY_FILE))?;
     let mut stop = Stop::listen()?;
     if !args.wait {
         let timeouts = Timeouts::default();

@@ -8,6 +8,7 @@ mod dapp;
 mod explain;
 mod foreign;
 mod harness;
+mod lab;
 mod lend;
 mod misconduct;
 mod outbound;

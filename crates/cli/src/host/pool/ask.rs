@@ -4,6 +4,7 @@ use std::path::Path;
 
 use gristmill_pool::Status;
 use gristmill_pool::control::{self, Answer, Ask};
+use gristmill_pool::members::Owned;
 use gristmill_pool::status::{Cause, Queue, StakeStatus, WorkerRow};
 use gristmill_types::category::GENESIS_CATEGORIES;
 
@@ -134,8 +135,12 @@ fn workers_text(workers: &[WorkerRow]) -> String {
                 row.network.then(|| "network".to_owned()),
             ];
             let lends: Vec<String> = lends.into_iter().flatten().collect();
+            let member = row.member.as_ref();
+            let or_dash = |text: Option<String>| text.filter(|text| !text.is_empty()).unwrap_or_else(|| "-".to_owned());
             vec![
                 row.worker.to_string(),
+                or_dash(member.map(|owned| owned.name.clone())),
+                or_dash(member.map(rights_text)),
                 row.state.clone(),
                 format!("{} of {}", row.tasks.len(), row.slots),
                 row.score.to_string(),
@@ -147,8 +152,15 @@ fn workers_text(workers: &[WorkerRow]) -> String {
             ]
         })
         .collect();
-    let head = ["worker", "state", "slots taken", "score", "free stake", "heard", "lends", "version", "why"];
+    let head =
+        ["worker", "name", "rights", "state", "slots taken", "score", "free stake", "heard", "lends", "version", "why"];
     output::table(&head, &rows)
+}
+
+/// `alice:chem 750`.
+fn rights_text(owned: &Owned) -> String {
+    let name = |name: &Option<String>| name.clone().unwrap_or_else(|| "-".to_owned());
+    format!("{}:{} {}", name(&owned.owner), name(&owned.group), owned.mode)
 }
 
 fn queue_text(queue: &Queue) -> String {
@@ -158,7 +170,7 @@ fn queue_text(queue: &Queue) -> String {
         .map(|row| {
             vec![
                 row.task.to_string(),
-                row.requester.to_string(),
+                row.user.clone().unwrap_or_else(|| row.requester.to_string()),
                 category_name(row.category),
                 output::when(row.since_unix_ms / 1_000),
                 cause_text(&row.cause),

@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use gristmill_pool::control::{self, Answer, Ask};
-use gristmill_pool::report::{By, Report, Sum};
+use gristmill_pool::report::{By, Report, Row, Sum};
 use gristmill_types::Amount;
 
 use super::FolderArgs;
@@ -13,7 +13,7 @@ const MS_PER_HOUR: f64 = 3_600_000.0;
 
 /// Add up what the pool did since its first deal, from the ledger and from the pool's journal
 ///
-/// CPU-hours are the durations of the leases: a lease takes one slot of a worker. By worker there are no tasks and no cost, since several
+/// Members of the pool stand there by their names. CPU-hours are the durations of the leases: a lease takes one slot of a worker. By worker there are no tasks and no cost, since several
 /// workers do a task; what they were paid is there.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
@@ -35,6 +35,8 @@ enum Key {
     App,
     /// The worker that did it
     Worker,
+    /// The group of who asked for it
+    Group,
 }
 
 impl Key {
@@ -43,6 +45,7 @@ impl Key {
             Self::User => By::User,
             Self::App => By::App,
             Self::Worker => By::Worker,
+            Self::Group => By::Group,
         }
     }
 
@@ -51,6 +54,7 @@ impl Key {
             Self::User => "user",
             Self::App => "app",
             Self::Worker => "worker",
+            Self::Group => "group",
         }
     }
 }
@@ -92,8 +96,12 @@ fn columns(sum: &Sum, amount: impl Fn(Amount) -> String, none: &str) -> [(&'stat
 
 /// The rows and the total, each with what it is of.
 fn lines(report: &Report) -> impl Iterator<Item = (String, &Sum)> {
-    let of = |of: Option<gristmill_types::Address>| of.map_or_else(|| "other".to_owned(), |of| of.to_string());
-    report.rows.iter().map(move |row| (of(row.of), &row.sum)).chain([("total".to_owned(), &report.total)])
+    let of = |row: &Row| match (&row.name, row.of) {
+        (Some(name), _) => name.clone(),
+        (None, Some(of)) => of.to_string(),
+        (None, None) => "other".to_owned(),
+    };
+    report.rows.iter().map(move |row| (of(row), &row.sum)).chain([("total".to_owned(), &report.total)])
 }
 
 fn text(report: &Report, by: &'static str) -> String {
@@ -126,7 +134,6 @@ fn csv(report: &Report, by: &'static str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use gristmill_pool::report::Row;
     use gristmill_types::Address;
 
     use super::*;
@@ -145,11 +152,13 @@ mod tests {
         let tasks =
             Sum { tasks: Some(2), completed: Some(1), failed: Some(1), cost: Some(Amount::from_grist(2)), ..sum };
         let worker = Address::repeat_byte(7);
-        let rows = vec![Row { of: Some(worker), sum }];
+        let name = Some("pc-17".to_owned());
+        let rows = vec![Row { of: Some(worker), name: None, sum }, Row { of: Some(worker), name, sum: Sum::default() }];
         let report = Report { by: By::Worker, block: 9, rows, total: tasks };
         let expected = format!(
             "worker,tasks,completed,failed,cost_ngrist,leases,failures,cpu_hours,results,rejected,bytes,paid_ngrist,seized_ngrist\n\
              {worker},,,,,3,1,1.500000,2,0,77,1500000000,0\n\
+             pc-17,,,,,0,0,0.000000,0,0,0,0,0\n\
              total,2,1,1,2000000000,3,1,1.500000,2,0,77,1500000000,0\n"
         );
         assert_eq!(csv(&report, "worker"), expected);

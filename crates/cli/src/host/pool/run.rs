@@ -45,6 +45,9 @@ pub struct RunArgs {
     /// With another name or address it is another pool on the ledger.
     #[arg(long, value_name = "NAME")]
     public: Option<String>,
+    /// Take work and workers of members only: `gristmill pool invite` lets them in [default: as it was, and open at first]
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", conflicts_with = "public")]
+    private: Option<bool>,
     /// What the pool keeps of each reward, in percent [default: as it was; 1 for a new pool]
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u64).range(0..=100))]
     fee: Option<u64>,
@@ -143,6 +146,7 @@ impl RunArgs {
             store,
             listen: self.listen,
             host: self.host,
+            private: self.private,
             public: self.public,
             fee_percent: self.fee,
             prices: self.prices,
