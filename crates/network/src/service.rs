@@ -117,11 +117,7 @@ impl Network {
             let provider_outbox = open_outbox(&dir, "provider", &keys.provider, &hub).await?;
             fund_own(&config, &hub, &treasury, &keys).await?;
             publish_apps(&store, &hub, &provider_outbox, &keys.provider, private).await?;
-            let (newcomers, newcomer_queue) = mpsc::channel(NEWCOMERS_MAX);
-            // Where nothing costs anything, nobody stakes anything.
-            let stake = if private { Amount::ZERO } else { treasury::WORKER_STAKE };
-            let funding =
-                tokio::spawn(treasury::fund_newcomers(hub.clone(), treasury.clone(), coins, stake, newcomer_queue));
+            let (newcomers, funding) = welcome_newcomers(&hub, &treasury, coins, private);
             let pool_listen = sticky(config.pool, before.as_ref().and_then(|book| port_of(book.pools.first()?)));
             let pool_dir = dir.subdir(POOL_FOLDER)?;
             let pool = PoolConfig {
@@ -284,6 +280,18 @@ impl Network {
             result
         })
     }
+}
+
+/// Has whoever is new given what it needs: coins where gas costs something, and its stake where anything is staked.
+fn welcome_newcomers(
+    hub: &HubClient,
+    treasury: &Outbox,
+    coins: U256,
+    is_free: bool,
+) -> (mpsc::Sender<Address>, JoinHandle<()>) {
+    let (newcomers, queue) = mpsc::channel(NEWCOMERS_MAX);
+    let stake = if is_free { Amount::ZERO } else { treasury::WORKER_STAKE };
+    (newcomers, tokio::spawn(treasury::fund_newcomers(hub.clone(), treasury.clone(), coins, stake, queue)))
 }
 
 /// The network's pool, before it is known where it listens.

@@ -208,6 +208,12 @@ pub enum RequesterError {
         /// What is allowed.
         max: Amount,
     },
+    /// The pool whose offer is the cheapest would give the job back.
+    #[error("the pool refuses this job, and nothing was ordered: {why}")]
+    PoolRefuses {
+        /// Why, and what to do, in the pool's words.
+        why: String,
+    },
     /// Not enough money.
     #[error(
         "the job costs {price}; account {account} has {stake} deposited and {tokens} in its wallet, so {missing} are missing: {fix}"

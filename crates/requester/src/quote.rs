@@ -97,6 +97,8 @@ pub struct PoolView {
     pub note: String,
     /// What keeps each of its machines from it; empty when one matches.
     pub unmet: String,
+    /// Why it would refuse the job, and what to do; empty when it would take it.
+    pub refusal: String,
 }
 
 impl Requester {
@@ -240,6 +242,7 @@ impl Requester {
             trust_reachable: false,
             note: format!("the pool {workerpool} does not answer, so nothing is known of its workers"),
             unmet: String::new(),
+            refusal: String::new(),
         };
         let Some(link) = link else { return view };
         let Needs { gpu, network } = prepared.needs;
@@ -265,6 +268,7 @@ impl Requester {
                 view.trust_reachable = reply.trust_reachable;
                 view.note = reply.note;
                 view.unmet = reply.unmet;
+                view.refusal = reply.refusal;
             }
         }
         view

@@ -46,7 +46,7 @@ impl Requester {
     /// map has a pool.
     ///
     /// # Errors
-    /// Before anything is spent: [`RequesterError::TooDear`], [`RequesterError::NotEnough`],
+    /// Before anything is spent: [`RequesterError::TooDear`], [`RequesterError::NotEnough`], [`RequesterError::PoolRefuses`],
     /// [`RequesterError::ChangedSince`], the store does not take a file. Later: the hub refuses, or the ledger cannot be
     /// reached; what was done stays, and [`Requester::match_rest`] or [`Requester::cancel`] goes on from there.
     pub fn submit<'a>(
@@ -64,11 +64,11 @@ impl Requester {
         })
     }
 
-    /// Refuses a job that no machine can do as long as those there are stay as they are, or that is dearer than allowed or than can be
-    /// paid.
+    /// Refuses a job that no machine can do as long as those there are stay as they are, that its pool would refuse, or that is dearer
+    /// than allowed or than can be paid.
     ///
     /// # Errors
-    /// [`RequesterError::NoMachine`], [`RequesterError::TooDear`], [`RequesterError::NotEnough`].
+    /// [`RequesterError::NoMachine`], [`RequesterError::PoolRefuses`], [`RequesterError::TooDear`], [`RequesterError::NotEnough`].
     pub fn check_quote(&self, prepared: &Prepared, quote: &Quote) -> Result<(), RequesterError> {
         if let Some(pool) = quote.pools.iter().find(|pool| !pool.unmet.is_empty()) {
             let workerpool = pool.workerpool;
@@ -78,6 +78,9 @@ impl Requester {
             && quote.total > max
         {
             return Err(RequesterError::TooDear { price: quote.total, max });
+        }
+        if let Some(pool) = quote.pools.iter().find(|pool| !pool.refusal.is_empty()) {
+            return Err(RequesterError::PoolRefuses { why: told(&pool.refusal) });
         }
         match quote.missing.is_zero() {
             true => Ok(()),
@@ -374,6 +377,14 @@ impl Requester {
         };
         if content == file.content { Ok(()) } else { Err(RequesterError::ChangedSince { path: file.path.clone() }) }
     }
+}
+
+/// Characters of a pool's words that are shown.
+const TOLD_CHARS_MAX: usize = 1_000;
+
+/// What a pool said, fit for a terminal.
+fn told(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(TOLD_CHARS_MAX).collect()
 }
 
 /// Makes equal jobs different.

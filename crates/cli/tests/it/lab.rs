@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use gristmill_types::AddressBook;
 use serde_json::Value;
 
 use crate::harness::{GRISTMILL, Up, alone, probe, start, text, wait_until};
@@ -184,15 +185,25 @@ fn check_strangers(lab: &Lab, good: &Path) {
         Command::new(GRISTMILL).args(["worker", "--pool", &lab.up.pool(), "--data-dir"]).arg(&folder).output().unwrap();
     assert!(!worker.status.success() && text(&worker).contains("only workers that were invited"), "{}", text(&worker));
     assert!(text(&worker).contains("gristmill join LINE --worker"), "{}", text(&worker));
-    let wallet = folder.join("wallet.json").display().to_string();
-    let book = lab.up.book();
-    let (probe, out) = (probe().display().to_string(), folder.join("out").display().to_string());
-    let job = Command::new(GRISTMILL)
-        .args(["run", &probe, "--trust", "1", "--rpc", &book.rpc, "--wallet", &wallet, "--out", &out])
-        .output()
-        .unwrap();
-    assert_eq!(job.status.code(), Some(3), "taken by the hub, given back by the pool: {}", text(&job));
+    let mut book = lab.up.book();
+    book.wallet = Some("wallet.json".to_owned());
+    let run = |book: &AddressBook| {
+        std::fs::write(folder.join("address.json"), serde_json::to_vec(book).unwrap()).unwrap();
+        let (probe, out) = (probe().display().to_string(), folder.join("out").display().to_string());
+        let args = ["run", &probe, "--trust", "1", "--category", "DEV", "--out", &out, "--data-dir"];
+        Command::new(GRISTMILL).args(args).arg(&folder).output().unwrap()
+    };
+    let job = run(&book);
+    assert_eq!(job.status.code(), Some(1), "nothing is ordered: {}", text(&job));
     assert!(text(&job).contains("members only") && text(&job).contains("gristmill join"), "{}", text(&job));
+    // Who does not ask the pool first is taken by the hub, and given back by the pool.
+    book.pools.clear();
+    let job = run(&book);
+    assert_eq!(job.status.code(), Some(3), "{}", text(&job));
+    assert!(text(&job).contains("0 of 1 task"), "{}", text(&job));
+    let report = lab.pool(&["report", "--by", "group"]);
+    let of_strangers = report["rows"].as_array().unwrap().iter().find(|row| row["name"].is_null()).unwrap();
+    assert_eq!((&of_strangers["failed"], &of_strangers["leases"]), (&1.into(), &0.into()), "{report:#}");
     let expired = lab.invite("expired", &["--expires", "1s"]);
     std::thread::sleep(Duration::from_millis(1_200));
     lab.refused("late", &expired, "has expired");
@@ -220,8 +231,6 @@ fn check_rights(lab: &Lab, alice: &Pc<'_>, carol: &Pc<'_>) {
     for worker in ["local-00".to_owned(), lab.worker_of("carol")] {
         lab.pool(&["chmod", "000", "worker", &worker]);
     }
-    let ordered = carol.work("waits", &["--detach", "--json"]);
-    assert!(!ordered.status.success() && text(&ordered).contains("--detach"), "--out and --detach exclude each other");
     let probe = probe().display().to_string();
     let ordered = carol.run(&["run", &probe, "--trust", "1", "--arg", "put /iexec_out/word y", "--detach", "--json"]);
     assert!(ordered.status.success(), "{}", text(&ordered));
@@ -249,7 +258,7 @@ fn check_rights(lab: &Lab, alice: &Pc<'_>, carol: &Pc<'_>) {
     let out = carol.folder.join("app").display().to_string();
     let refused = carol.run(&["run", app, "--trust", "1", "--arg", "put /iexec_out/word x", "--out", &out]);
     assert!(text(&refused).contains("rights: carol may not use the app"), "{}", text(&refused));
-    assert_eq!(refused.status.code(), Some(3));
+    assert_eq!(refused.status.code(), Some(1), "nothing is ordered");
 }
 
 /// The rows are the groups, by name, and each column adds up.

@@ -256,17 +256,12 @@ impl Engine {
         let usable = |worker: &Address, entry: &super::WorkerEntry| {
             entry.connected && !entry.draining && offered(entry) && fitting.contains(&WorkerId(*worker))
         };
-        let zero_or = |bytes: &[u8]| (bytes.len() == 20).then(|| Address::from_slice(bytes)).unwrap_or_default();
-        let requester = zero_or(&request.requester);
+        let requester = address_or_zero(&request.requester);
         let serves = |worker: Address| request.requester.is_empty() || self.serves(worker, requester);
         let able: Vec<_> = self.workers.iter().filter(|(worker, entry)| usable(worker, entry)).collect();
         let is_able = !able.is_empty();
         let matching: Vec<_> =
             able.into_iter().filter(|(worker, _)| serves(**worker)).map(|(_, entry)| entry).collect();
-        let wish =
-            Wish { requester, app: zero_or(&request.app), dataset: zero_or(&request.dataset), tasks: request.tasks };
-        let asked = !request.requester.is_empty();
-        let refusal = asked.then(|| self.members().refusal(self.parts.is_private, &wish, &self.usage())).flatten();
         let slots: u64 = matching.iter().map(|entry| u64::from(entry.slots)).sum();
         let replicas = u64::from(Trust::new(request.trust).replicas_of_newcomers());
         let trust_reachable = matching.len() as u64 >= replicas;
@@ -275,9 +270,7 @@ impl Engine {
         let mean = self.run_times.mean_s();
         let seconds_expected = if slots == 0 { 0.0 } else { mean * (runs.div_ceil(slots)) as f64 };
         let unmet = if fitting.is_empty() && unmet.machines > 0 { unmet.to_string() } else { String::new() };
-        let note = if let Some(refusal) = refusal {
-            refusal
-        } else if !unmet.is_empty() {
+        let note = if !unmet.is_empty() {
             unmet.clone()
         } else if matching.is_empty() && is_able {
             "rights: no connected worker serves who asks: ask the pool's operator (`gristmill pool chmod`)".to_owned()
@@ -297,8 +290,25 @@ impl Engine {
             trust_reachable,
             note,
             unmet,
+            refusal: self.quote_refusal(request).unwrap_or_default(),
         })
     }
+
+    /// Why the pool would refuse the job, if who asks is told.
+    fn quote_refusal(&self, request: &QuoteRequest) -> Option<String> {
+        if request.requester.is_empty() {
+            return None;
+        }
+        let [requester, app, dataset] =
+            [&request.requester, &request.app, &request.dataset].map(|bytes| address_or_zero(bytes));
+        let wish = Wish { requester, app, dataset, tasks: request.tasks };
+        self.members().refusal(self.parts.is_private, &wish, &self.usage())
+    }
+}
+
+/// An address whose length was checked; zero for one that is not said.
+fn address_or_zero(bytes: &[u8]) -> Address {
+    bytes.try_into().map(Address::new).unwrap_or_default()
 }
 
 /// A word for a worker's state.
