@@ -321,6 +321,8 @@ fn a_pool_alone_is_asked_and_told_and_adds_up_with_the_ledger() {
     check_waiting(&pool, &job);
     let mut first = Worker::start(&pool.url(), &worker_folder);
     requester.wait(&job);
+    // The ledger has it a moment before the pool.
+    wait_until("the pool to see the end", || pool.status()["tasks"]["completed"] == 2);
     let status = pool.status();
     assert_eq!((&status["tasks"]["completed"], &status["workers"]["connected"]), (&2.into(), &1.into()), "{status:#}");
     let metrics = pool.metrics();
