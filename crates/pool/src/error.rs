@@ -111,6 +111,9 @@ pub enum PoolError {
         /// The host in its address.
         host: String,
     },
+    /// It is to be found by all and to take nobody.
+    #[error("this pool is private, and a public one is for everybody: leave --public out, or say --private=false")]
+    PrivateAndPublic,
     /// Its founder cannot be a member.
     #[error(transparent)]
     Members(#[from] MembersError),

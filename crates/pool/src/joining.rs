@@ -47,12 +47,16 @@ pub(crate) fn parse_join(request: &JoinRequest, pool: &KeyHash) -> Result<Join, 
     })
 }
 
-/// Whether the pool is private: as its operator says now, or as it was.
+/// Whether the pool is private: as its operator says now, or as it was. A private pool that asks strangers in would refuse them all.
 pub(crate) fn settle_privacy(config: &PoolConfig, journal: &Journal) -> Result<bool, PoolError> {
     if let Some(private) = config.private {
         journal.set_private(private)?;
     }
-    Ok(journal.is_private()?)
+    let is_private = journal.is_private()?;
+    match is_private && config.public.is_some() {
+        true => Err(PoolError::PrivateAndPublic),
+        false => Ok(is_private),
+    }
 }
 
 /// The members as the journal has them; of a private pool, those too who found it.

@@ -211,6 +211,7 @@ async fn stand(config: &PoolConfig, dir: &DataDir, url: &PoolUrl) -> Result<(Gro
 pub(crate) async fn assemble(config: PoolConfig, ground: Ground, store: &Client) -> Result<Assembled, PoolError> {
     let since_unix_ms = unix_ms();
     let Ground { hub, outbox, journal, seed, scratch, url } = ground;
+    let is_private = settle_privacy(&config, &journal)?;
     let workerpool = setup::register(&config, &hub, &outbox).await?;
     let bans = Arc::new(RwLock::new(journal.bans()?));
     let stake_needed = stake_needed(&config);
@@ -233,7 +234,6 @@ pub(crate) async fn assemble(config: PoolConfig, ground: Ground, store: &Client)
         stake_needed: u64::try_from(stake_needed.ngrist()).unwrap_or(u64::MAX),
         ..Welcome::default()
     };
-    let is_private = settle_privacy(&config, &journal)?;
     let members = found_members(&config, &journal, is_private)?;
     let keeper = Keeper::new(config, hub.clone(), outbox.clone(), workerpool);
     let keeping = keeper.start(journal.is_draining()?).await?;
