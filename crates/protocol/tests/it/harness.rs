@@ -96,6 +96,10 @@ impl Pool for Service {
     async fn quote(&self, _: Request<wire::QuoteRequest>) -> Result<Response<wire::QuoteReply>, Status> {
         Err(Status::unimplemented("quote"))
     }
+
+    async fn join(&self, _: Request<wire::JoinRequest>) -> Result<Response<wire::JoinReply>, Status> {
+        Err(Status::unimplemented("join"))
+    }
 }
 
 pub struct TestPool {
