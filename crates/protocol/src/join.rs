@@ -191,6 +191,8 @@ pub fn check_reply(reply: &JoinReply) -> Result<(), FieldError> {
 mod tests {
     use super::*;
 
+    type Change = fn(&mut JoinRequest);
+
     fn invitation(host: &str) -> Invitation {
         let pool = PoolUrl { host: host.to_owned(), port: 4_480, key: KeyHash([7; 32]) };
         Invitation { pool, token: Token([0xab; 32]) }
@@ -254,7 +256,7 @@ mod tests {
     fn the_signed_text_holds_every_field_and_the_pool_but_not_the_token() {
         let key = KeyHash([9; 32]);
         let text = signing_text(&request(), &key);
-        let changes: [fn(&mut JoinRequest); 6] = [
+        let changes: [Change; 6] = [
             |request| request.token[0] ^= 1,
             |request| request.requester[0] ^= 1,
             |request| request.worker = vec![4; 20],
@@ -287,7 +289,7 @@ mod tests {
     #[test]
     fn requests_out_of_bounds_are_named() {
         assert_eq!(check_request(&request()), Ok(()));
-        let changes: [(fn(&mut JoinRequest), &str); 7] = [
+        let changes: [(Change, &str); 7] = [
             (|request| request.token.truncate(31), "join.token"),
             (|request| request.user = "two\nlines".to_owned(), "join.user"),
             (|request| request.machine = "PC".to_owned(), "join.machine"),

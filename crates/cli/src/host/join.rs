@@ -266,7 +266,7 @@ mod tests {
         let invitation: Invitation = line.parse().unwrap();
         remember_pool(folder.path(), &invitation).unwrap();
         let path = folder.path().join(SETTINGS_FILE);
-        assert_eq!(gristmill_worker::Settings::read(&path).unwrap().pools, [invitation.pool.clone()]);
+        assert_eq!(gristmill_worker::Settings::read(&path).unwrap().pools, std::slice::from_ref(&invitation.pool));
         assert!(!std::fs::read_to_string(&path).unwrap().contains("cdcd"), "no secret stands there");
         std::fs::write(&path, "slots = 3\n").unwrap();
         remember_pool(folder.path(), &invitation).unwrap();
