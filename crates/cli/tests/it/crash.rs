@@ -112,7 +112,7 @@ impl<'a> Mill<'a> {
     /// I9: nothing of a task that is over is left where tasks run.
     fn assert_clean(&self) {
         for number in 0..WORKERS {
-            let pools = self.worker_folder(number).join("pools");
+            let pools = self.worker_folder(number).join("worker/pools");
             for pool in std::fs::read_dir(pools).unwrap().map(|pool| pool.unwrap().path()) {
                 let left = || std::fs::read_dir(pool.join("jobs")).unwrap().count();
                 wait_until("the folders of tasks to be gone", || left() == 0);
@@ -193,8 +193,7 @@ fn of_two_pools_with_one_key_the_second_refuses() {
     let key = root.join("wallet.json").display().to_string();
 
     // The same folder.
-    let process = format!("process {}", first.child.id());
-    refused(&Pool::command(&ledger, &root, &public).output().unwrap(), &["is in use by", &process, "stop it first"]);
+    refused(&Pool::command(&ledger, &root, &public).output().unwrap(), &["is in use by", "stop it first"]);
     // Another folder with the same key, or with a copy of it.
     let parts = ["another pool on this machine works with the key of", "stop it first", "--wallet FILE"];
     let shared = Pool::command(&ledger, &other, &["--wallet", &key]).output().unwrap();

@@ -217,7 +217,7 @@ impl Engine {
     }
 
     /// Marks the deal of `task` as finished once all its tasks are over and its results lie open.
-    fn retire_deal_of(&mut self, task: TaskId) -> Result<(), PoolError> {
+    pub(super) fn retire_deal_of(&mut self, task: TaskId) -> Result<(), PoolError> {
         let Some((_, deal)) = self.book.task(task) else { return Ok(()) };
         if deal.open > 0 {
             return Ok(());

@@ -387,6 +387,10 @@ impl Engine {
         self.reduces_dirty |= self.reduces_waiting > 0;
         if let Some(id) = self.book.finish(task, status) {
             tracing::info!(deal = %id, "all tasks of the deal are over");
+            // Mostly the results were opened before; else the last one that is opened does it.
+            if let Err(error) = self.retire_deal_of(task) {
+                self.fault = Some(error);
+            }
         }
     }
 }

@@ -88,6 +88,12 @@ impl Market {
         }
         let life = self.town.machine.start(None);
         let journal = Journal::open(self.town.machine.database(JOURNAL, life).unwrap()).unwrap();
+        for (deal, record) in &audit.replay.books().deals {
+            let completed = |task| audit.replay.books().tasks[&task].status == TaskStatus::Completed;
+            if record.terms.indexes().all(|index| completed(deal.task(index))) {
+                assert!(journal.is_finished(*deal).unwrap(), "each start would read {deal} again");
+            }
+        }
         self.told.draining.set(false);
         self.check_journal(&journal);
         assert!(!journal.is_draining().unwrap(), "a drained pool takes new deals when it is started again");
