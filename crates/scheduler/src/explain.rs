@@ -99,6 +99,11 @@ pub enum TaskCause {
         /// In full, with the nearest machine.
         text: String,
     },
+    /// Those whose machines match say that they are too slow: a run would be taken back before it ends.
+    TooSlow {
+        /// How many of them.
+        workers: usize,
+    },
     /// Workers there are, but they serve others than its requester.
     NoRights {
         /// How many of them.
@@ -204,6 +209,8 @@ pub enum WorkerCause {
     },
     /// The waiting tasks require another machine, or it requires other tasks.
     NoMatch,
+    /// It is too slow for the waiting tasks: their runs would be taken back before they end.
+    TooSlow,
     /// It does not serve those whose tasks wait.
     NoRights,
     /// Tasks want replicas, but of another engine.
@@ -283,6 +290,9 @@ impl fmt::Display for TaskCause {
                 write!(f, "no free worker has the stake that a contribution locks; {worker} lacks {missing}")
             }
             Self::NoMatch { text, .. } => f.write_str(text),
+            Self::TooSlow { workers } => {
+                write!(f, "the {workers} worker(s) that could run it are too slow to end before its category's limit")
+            }
             Self::NoRights { workers } => {
                 write!(f, "the {workers} worker(s) that could run it do not work for its requester")
             }
@@ -335,6 +345,7 @@ impl fmt::Display for WorkerCause {
                 write!(f, "its free stake is {missing} short of what a contribution locks")
             }
             Self::NoMatch => write!(f, "the waiting tasks require another machine, or it requires other tasks"),
+            Self::TooSlow => write!(f, "it is too slow to end the waiting tasks before the limit of their category"),
             Self::NoRights => write!(f, "it does not work for those whose tasks wait"),
             Self::ProfileMismatch { profile } => {
                 write!(f, "the waiting tasks run on another engine than its `{profile}`")

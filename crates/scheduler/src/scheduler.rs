@@ -87,7 +87,7 @@ struct Deal {
     open_tasks: u64,
     /// Those that were opened here, ended ones too.
     tasks: u64,
-    /// Few are left, and none waits.
+    /// Few of them are left.
     is_ending: bool,
     run_times_ms: VecDeque<u64>,
     /// Their median, once there are enough.
@@ -95,6 +95,8 @@ struct Deal {
     pace: Pace,
     /// What its tasks ask of a machine.
     demand: Option<DemandId>,
+    /// Slower machines are expected to take longer than a run may.
+    speed_min: f64,
     work: WorkEstimate,
     /// Workers with slots that wait until more is known of the pace.
     cooling: BTreeSet<WorkerId>,

@@ -31,6 +31,8 @@ pub(crate) struct Task {
     pub profile: Option<EngineProfile>,
     /// What it asks of a machine, as the index knows it.
     pub demand: Option<DemandId>,
+    /// Slower machines are expected to take longer than a run may.
+    pub speed_min: f64,
     /// The digests that are public, by their result hash.
     pub digests: BTreeMap<B256, B256>,
     /// The hash of the latest consensus, also after a reopening.
@@ -198,6 +200,7 @@ impl Task {
             attempts: BTreeMap::new(),
             profile: spec.profile.clone(),
             demand: None,
+            speed_min: 0.0,
             digests: digests.map(|digest| (hash_of(spec.task, digest), digest)).collect(),
             consensus_hash: ledger.consensus.map(|consensus| consensus.hash),
             recomputed: ledger.recomputed,

@@ -90,6 +90,8 @@ pub(crate) struct Cooling {
 pub(crate) struct Told {
     /// How quick its cores are, as a multiple of the reference machine's.
     pub speed: f64,
+    /// It says so; otherwise it is taken for the reference machine.
+    pub says_speed: bool,
     /// What the machine draws.
     pub watts: Option<f64>,
 }
@@ -102,8 +104,10 @@ impl Told {
     fn of(ad: &ClassAd) -> Self {
         let number = |name: &str| ad.evaluate(name).number().filter(|number| number.is_finite() && *number > 0.0);
         let (least, most) = Self::SPEEDS;
+        let speed = number("Speed");
         Self {
-            speed: number("Speed").unwrap_or(1.0).clamp(least, most),
+            speed: speed.unwrap_or(1.0).clamp(least, most),
+            says_speed: speed.is_some(),
             watts: number("Watts").map(|watts| watts.min(Self::WATTS_MAX)),
         }
     }
@@ -111,7 +115,7 @@ impl Told {
 
 impl Default for Told {
     fn default() -> Self {
-        Self { speed: 1.0, watts: None }
+        Self { speed: 1.0, says_speed: false, watts: None }
     }
 }
 

@@ -30,6 +30,8 @@ pub(super) enum Fit {
     Gpu,
     /// It does not serve its requester.
     Rights,
+    /// It says of itself that it is too slow: its run would be taken back before it ends.
+    Slow,
     /// Its machine and what the task requires, or what it requires and the task, do not match.
     Machine,
     /// Another engine.
@@ -124,7 +126,9 @@ impl Scheduler {
         let found = self.line.deals(queue).find_map(|deal| {
             let (mut from, mut unfit, mut kin) = (0, 0, 0);
             // All tasks of a deal ask for the same.
-            if self.deals.get(&deal.1).and_then(|deal| deal.demand).is_some_and(|of| !self.machines.matches(of, id)) {
+            let of_deal = self.deals.get(&deal.1)?;
+            if worker.is_too_slow(of_deal.speed_min) || of_deal.demand.is_some_and(|of| !self.machines.matches(of, id))
+            {
                 return None;
             }
             let mut fitting = Vec::new();
@@ -140,9 +144,14 @@ impl Scheduler {
                     Fit::New => fitting.push(id_of_task),
                     Fit::Again | Fit::Tried => learned.push(number),
                     Fit::Kin => kin += 1,
-                    Fit::Unwanted | Fit::Gpu | Fit::Rights | Fit::Machine | Fit::Profile | Fit::Needs | Fit::Stake => {
-                        unfit += 1
-                    }
+                    Fit::Unwanted
+                    | Fit::Gpu
+                    | Fit::Rights
+                    | Fit::Slow
+                    | Fit::Machine
+                    | Fit::Profile
+                    | Fit::Needs
+                    | Fit::Stake => unfit += 1,
                 }
             }
             fitting.into_iter().min_by_key(|task| self.draw(*task, id))
@@ -211,6 +220,9 @@ impl Fitting<'_> {
         };
         if worker.serves.as_ref().is_some_and(|served| !served.contains(&task.spec.requester)) {
             return Fit::Rights;
+        }
+        if worker.is_too_slow(task.speed_min) {
+            return Fit::Slow;
         }
         if let (Some(machines), Some(demand)) = (self.machines, task.demand)
             && !machines.matches(demand, id)

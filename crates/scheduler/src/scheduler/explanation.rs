@@ -143,9 +143,13 @@ impl Scheduler {
     /// Nobody is left of those whose machines match and who serve the requester.
     fn explain_machines(&self, task: &Task, fits: &[Fit]) -> Option<Explanation<TaskCause>> {
         let count = |which: Fit| fits.iter().filter(|fit| **fit == which).count();
-        let (foreign, unlike) = (count(Fit::Rights), count(Fit::Machine));
-        if foreign + unlike < fits.len() || foreign + unlike == 0 {
+        let (foreign, slow, unlike) = (count(Fit::Rights), count(Fit::Slow), count(Fit::Machine));
+        if foreign + slow + unlike < fits.len() || foreign + slow + unlike == 0 {
             return None;
+        }
+        if slow > 0 {
+            let fix = "start a quicker worker, or ask for a larger category";
+            return Some(fixable(TaskCause::TooSlow { workers: slow }, fix));
         }
         if unlike == 0 {
             let fix = "ask the pool's operator for the right to use them: gristmill pool chmod";
@@ -220,7 +224,10 @@ impl Scheduler {
         if fits().all(|(_, fit)| fit == Fit::Rights) {
             return fixable(WorkerCause::NoRights, "the pool's operator may let others use it: gristmill pool chmod");
         }
-        if fits().all(|(_, fit)| matches!(fit, Fit::Machine | Fit::Rights)) {
+        if fits().all(|(_, fit)| matches!(fit, Fit::Slow | Fit::Rights)) {
+            return because(WorkerCause::TooSlow);
+        }
+        if fits().all(|(_, fit)| matches!(fit, Fit::Machine | Fit::Slow | Fit::Rights)) {
             return because(WorkerCause::NoMatch);
         }
         let poor = fits().filter(|(_, fit)| *fit == Fit::Stake);

@@ -31,6 +31,9 @@ impl Scheduler {
         let deal = self.deals.entry(task.spec.deal).or_default();
         let demand = *deal.demand.get_or_insert_with(|| self.machines.open(Demand::clone(&task.spec.demand)));
         task.demand = Some(demand);
+        let limit_ms = task.spec.work_clock_ms.saturating_mul(self.policy.run_limit_ratio);
+        task.speed_min = speed_min(task.spec.demand.work.operations, limit_ms);
+        deal.speed_min = task.speed_min;
     }
 
     /// A deal is over.
@@ -140,6 +143,11 @@ impl Scheduler {
 }
 
 impl Worker {
+    /// It says what it is, and that is slower than this. Nobody gains by such a word but the truthful: they are not asked in vain.
+    pub(super) fn is_too_slow(&self, speed_min: f64) -> bool {
+        self.told.says_speed && self.told.speed < speed_min
+    }
+
     /// How quick it is taken for: what it says, unless it was slower than others at the same work.
     pub(super) fn speed(&self) -> f64 {
         self.measured_speed.map_or(self.told.speed, |measured| measured.min(self.told.speed))
@@ -164,6 +172,11 @@ impl Worker {
         }
         self.cached.push_back(content);
     }
+}
+
+/// The speed below which so much work takes longer than a run may; 0 if it is not known.
+fn speed_min(operations: u64, limit_ms: u64) -> f64 {
+    operations as f64 / REFERENCE_OPERATIONS_PER_SECOND / (limit_ms.max(1) as f64 / 1e3)
 }
 
 /// The nearest of the numbers that are told apart.

@@ -188,3 +188,23 @@ fn a_worker_serves_only_those_whom_it_is_to_serve() {
     bench.on(Event::WorkerServes { worker: worker(0), serves: friends(Address::repeat_byte(7)) });
     assert_eq!(who_has(&bench, 0), [worker(0)]);
 }
+
+#[test]
+fn who_says_that_it_is_too_slow_is_not_asked_where_the_work_is_known() {
+    // Three T are 300 seconds, and the work is ten of them at the reference machine.
+    let mut bench = pool(0);
+    bench.on(with_ad(0, "[Speed = 0.03]"));
+    bench.on(requiring(0, "true", ""));
+    assert_eq!(who_has(&bench, 0), []);
+    assert_eq!(bench.task_cause(0), TaskCause::TooSlow { workers: 1 });
+    assert_eq!(bench.worker_cause(0), WorkerCause::TooSlow);
+    // Of another task nobody knows how much it is; and who says nothing of its speed may be quick enough.
+    bench.on(added(TaskSpec { deal: DealId(B256::repeat_byte(7)), ..spec(1, 1) }));
+    assert_eq!(who_has(&bench, 1), [worker(0)]);
+    bench.on(with_ad(1, "[Cpus = 1]"));
+    assert_eq!(who_has(&bench, 0), [worker(1)]);
+    // What takes just as long as it may is asked of it.
+    bench.on(with_ad(2, "[Speed = 0.034]"));
+    bench.on(requiring(2, "true", ""));
+    assert_eq!(who_has(&bench, 2), [worker(2)]);
+}
