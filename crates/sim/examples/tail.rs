@@ -11,6 +11,8 @@ use gristmill_sim::{Config, run};
 const TAIL: &str = include_str!("../configs/tail.toml");
 const SEEDS: u64 = 100;
 
+type Figure = fn(&Row) -> f64;
+
 /// A run of a seed.
 struct Row {
     seed: u64,
@@ -79,18 +81,17 @@ fn write_row(csv: &mut String, row: &Row) -> std::fmt::Result {
 fn show(copies: bool, rows: &[Row]) {
     println!("{}\n", if copies { "with copies" } else { "without" });
     println!("| | median | mean | 10 % | 90 % |\n|---|---|---|---|---|");
-    let second = |ms: u64| ms as f64 / 1e3;
-    let figures: [(&str, &dyn Fn(&Row) -> f64); 10] = [
-        ("last tenth over its ideal time", &|row| row.last_tenth.slowdown()),
-        ("last tenth over a ninth of the others", &|row| row.last_tenth.slowdown_of_pace()),
-        ("tail slowdown (SpeQuloS)", &|row| row.tail_slowdown),
-        ("last tenth, s", &|row| second(row.last_tenth.took_ms)),
-        ("a ninth of the others, s", &|row| second(row.last_tenth.pace_ms)),
-        ("median run, s", &|row| second(row.last_tenth.run_ms)),
-        ("makespan, s", &|row| row.makespan_s),
-        ("results per task", &|row| row.results_per_task),
-        ("host time per task, s", &|row| row.busy_s),
-        ("failed tasks", &|row| f64::from(row.failed)),
+    let figures: [(&str, Figure); 10] = [
+        ("last tenth over its ideal time", |row| row.last_tenth.slowdown()),
+        ("last tenth over a ninth of the others", |row| row.last_tenth.slowdown_of_pace()),
+        ("tail slowdown (SpeQuloS)", |row| row.tail_slowdown),
+        ("last tenth, s", |row| row.last_tenth.took_ms as f64 / 1e3),
+        ("a ninth of the others, s", |row| row.last_tenth.pace_ms as f64 / 1e3),
+        ("median run, s", |row| row.last_tenth.run_ms as f64 / 1e3),
+        ("makespan, s", |row| row.makespan_s),
+        ("results per task", |row| row.results_per_task),
+        ("host time per task, s", |row| row.busy_s),
+        ("failed tasks", |row| f64::from(row.failed)),
     ];
     for (name, figure) in figures {
         let mut values = rows.iter().map(figure).collect::<Vec<_>>();
