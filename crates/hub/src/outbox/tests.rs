@@ -258,7 +258,8 @@ async fn a_full_disk_stops_the_outbox_and_says_so() {
     assert!(matches!(error, OutboxError::Database(_) | OutboxError::Stopped), "{error}");
     let error = outbox.submit(intent("third")).await.unwrap_err();
     assert!(matches!(&error, OutboxError::Database(_)), "{error}");
-    let stopped = tokio::time::timeout(Duration::from_secs(5), outbox.stopped()).await.expect("it says that it stopped");
+    let stopped =
+        tokio::time::timeout(Duration::from_secs(5), outbox.stopped()).await.expect("it says that it stopped");
     assert!(matches!(&stopped, OutboxError::Database(_)), "{stopped}");
     assert_eq!(ledger.lock().effects.len(), 1, "nothing is sent that is not stored");
     disk.heal();
