@@ -13,8 +13,8 @@ const MS_PER_HOUR: f64 = 3_600_000.0;
 
 /// Add up what the pool did since its first deal, from the ledger and from the pool's journal
 ///
-/// Members of the pool stand there by their names. CPU-hours are the durations of the leases: a lease takes one slot of a worker. By worker there are no tasks and no cost, since several
-/// workers do a task; what they were paid is there.
+/// Members of the pool stand there by their names. CPU-hours are the durations of the leases: a lease takes one slot of a worker. By
+/// worker there are no tasks and no cost, since several workers do a task; what they were paid is there.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
     #[command(flatten)]
