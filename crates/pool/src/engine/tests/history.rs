@@ -205,7 +205,7 @@ impl Market {
             stake_target: Amount::from_grist(5_000),
             metrics: None,
             policy: gristmill_scheduler::Policy { run_limit_ratio: 6, ..gristmill_scheduler::Policy::default() },
-            credibility: default_credibility(self.seed % 2 == 0),
+            credibility: default_credibility(self.seed.is_multiple_of(2)),
             newcomers: None,
         }
     }
