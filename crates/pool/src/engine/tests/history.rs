@@ -206,6 +206,8 @@ impl Market {
             metrics: None,
             policy: gristmill_scheduler::Policy { run_limit_ratio: 6, ..gristmill_scheduler::Policy::default() },
             credibility: default_credibility(self.seed.is_multiple_of(2)),
+            private: None,
+            founder: None,
             newcomers: None,
         }
     }
