@@ -140,11 +140,12 @@ fn what_the_next_worker_would_fail_at_too_is_told() {
         bench.on(added(spec(0, 1)));
         let mut faults = 0;
         // While it is tried again, and when it is given up.
-        while let Some((lease, ..)) = bench.scheduler.live_leases().next() {
+        let live = |bench: &Bench| bench.scheduler.live_leases().next().map(|(lease, ..)| lease);
+        while let Some(lease) = live(&bench) {
             bench.on(Event::LeaseFailed { lease, fault, reason: "gone".to_owned() });
             faults += 1;
             let found = bench.scheduler.explain_task(bench.now_ms, task(0));
-            if bench.scheduler.live_leases().next().is_none() && !matches!(found.cause, TaskCause::Calling { .. }) {
+            if live(&bench).is_none() && !matches!(found.cause, TaskCause::Calling { .. }) {
                 assert_eq!(found.cause, cause, "after {faults}");
                 assert!(found.fix.unwrap().contains(fix));
             }
