@@ -255,9 +255,7 @@ impl fmt::Display for TaskCause {
             Self::Contributing { authorised } => {
                 write!(f, "{authorised} finished replica(s) are putting their contribution onto the ledger")
             }
-            Self::Revealing { revealed, holders } => {
-                write!(f, "consensus; {revealed} of {holders} holders have revealed")
-            }
+            Self::Revealing { revealed, holders } => write!(f, "consensus; {revealed} of {holders} have revealed"),
             Self::Calling { call } => write!(f, "`{call}` was sent to the hub and has not taken effect yet"),
             Self::NoBytes => {
                 write!(f, "no upload of a worker that revealed has the bytes of its digest, so it is not finalised")
@@ -267,10 +265,7 @@ impl fmt::Display for TaskCause {
                 write!(f, "all {workers} worker(s) that were here are banned: {worker}, since {reason}")
             }
             Self::AllTried { connected, .. } => {
-                write!(
-                    f,
-                    "each of the {connected} connected worker(s) has already worked at it, and a worker counts once"
-                )
+                write!(f, "each of the {connected} connected worker(s) has worked at it, and a worker counts once")
             }
             Self::NotBelieved { connected, .. } => write!(
                 f,
@@ -301,10 +296,7 @@ impl fmt::Display for TaskCause {
             }
             Self::NeedsMissing { needs } => write!(f, "no free worker offers {needs}, which it needs"),
             Self::NoneUsable { connected } => {
-                write!(
-                    f,
-                    "none of the {connected} connected worker(s) is used: banned, put aside, draining or without slots"
-                )
+                write!(f, "the {connected} connected worker(s) are all banned, put aside, draining or without slots")
             }
             Self::TooLate { left_ms, run_ms } => write!(
                 f,
