@@ -32,7 +32,7 @@ pub struct Terms {
     pub worker: bool,
     /// Its workers are for the group alone at first (mode 750), not for everybody.
     pub exclusive: bool,
-    /// Machines that it lets in; up to [`USES_MAX`].
+    /// Machines that it lets in; up to `USES_MAX`.
     pub uses: u32,
     /// Until when it is good, in milliseconds of Unix time.
     pub expires_unix_ms: u64,
