@@ -6,12 +6,10 @@ use alloy_primitives::Address;
 use gristmill_classad::{ClassAd, Expr, ParseError, Value};
 use gristmill_hub::Deal;
 use gristmill_scheduler::index::Demand;
-use gristmill_scheduler::rank::{Favor, FavorError, Work};
+use gristmill_scheduler::rank::{Favor, FavorError, REFERENCE_OPERATIONS_PER_SECOND, Work};
 use gristmill_types::{JobParams, Needs};
 
-/// Operations a second of the machine whose `Speed` is 1.
-const REFERENCE_OPERATIONS_PER_SECOND: u64 = 1_000_000_000;
-/// A task is taken to be so much shorter than its category allows, until some of it have run.
+/// A task is guessed to be so much shorter than its category allows.
 const SHORTER: u64 = 4;
 /// Inputs of fewer bytes are fetched so soon that it does not matter who has them. Tasks with the same large inputs, and nothing else
 /// that differs, are one kind of demand.
@@ -60,7 +58,7 @@ pub(crate) fn of_deal(deal: &Deal, work_clock_s: u64, params: &JobParams) -> Res
     inputs.sort_unstable();
     inputs.dedup();
     let operations = (work_clock_s / SHORTER).max(1).saturating_mul(REFERENCE_OPERATIONS_PER_SECOND);
-    let work = Work { operations, inputs, upload_bytes: 0 };
+    let work = Work { operations, is_known: false, inputs, upload_bytes: 0 };
     let favor = match params.gristmill_favor.as_str() {
         "" => Favor::default(),
         text => text.parse()?,

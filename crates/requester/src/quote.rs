@@ -249,6 +249,7 @@ impl Requester {
         let dataset = prepared.dataset.as_ref().map(|(_, open)| open.signed.order.dataset);
         let request = QuoteRequest {
             category_id: prepared.category.id,
+            work_clock_s: prepared.category.work_clock_s,
             trust: prepared.trust.value(),
             tasks,
             app_type: "wasm".to_owned(),

@@ -257,6 +257,7 @@ fn demand(number: usize) -> Demand {
         favor: favors[(number + number / 8) % 8].parse().unwrap_or_default(),
         work: Work {
             operations: 2_000_000_000_000 * (1 + number as u64),
+            is_known: false,
             inputs: vec![(content((number % 8) as u8), 20_000_000), (content((number / 8 % 8) as u8 + 1), 5_000_000)],
             upload_bytes: 1_000_000,
         },

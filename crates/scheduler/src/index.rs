@@ -313,42 +313,14 @@ impl MachineIndex {
     }
 
     /// The best of the candidates that pass a test which is the task's own (it has no replica of it, its stake suffices). If none
-    /// does, the most promising of all other free machines that match and pass.
+    /// does, the most promising of all other free machines that match and pass. Of equals the one with the smallest id.
     pub fn choose_where(&mut self, id: DemandId, passes: impl Fn(WorkerId) -> bool) -> Option<Choice> {
-        self.catch_up(id)?;
-        let pool = &self.pool;
-        let standing = self.demands.get_mut(&id)?;
-        let order = standing.order.as_mut()?;
-        let worker = |place: u32| pool.machines[place as usize].as_ref().map(|machine| machine.worker);
-        let window = order.window();
-        let weighed = order.weigh();
-        // The requester's own rank goes first: only those with the highest are compared.
-        let mut best_at: Option<(u64, f64, WorkerId, usize)> = None;
-        for (at, place) in window.places().iter().enumerate() {
-            let (rank, weight) = (window.key(at) >> 32, weighed[at]);
-            let is_behind = |(best_rank, best_weight, ..): &(u64, f64, WorkerId, usize)| {
-                rank < *best_rank || rank == *best_rank && weight < *best_weight
-            };
-            if best_at.as_ref().is_some_and(is_behind) {
-                continue;
-            }
-            let Some(id) = worker(*place).filter(|id| passes(*id)) else { continue };
-            if best_at.as_ref().is_none_or(|(of, than, best_id, _)| (rank, weight) != (*of, *than) || id < *best_id) {
-                best_at = Some((rank, weight, id, at));
-            }
-        }
-        let candidates = window.len();
-        if let Some((_, weight, worker, at)) = best_at {
-            let (place, values) = (window.places()[at], window.values(at));
-            return Some(Choice { worker, phi: Some(order.phi(weight)), values, candidates, place });
-        }
-        let place = order.beyond(pool, |place| worker(place).is_some_and(&passes))?;
-        let values = pool.values(&standing.want.work, place);
-        Some(Choice { worker: worker(place)?, phi: None, values, candidates, place })
+        self.best_where(id, 1, passes).into_iter().next()
     }
 
-    /// The best of the candidates that pass a test, best first, `count` at most, and however many more are as good as the last of
-    /// these. If no candidate passes, the most promising of all other free machines that match and pass, alone.
+    /// The best of the candidates that pass a test, best first and of equals the smallest id first: `count` at most, and however many
+    /// more are as good as the last of these. If no candidate passes, the most promising of all other free machines that match and
+    /// pass, alone. The test is asked of no more machines than it takes.
     pub fn best_where(&mut self, id: DemandId, count: usize, passes: impl Fn(WorkerId) -> bool) -> Vec<Choice> {
         if self.catch_up(id).is_none() {
             return Vec::new();
@@ -357,26 +329,32 @@ impl MachineIndex {
         let Some(standing) = self.demands.get_mut(&id) else { return Vec::new() };
         let Some(order) = standing.order.as_mut() else { return Vec::new() };
         let worker = |place: u32| pool.machines[place as usize].as_ref().map(|machine| machine.worker);
-        let (window, weighed) = (order.window(), order.weigh());
-        let passing = |(at, place): (usize, &u32)| {
-            let worker = worker(*place).filter(|worker| passes(*worker))?;
-            Some((window.key(at) >> 32, weighed[at], worker, at))
+        let window = order.window();
+        let weighed = order.weigh();
+        // The requester's own rank goes first: only those with the same are compared.
+        let merit = |at: usize| (window.key(at) >> 32, weighed[at]);
+        let by_merit = |a: &usize, b: &usize| {
+            let ((rank, weight), (other_rank, other_weight)) = (merit(*a), merit(*b));
+            other_rank.cmp(&rank).then(other_weight.total_cmp(&weight))
         };
-        let mut best = window.places().iter().enumerate().filter_map(passing).collect::<Vec<_>>();
-        best.sort_by(|(rank, weight, worker, _), (other_rank, other_weight, other, _)| {
-            other_rank.cmp(rank).then(other_weight.total_cmp(weight)).then(worker.cmp(other))
-        });
-        if let Some((rank, weight, ..)) = best.get(count.saturating_sub(1)).copied() {
-            best.retain(|(of, than, ..)| *of > rank || *of == rank && *than >= weight);
+        let mut order_of = (0..window.len()).collect::<Vec<_>>();
+        order_of.sort_unstable_by(by_merit);
+        let mut best: Vec<(usize, WorkerId)> = Vec::new();
+        for at in order_of {
+            if best.len() >= count && best.last().is_some_and(|(last, _)| by_merit(last, &at).is_lt()) {
+                break;
+            }
+            best.extend(worker(window.places()[at]).filter(|worker| passes(*worker)).map(|worker| (at, worker)));
         }
+        best.sort_unstable_by(|(at, worker), (other_at, other)| by_merit(at, other_at).then(worker.cmp(other)));
+        let candidates = window.len();
         if !best.is_empty() {
-            let choice = |(_, weight, worker, at): (u64, f64, WorkerId, usize)| {
-                let (place, values, phi) = (window.places()[at], window.values(at), Some(order.phi(weight)));
-                Choice { worker, phi, values, candidates: window.len(), place }
+            let choice = |(at, worker): (usize, WorkerId)| {
+                let (place, values, phi) = (window.places()[at], window.values(at), Some(order.phi(weighed[at])));
+                Choice { worker, phi, values, candidates, place }
             };
             return best.into_iter().map(choice).collect();
         }
-        let candidates = window.len();
         let Some(place) = order.beyond(pool, |place| worker(place).is_some_and(&passes)) else { return Vec::new() };
         let values = pool.values(&standing.want.work, place);
         worker(place).map(|worker| Choice { worker, phi: None, values, candidates, place }).into_iter().collect()

@@ -12,7 +12,7 @@ pub mod criteria;
 pub mod exact;
 mod favor;
 
-pub use criteria::{Availability, Expected, Facts, Values, Work};
+pub use criteria::{Availability, Expected, Facts, REFERENCE_OPERATIONS_PER_SECOND, Values, Work};
 pub use favor::{CRITERIA, Criterion, Favor, FavorError, WEIGHT_MAX};
 
 /// The largest threshold of a preference; values stay below it too. Sums over a window of 64 fit into 32 bits then.

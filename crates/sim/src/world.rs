@@ -8,7 +8,7 @@ use gristmill_credibility::{Memory, PolicyError};
 use gristmill_poco::check::{self, LedgerView, Shown, Violation};
 use gristmill_poco::{DealTerms, ReplayError, Revert};
 use gristmill_scheduler::index::Demand;
-use gristmill_scheduler::rank::Work;
+use gristmill_scheduler::rank::{REFERENCE_OPERATIONS_PER_SECOND, Work};
 use gristmill_scheduler::{Event, Fence, Scheduler};
 use gristmill_types::category::FINAL_DEADLINE_RATIO;
 use gristmill_types::{Amount, DealId, TaskId, TaskStatus};
@@ -30,8 +30,6 @@ mod worker;
 pub(crate) const START_MS: u64 = 1_700_000_000_000;
 /// Hosts come and go for so long before the run begins, so that it begins in the middle of their lives.
 const WARM_UP_MS: u64 = 90 * 24 * 3_600_000;
-/// Of the machine whose `Speed` is 1.
-const REFERENCE_OPERATIONS_PER_SECOND: f64 = 1e9;
 /// Points of the series over time.
 const SAMPLES: u64 = 240;
 /// Workers dial within so much after the start.
@@ -167,9 +165,9 @@ pub(crate) struct World<'a> {
 
 /// What the pool is told of a kind of job: what its tasks take in the mean.
 fn demand(jobs: &Jobs) -> Demand {
-    let operations = (jobs.work_s.0 * REFERENCE_OPERATIONS_PER_SECOND) as u64;
+    let operations = (jobs.work_s.0 * REFERENCE_OPERATIONS_PER_SECOND as f64) as u64;
     let upload_bytes = (jobs.output_mb.0 * 1e6) as u64;
-    Demand { work: Work { operations, upload_bytes, ..Work::default() }, ..Demand::any() }
+    Demand { work: Work { operations, is_known: true, upload_bytes, ..Work::default() }, ..Demand::any() }
 }
 
 impl<'a> World<'a> {

@@ -48,13 +48,6 @@ impl Bench<'_> {
         (part("cause"), part("fix"))
     }
 
-    fn cause_of_any(&self, job: &str, codes: &[&str]) -> (String, String) {
-        let output = self.requester.run(&["job", "explain", job, "--json"]);
-        let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output)));
-        assert!(codes.iter().any(|code| said["code"] == *code), "{said}");
-        (said["cause"].as_str().unwrap().to_owned(), said["fix"].as_str().unwrap().to_owned())
-    }
-
     fn order(&self, more: &[&str]) -> String {
         self.requester.order(&probe().display().to_string(), &[more, &["--arg", "put /iexec_out/word x"]].concat())
     }
@@ -232,8 +225,8 @@ fn what_takes_too_long(bench: &Bench<'_>, workers: Vec<Worker>) {
     let job = bench.order(&["--category", "TINY"]);
     std::thread::sleep(Duration::from_secs(7 * TINY_S + 1));
     let _late = Worker::start(&bench.pool.url(), &bench.folder.join("first"));
-    let (cause, fix) = bench.cause_of_any(&job, &["too-late", "calling", "failed"]);
-    assert!(fix.contains("run it again") || cause.contains("refund"), "{cause}: {fix}");
+    let (cause, fix) = bench.cause(&job, "failed");
+    assert!(cause.contains("no result in time") && fix.contains("run it again"), "{cause}: {fix}");
     bench.requester.wait(&bench.order(&["--category", "TINY"]));
 }
 

@@ -6,7 +6,7 @@ use alloy_primitives::Address;
 use gristmill_protocol::wire::{
     EngineCount, ExplainReply, QuoteReply, QuoteRequest, StatusReply, WorkerInfo, WorkerState, WorkersReply,
 };
-use gristmill_scheduler::index::Demand;
+use gristmill_scheduler::index::{Demand, Side};
 use gristmill_scheduler::{TaskCause, WorkerCause, WorkerId};
 use gristmill_types::{ContentId, DealId, Needs, OrderHash, TaskId, TaskStatus, Trust};
 use tokio::sync::oneshot;
@@ -242,10 +242,10 @@ impl Engine {
     fn quote(&mut self, request: &QuoteRequest) -> Result<QuoteReply, String> {
         let needs = Needs { gpu: request.gpu, network: request.network };
         let about = demand::About {
-            requester: Address::try_from(request.requester.as_slice()).unwrap_or_default(),
-            app: None,
+            requester: address_or_zero(&request.requester),
+            app: (!request.app.is_empty()).then(|| address_or_zero(&request.app)),
             category: request.category_id,
-            work_clock_s: 0,
+            work_clock_s: request.work_clock_s,
             trust: request.trust,
             needs,
         };
@@ -269,7 +269,9 @@ impl Engine {
         let runs = request.tasks.saturating_mul(replicas).saturating_add(waiting);
         let mean = self.run_times.mean_s();
         let seconds_expected = if slots == 0 { 0.0 } else { mean * (runs.div_ceil(slots)) as f64 };
-        let unmet = if fitting.is_empty() && unmet.machines > 0 { unmet.to_string() } else { String::new() };
+        // What machines require of an app that is not on the ledger yet is told by `explain`, once it is.
+        let is_of_task = unmet.nearest.iter().flat_map(|nearest| &nearest.lacks).any(|lack| lack.side == Side::Task);
+        let unmet = if fitting.is_empty() && is_of_task { unmet.to_string() } else { String::new() };
         let note = if !unmet.is_empty() {
             unmet.clone()
         } else if matching.is_empty() && is_able {

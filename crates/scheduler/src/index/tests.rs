@@ -180,6 +180,7 @@ fn demands() -> impl Strategy<Value = Vec<Demand>> {
         favor,
         work: Work {
             operations: seconds * 1_000_000_000,
+            is_known: false,
             inputs: (0..2).map(|number| (ContentId([number; 32]), 1_000_000 * u64::from(number + 1))).collect(),
             upload_bytes: 1_000_000,
         },

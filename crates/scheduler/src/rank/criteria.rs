@@ -24,6 +24,8 @@ const ERROR_MIN: f64 = 1e-6;
 const OPERATIONS_PER_SECOND_MIN: f64 = 1e6;
 const BYTES_PER_SECOND_MIN: f64 = 1e3;
 
+/// What the reference machine does: the one whose ad says `Speed = 1`.
+pub const REFERENCE_OPERATIONS_PER_SECOND: u64 = 1_000_000_000;
 /// Machines that are all nearer to each other than this are as good as equal: where a hundredth makes the whole spread, it must not
 /// decide everything.
 const SPREAD_MIN: i32 = OCTAVE / 8;
@@ -100,7 +102,7 @@ impl Default for Facts {
         Self {
             slots_free: 1,
             free_at_ms: None,
-            operations_per_second: 1_000_000_000,
+            operations_per_second: REFERENCE_OPERATIONS_PER_SECOND,
             fetch_bytes_per_second: 1_250_000,
             upload_bytes_per_second: 1_250_000,
             price_per_hour: Amount::ZERO,
@@ -120,6 +122,8 @@ impl Default for Facts {
 pub struct Work {
     /// Operations to compute.
     pub operations: u64,
+    /// Whether that is known, and no guess: then who is too slow for it is not asked.
+    pub is_known: bool,
     /// App and inputs, with their sizes in bytes.
     pub inputs: Vec<(ContentId, u64)>,
     /// Bytes of the result.

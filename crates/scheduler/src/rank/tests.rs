@@ -144,6 +144,7 @@ fn what_is_expected_of_a_run() {
     let data = gristmill_types::ContentId([2; 32]);
     let work = Work {
         operations: 30_000_000_000,
+        is_known: false,
         inputs: vec![(app, 5_000_000), (data, 20_000_000)],
         upload_bytes: 1_000_000,
     };

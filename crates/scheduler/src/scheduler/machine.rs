@@ -5,19 +5,16 @@ use std::collections::BTreeSet;
 use gristmill_types::{ContentId, TaskId};
 
 use super::dispatch::{Fit, Fitting};
+use super::pacing::BELIEVED;
 use super::{Deal, Run, Scheduler};
 use crate::id::WorkerId;
 use crate::index::{Demand, MachineIndex, Unmet, with_requirements};
-use crate::rank::{Facts, exact};
+use crate::rank::{Facts, REFERENCE_OPERATIONS_PER_SECOND, Work, exact};
 use crate::task::Task;
 use crate::worker::{Told, Worker};
 
 /// Of so many idle workers that are best for a task, on a public pool, the pool's secret draws: nobody can arrange to meet a friend.
 const DRAWN_WORKERS: usize = 8;
-/// A machine whose ad says `Speed = 1` does so many operations a second: the reference machine.
-const REFERENCE_OPERATIONS_PER_SECOND: f64 = 1e9;
-/// Whoever is believed less counts as no quicker than the reference machine on a public pool, whatever it says.
-const BELIEVED: f64 = 0.98;
 /// Parts of a factor of two in which facts are told apart: what changes by less changes nobody's place.
 const PARTS: f64 = 8.0;
 /// How much a new measurement counts against what was measured before.
@@ -32,7 +29,7 @@ impl Scheduler {
         let demand = *deal.demand.get_or_insert_with(|| self.machines.open(Demand::clone(&task.spec.demand)));
         task.demand = Some(demand);
         let limit_ms = task.spec.work_clock_ms.saturating_mul(self.policy.run_limit_ratio);
-        task.speed_min = speed_min(task.spec.demand.work.operations, limit_ms);
+        task.speed_min = speed_min(&task.spec.demand.work, limit_ms);
         deal.speed_min = task.speed_min;
     }
 
@@ -63,6 +60,7 @@ impl Scheduler {
     fn facts(&self, id: WorkerId, worker: &Worker) -> Facts {
         let believed = self.credibility.as_ref().map(|credibility| (credibility, credibility.credibility(id.0)));
         let mut speed = worker.speed();
+        // Whoever is not believed counts as no quicker than the reference machine on a public pool, whatever it says.
         if let Some((credibility, believed)) = believed
             && credibility.policy().public
             && believed < BELIEVED
@@ -74,7 +72,7 @@ impl Scheduler {
         let defaults = Facts::default();
         Facts {
             slots_free: 0,
-            operations_per_second: (in_parts(speed) * REFERENCE_OPERATIONS_PER_SECOND) as u64,
+            operations_per_second: (in_parts(speed) * REFERENCE_OPERATIONS_PER_SECOND as f64) as u64,
             watts: worker.watts().map_or(defaults.watts, in_parts),
             expected_error: believed.map_or(defaults.expected_error, |(_, believed)| in_parts(1.0 - believed)),
             tasks_started: (in_parts(tries) * 1_000.0) as u64 - 1,
@@ -175,8 +173,9 @@ impl Worker {
 }
 
 /// The speed below which so much work takes longer than a run may; 0 if it is not known.
-fn speed_min(operations: u64, limit_ms: u64) -> f64 {
-    operations as f64 / REFERENCE_OPERATIONS_PER_SECOND / (limit_ms.max(1) as f64 / 1e3)
+fn speed_min(work: &Work, limit_ms: u64) -> f64 {
+    let operations = if work.is_known { work.operations as f64 } else { 0.0 };
+    operations / REFERENCE_OPERATIONS_PER_SECOND as f64 / (limit_ms.max(1) as f64 / 1e3)
 }
 
 /// The nearest of the numbers that are told apart.

@@ -7,7 +7,7 @@ use crate::id::WorkerId;
 use crate::worker::Cooling;
 
 /// Whoever is believed this far goes at its own pace: after about five checks, where a fifth are assumed to be saboteurs.
-const BELIEVED: f64 = 0.98;
+pub(super) const BELIEVED: f64 = 0.98;
 /// The same where many must agree: after one or two. That a few who do not compute meet by chance, and find each other right, is no
 /// danger there.
 const BELIEVED_AMONG_MANY: f64 = 0.9;

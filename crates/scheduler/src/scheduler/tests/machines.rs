@@ -22,7 +22,7 @@ fn requiring(index: u64, require: &str, favor: &str) -> Event {
     let mut ad = ClassAd::new();
     ad.insert("Requirements", Expr::parse(require).unwrap()).unwrap();
     let favor = if favor.is_empty() { Favor::default() } else { favor.parse().unwrap() };
-    let work = Work { operations: 10_000_000_000, ..Work::default() };
+    let work = Work { operations: 10_000_000_000, is_known: true, ..Work::default() };
     let demand = Arc::new(Demand { ad: Arc::new(ad), favor, work });
     added(TaskSpec { deal: DealId(B256::repeat_byte(index as u8 + 1)), demand, ..spec(index, 1) })
 }
@@ -187,6 +187,16 @@ fn a_worker_serves_only_those_whom_it_is_to_serve() {
     assert_eq!(who_has(&bench, 0), [worker(0)]);
     // What it has it may finish.
     bench.on(Event::WorkerServes { worker: worker(0), serves: friends(Address::repeat_byte(7)) });
+    assert_eq!(who_has(&bench, 0), [worker(0)]);
+}
+
+#[test]
+fn a_guess_of_the_work_keeps_nobody_away() {
+    let mut bench = pool(0);
+    bench.on(with_ad(0, "[Speed = 0.03]"));
+    let work = Work { operations: 10_000_000_000, is_known: false, ..Work::default() };
+    let demand = Arc::new(Demand { work, ..Demand::any() });
+    bench.on(added(TaskSpec { demand, ..spec(0, 1) }));
     assert_eq!(who_has(&bench, 0), [worker(0)]);
 }
 
