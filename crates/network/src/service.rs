@@ -2,14 +2,14 @@
 
 use futures_util::future::BoxFuture;
 use std::fmt;
-use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fs, io};
 
 use alloy_primitives::{Address, U256};
-use gristmill_datadir::{DataDir, write_atomic};
+use gristmill_datadir::{DataDir, FileError, write_atomic};
 use gristmill_hub::abi::IHub;
 use gristmill_hub::{HubClient, Outbox, OutboxConfig};
 use gristmill_market::{MarketConfig, MarketHandle};
@@ -494,13 +494,24 @@ fn genesis(dir: &DataDir, is_old: bool, wanted: bool) -> Result<bool, NetworkErr
     Ok(born)
 }
 
-/// Whether the network's pool is private: as is wanted now, or as it was.
+/// Whether the network's pool is private: as is wanted now, or as it was. A private network whose file cannot be read does not open by
+/// itself.
 fn privacy(dir: &DataDir, wanted: Option<bool>) -> Result<bool, NetworkError> {
     let path = dir.file(PRIVATE_FILE)?;
-    let before = || fs::read(&path).ok().and_then(|text| serde_json::from_slice::<bool>(&text).ok());
-    let private = wanted.or_else(before).unwrap_or(false);
+    let private = match wanted {
+        Some(private) => private,
+        None => was_private(&path).map_err(|source| FileError { action: "read", path: path.clone(), source })?,
+    };
     write_atomic(path.clone(), private.to_string().as_bytes(), 0o644)?;
     Ok(private)
+}
+
+fn was_private(path: &Path) -> io::Result<bool> {
+    match fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text).map_err(io::Error::from),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Who runs a private network, and its own workers: its first members.
@@ -529,4 +540,23 @@ pub fn read_book(file: &Path) -> Option<AddressBook> {
 pub fn write_book(file: PathBuf, book: &AddressBook) -> Result<(), NetworkError> {
     let text = serde_json::to_vec_pretty(book).unwrap_or_default();
     Ok(write_atomic(file, &text, 0o644)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_network_stays_so_and_opens_only_when_it_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(folder.path().join("net"), DATA_KIND, DATA_VERSION).unwrap();
+        let told = [(None, false), (Some(true), true), (None, true), (Some(false), false), (None, false)];
+        for (wanted, expected) in told {
+            assert_eq!(privacy(&dir, wanted).unwrap(), expected, "{wanted:?}");
+        }
+        fs::write(dir.file(PRIVATE_FILE).unwrap(), "tr").unwrap();
+        let error = privacy(&dir, None).unwrap_err();
+        assert!(matches!(&error, NetworkError::File(file) if file.path.ends_with(PRIVATE_FILE)), "{error}");
+        assert!(privacy(&dir, Some(true)).unwrap());
+    }
 }

@@ -343,6 +343,7 @@ fn task_code(cause: &TaskCause) -> &'static str {
         TaskCause::StakeTooLow { .. } => "stake-too-low",
         TaskCause::NoMatch { .. } => "no-match",
         TaskCause::NoRights { .. } => "no-rights",
+        TaskCause::TooSlow { .. } => "too-slow",
         TaskCause::ProfileMismatch { .. } => "engine-mismatch",
         TaskCause::NeedsMissing { .. } => "needs-missing",
         TaskCause::NoneUsable { .. } => "none-usable",
