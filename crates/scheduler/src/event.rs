@@ -10,6 +10,7 @@ use gristmill_types::{Address, Amount, ContributionStatus, DealId, Needs, TaskId
 
 use crate::id::{EngineProfile, Fence, LeaseId, WorkerId};
 use crate::index::Demand;
+use crate::policy::Policy;
 
 /// Something that the pool service saw: on the ledger, on a worker's stream, in its store, on the clock.
 ///
@@ -192,6 +193,8 @@ pub enum Event {
         /// The revert, for people.
         reason: String,
     },
+    /// The operator wants another policy from now on. Leases that run keep the [terms](Policy::lease_terms) under which they were given.
+    PolicyChanged(Box<Policy>),
     /// Time passed: at [`Scheduler::next_deadline`](crate::Scheduler::next_deadline) at the latest.
     Tick,
 }

@@ -37,5 +37,5 @@ pub use event::{
 };
 pub use explain::{Explanation, TaskCause, WorkerCause};
 pub use id::{EngineProfile, Fence, LeaseId, WorkerId};
-pub use policy::Policy;
+pub use policy::{LeaseTerms, Policy};
 pub use scheduler::Scheduler;

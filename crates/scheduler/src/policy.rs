@@ -93,7 +93,22 @@ impl Default for Policy {
     }
 }
 
+/// What holds of a lease for as long as it lives, whatever becomes of the policy: its holder was told when to send signs of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseTerms {
+    /// It ends so long after the last sign of life.
+    pub lease_ms: u64,
+    /// It ends so long after it began, even if these go on.
+    pub run_limit_ms: u64,
+}
+
 impl Policy {
+    /// On what terms a lease of a task whose category has T = `work_clock_ms` is given.
+    pub fn lease_terms(&self, work_clock_ms: u64) -> LeaseTerms {
+        let run_limit_ms = work_clock_ms.saturating_mul(self.run_limit_ratio);
+        LeaseTerms { lease_ms: self.lease_ms(work_clock_ms), run_limit_ms }
+    }
+
     /// How long a lease of a task whose category has T = `work_clock_ms` lives without a heartbeat.
     pub fn lease_ms(&self, work_clock_ms: u64) -> u64 {
         self.lease_duration_ms.min(work_clock_ms.saturating_mul(2).max(self.lease_duration_ms_min))

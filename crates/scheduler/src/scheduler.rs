@@ -27,6 +27,7 @@ mod member;
 mod pacing;
 mod review;
 mod tail;
+mod terms;
 
 /// Run times of a deal that are remembered for its median.
 const RUN_TIMES_MAX: usize = 31;
@@ -297,6 +298,7 @@ impl Scheduler {
             Event::TaskFailed { task } => self.task_ended(task, false),
             Event::ConcedeSeen { task, effective_at_ms } => self.concede_seen(task, effective_at_ms),
             Event::CallFailed { task, call, reason } => self.call_failed(task, call, &reason),
+            Event::PolicyChanged(policy) => self.policy_changed(*policy),
             Event::Tick => {}
         }
     }

@@ -11,6 +11,7 @@ use crate::event::{Call, Fault, SeenConsensus, TaskSpec};
 use crate::id::{EngineProfile, Fence, LeaseId, WorkerId};
 use crate::index::DemandId;
 use crate::line::{Place, Queue};
+use crate::policy::LeaseTerms;
 
 /// An open task.
 #[derive(Clone, Debug)]
@@ -101,8 +102,8 @@ pub(crate) struct Replica {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReplicaState {
-    /// Under a lease.
-    Leased { since_ms: u64, expires_ms: u64 },
+    /// Under a lease, on the terms of the policy as it was when the lease was given.
+    Leased { since_ms: u64, expires_ms: u64, terms: LeaseTerms },
     /// The sealed upload is here; `held`: since before the first reveal.
     Ready { hash: B256, held: bool, check: Check },
     /// Told to contribute.

@@ -18,10 +18,10 @@ impl Scheduler {
         let fence = self.next_fence;
         self.next_fence = Fence(fence.0.saturating_add(1));
         let lease = LeaseId::derive(fence, task_id, worker_id);
-        let lease_ms = self.policy.lease_ms(task.spec.work_clock_ms);
-        let expires_ms = self.now_ms.saturating_add(lease_ms);
+        let terms = self.policy.lease_terms(task.spec.work_clock_ms);
+        let expires_ms = self.now_ms.saturating_add(terms.lease_ms);
         let stake = task.stake();
-        let state = ReplicaState::Leased { since_ms: self.now_ms, expires_ms };
+        let state = ReplicaState::Leased { since_ms: self.now_ms, expires_ms, terms };
         let deal = task.spec.deal;
         task.replicas.insert(worker_id, Replica { lease, fence, deal, weight: worker.weight(), stake, state });
         if let Some(deal) = self.deals.get_mut(&deal) {
@@ -105,12 +105,11 @@ impl Scheduler {
     pub(super) fn extend_lease(&mut self, lease: LeaseId) {
         let Some((task_id, worker_id)) = self.leases.get(&lease).copied() else { return };
         let Some(task) = self.tasks.get_mut(&task_id) else { return };
-        let until_ms = self.now_ms.saturating_add(self.policy.lease_ms(task.spec.work_clock_ms));
         if let Some(replica) = task.replicas.get_mut(&worker_id)
-            && let ReplicaState::Leased { expires_ms, .. } = &mut replica.state
+            && let ReplicaState::Leased { expires_ms, terms, .. } = &mut replica.state
         {
             // The timer rings at the old time, finds the lease alive and is set anew: cheaper than moving it each time.
-            *expires_ms = until_ms.max(*expires_ms);
+            *expires_ms = self.now_ms.saturating_add(terms.lease_ms).max(*expires_ms);
         }
     }
 

@@ -28,9 +28,20 @@ impl Scheduler {
         let deal = self.deals.entry(task.spec.deal).or_default();
         let demand = *deal.demand.get_or_insert_with(|| self.machines.open(Demand::clone(&task.spec.demand)));
         task.demand = Some(demand);
-        let limit_ms = task.spec.work_clock_ms.saturating_mul(self.policy.run_limit_ratio);
+        let limit_ms = self.policy.lease_terms(task.spec.work_clock_ms).run_limit_ms;
         task.speed_min = speed_min(&task.spec.demand.work, limit_ms);
         deal.speed_min = task.speed_min;
+    }
+
+    /// A run may take another time than before.
+    pub(super) fn limit_runs_anew(&mut self) {
+        for task in self.tasks.values_mut() {
+            let limit_ms = self.policy.lease_terms(task.spec.work_clock_ms).run_limit_ms;
+            task.speed_min = speed_min(&task.spec.demand.work, limit_ms);
+            if let Some(deal) = self.deals.get_mut(&task.spec.deal) {
+                deal.speed_min = task.speed_min;
+            }
+        }
     }
 
     /// A deal is over.

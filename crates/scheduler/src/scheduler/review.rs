@@ -53,10 +53,9 @@ impl Scheduler {
 
     /// Ends leases and authorisations whose time is over.
     fn expire(&mut self, task: &mut Task) {
-        let run_limit_ms = task.spec.work_clock_ms.saturating_mul(self.policy.run_limit_ratio);
         let now_ms = self.now_ms;
         let over = task.replicas.iter().filter_map(|(worker, replica)| match replica.state {
-            ReplicaState::Leased { since_ms, .. } if now_ms >= since_ms.saturating_add(run_limit_ms) => {
+            ReplicaState::Leased { since_ms, terms, .. } if now_ms >= since_ms.saturating_add(terms.run_limit_ms) => {
                 Some((*worker, Some(RevokeReason::Overrun)))
             }
             ReplicaState::Leased { expires_ms, .. } if now_ms >= expires_ms => {
@@ -470,7 +469,6 @@ impl Scheduler {
     pub(super) fn arm(&mut self, task: &mut Task) {
         self.watch_tail(task);
         let slack_ms = self.policy.ledger_slack_ms;
-        let run_limit_ms = task.spec.work_clock_ms.saturating_mul(self.policy.run_limit_ratio);
         let mut moments = vec![
             task.spec.contribution_deadline_ms,
             task.spec.contribution_deadline_ms.saturating_add(slack_ms),
@@ -486,9 +484,9 @@ impl Scheduler {
         }
         for (worker, replica) in &task.replicas {
             match replica.state {
-                ReplicaState::Leased { since_ms, expires_ms } => {
+                ReplicaState::Leased { since_ms, expires_ms, terms } => {
                     moments.extend(self.late_ms(task, *worker).map(|late_ms| since_ms.saturating_add(late_ms)));
-                    moments.push(expires_ms.min(since_ms.saturating_add(run_limit_ms)));
+                    moments.push(expires_ms.min(since_ms.saturating_add(terms.run_limit_ms)));
                 }
                 ReplicaState::Authorised { until_ms, .. } => moments.push(until_ms),
                 ReplicaState::Ready { .. } | ReplicaState::Lapsed { .. } => {}

@@ -18,6 +18,7 @@ use crate::task::hash_of;
 mod belief;
 mod machines;
 mod tail;
+mod terms;
 
 const T_MS: u64 = 100_000;
 const START_MS: u64 = 1_000_000;

@@ -164,6 +164,39 @@ fn a_restart_in_the_middle_loses_nothing() {
 }
 
 #[test]
+fn another_policy_in_the_middle_loses_no_task_and_doubles_no_lease() {
+    for belief in beliefs() {
+        for seed in 0..40 {
+            let cast = workers(&[(Kind::Honest, 9), (Kind::Liar, 1), (Kind::Dying, 1), (Kind::Mute, 1)]);
+            let mut world = World::new(seed, &cast, Policy::default(), belief.clone());
+            world.add_deal(8, 5);
+            let mut dice = world::Dice(seed);
+            for change in 1..8 {
+                world.run_until(change * (500 + dice.roll(1_500)));
+                world.change_policy(Policy {
+                    lease_duration_ms: 3_000 + dice.roll(20_000),
+                    run_limit_ratio: 1 + dice.roll(5),
+                    contribution_wait_ms: 4_000 + dice.roll(60_000),
+                    host_fault_retries: 3 + dice.roll(3) as u32,
+                    reserve_replicas: dice.roll(3) as u32,
+                    late_percent: [0, 100, 150, 400][dice.roll(4) as usize],
+                    late_ms_min: dice.roll(4_000),
+                    copies_max: dice.roll(4) as u32,
+                    end_percent: dice.roll(100),
+                    end_copies_max: dice.roll(6) as u32,
+                    ..Policy::default()
+                });
+                if change == 3 {
+                    world.add_deal(4, 2);
+                }
+            }
+            world.run();
+            assert_eq!(completed(&world), 12, "seed {seed} {belief:?}");
+        }
+    }
+}
+
+#[test]
 fn one_seed_gives_one_trace() {
     for belief in beliefs() {
         let trace = |seed| run(seed, &[(Kind::Honest, 6), (Kind::Liar, 1), (Kind::Dying, 1)], 8, 5, &belief).trace;

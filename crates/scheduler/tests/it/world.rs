@@ -294,6 +294,12 @@ impl World {
         self.tell(events);
     }
 
+    /// The operator wants another policy.
+    pub fn change_policy(&mut self, policy: Policy) {
+        self.policy = policy.clone();
+        self.tell(vec![Event::PolicyChanged(Box::new(policy))]);
+    }
+
     pub fn statuses(&self) -> impl Iterator<Item = TaskStatus> {
         self.tasks.keys().map(|task| self.model.books().tasks[task].status)
     }
