@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use alloy_primitives::{Address, U256};
+use gristmill_pool::settings::{Said, default_policy};
 use gristmill_sandbox::ChildCommand;
 use gristmill_types::Amount;
 use gristmill_types::category::GENESIS_CATEGORIES;
@@ -73,12 +74,12 @@ pub struct NetworkConfig {
     pub host: Option<String>,
     /// The name under which strangers find the pool on the ledger; `None`: they do not.
     pub public: Option<String>,
-    /// What the pool keeps of a task's reward, in percent; `None`: as it is on the ledger.
-    pub fee_percent: Option<u64>,
     /// Where the pool's metrics are served; `None`: nowhere.
     pub metrics: Option<SocketAddr>,
     /// How the pool schedules.
     pub policy: gristmill_scheduler::Policy,
+    /// What is said of the pool's settings besides all this, and goes before the `pool.toml` in the folder.
+    pub pool_flags: Said,
     /// The pool believes whatever the hub's rule accepts; otherwise no more than `credibility` does.
     pub by_hub_alone: bool,
     /// What the workers of this process lend besides a processor, and the pool's orders offer.
@@ -92,12 +93,6 @@ const PRICE_XS: Amount = Amount::from_ngrist(100_000_000);
 pub fn default_price(work_clock_s: u64) -> Amount {
     let price = PRICE_XS.ngrist() * u128::from(work_clock_s) / 300;
     Amount::from_ngrist(price.max(PRICE_XS.ngrist() / 10))
-}
-
-/// How a pool schedules unless it is told.
-pub fn default_policy() -> gristmill_scheduler::Policy {
-    // As long as a worker gives a run before it calls it a fault of its host.
-    gristmill_scheduler::Policy { run_limit_ratio: 6, ..gristmill_scheduler::Policy::default() }
 }
 
 impl NetworkConfig {
@@ -120,9 +115,9 @@ impl NetworkConfig {
             private: None,
             host: None,
             public: None,
-            fee_percent: None,
             metrics: None,
             policy: default_policy(),
+            pool_flags: Said::default(),
             by_hub_alone: false,
             lends: Lends::default(),
         }

@@ -101,14 +101,6 @@ pub enum NetworkError {
         /// Where the store is to listen.
         address: SocketAddr,
     },
-    /// The hub has no such category.
-    #[error("there is no size class {name:?} on this ledger, only {known}")]
-    NoCategory {
-        /// The name.
-        name: String,
-        /// Those that there are.
-        known: String,
-    },
     /// The pool.
     #[error(transparent)]
     Pool(#[from] PoolError),

@@ -8,13 +8,14 @@ use std::time::Duration;
 use alloy_primitives::Address;
 use futures_util::future::BoxFuture;
 use gristmill_hub::HubClient;
-use gristmill_pool::config::default_credibility;
-use gristmill_pool::{PoolConfig, PoolHandle, stake_on};
+use gristmill_pool::config::{ORDER_TRUST, ORDER_VOLUME, default_credibility};
+use gristmill_pool::settings::{Base, SETTINGS_FILE, Said, Settings, Sources, default_policy};
+use gristmill_pool::{PoolConfig, PoolError, PoolHandle, stake_on};
 use gristmill_store::{Store, StoreLimits};
 use gristmill_types::{AddressBook, Amount, Category, Needs};
 use gristmill_wallet::Wallet;
 
-use crate::config::{default_policy, default_price};
+use crate::config::default_price;
 use crate::error::NetworkError;
 use crate::ledger::require_coins;
 use crate::service::{ADDRESS_FILE, StoreService, port_of, read_book, serve_store, sticky, stop_store, write_book};
@@ -52,14 +53,8 @@ pub struct PoolPlan {
     pub private: Option<bool>,
     /// The name under which strangers find it on the ledger.
     pub public: Option<String>,
-    /// What it keeps of a task's reward, in percent, up to 100; `None`: as it is on the ledger.
-    pub fee_percent: Option<u64>,
-    /// Prices of a task by the name of its category; the others have those of a local network.
-    pub prices: Vec<(String, Amount)>,
-    /// What its account is filled up to from its tokens.
-    pub stake: Amount,
-    /// What its workers may offer besides a processor.
-    pub offers: Needs,
+    /// What is said of its settings: it goes before the `pool.toml` in the folder.
+    pub flags: Said,
     /// Where its metrics are served.
     pub metrics: Option<SocketAddr>,
 }
@@ -90,33 +85,14 @@ impl LonePool {
             let book_file = plan.data_dir.join(ADDRESS_FILE);
             let before = read_book(&book_file);
             let hub = HubClient::connect(&plan.rpc, plan.hub).await?;
-            let prices = prices(&hub.view_categories().await?, &plan.prices)?;
-            require_stake(&hub, &plan, &prices).await?;
             let store_port = before.as_ref().and_then(|book| port_of(&book.store));
+            let categories = hub.view_categories().await?;
+            let mut config = pool_config(&plan, &categories);
+            require_stake(&hub, &config, &categories).await?;
             let (store_url, store) = open_store(&plan, store_port).await?;
+            config.store_url.clone_from(&store_url);
             let pool_port = before.as_ref().and_then(|book| port_of(book.pools.first()?));
-            let owner = plan.wallet.address();
-            let config = PoolConfig {
-                data_dir: plan.data_dir.join(POOL_FOLDER),
-                wallet: plan.wallet,
-                rpc_url: plan.rpc.clone(),
-                hub: plan.hub,
-                listen: sticky(plan.listen, pool_port),
-                advertised_host: plan.host,
-                store_url: store_url.clone(),
-                description: format!("pool of {owner}"),
-                credibility: default_credibility(plan.public.is_some()),
-                public: plan.public,
-                fee_percent: plan.fee_percent,
-                prices,
-                offers: plan.offers,
-                stake_target: plan.stake,
-                metrics: plan.metrics,
-                policy: default_policy(),
-                newcomers: None,
-                private: plan.private,
-                founder: None,
-            };
+            config.listen = sticky(plan.listen, pool_port);
             let pool = match gristmill_pool::start(config).await {
                 Ok(pool) => pool,
                 Err(error) => {
@@ -134,7 +110,7 @@ impl LonePool {
                 wallet: None,
             };
             write_book(book_file, &book)?;
-            Ok(Self { book, data_dir: plan.data_dir, owner, pool, store })
+            Ok(Self { book, data_dir: plan.data_dir, owner: plan.wallet.address(), pool, store })
         })
     }
 
@@ -218,31 +194,46 @@ pub fn bracketed(host: &str) -> String {
     }
 }
 
-/// The price of each category of the hub.
-fn prices(categories: &[Category], named: &[(String, Amount)]) -> Result<Vec<(u64, Amount)>, NetworkError> {
-    let is_called = |category: &Category, name: &str| category.name.eq_ignore_ascii_case(name);
-    if let Some((name, _)) = named.iter().find(|(name, _)| !categories.iter().any(|category| is_called(category, name)))
-    {
-        let known = categories.iter().map(|category| category.name.as_str()).collect::<Vec<_>>().join(", ");
-        return Err(NetworkError::NoCategory { name: name.clone(), known });
+/// The pool of a plan, with what it does unless its operator says otherwise, before it is known where it listens.
+fn pool_config(plan: &PoolPlan, categories: &[Category]) -> PoolConfig {
+    PoolConfig {
+        data_dir: plan.data_dir.join(POOL_FOLDER),
+        wallet: plan.wallet.clone(),
+        rpc_url: plan.rpc.clone(),
+        hub: plan.hub,
+        listen: plan.listen,
+        advertised_host: plan.host.clone(),
+        store_url: String::new(),
+        description: format!("pool of {}", plan.wallet.address()),
+        public: plan.public.clone(),
+        fee_percent: None,
+        prices: categories.iter().map(|category| (category.id, default_price(category.work_clock_s))).collect(),
+        offers: Needs::NONE,
+        order_volume: ORDER_VOLUME,
+        order_trust_max: ORDER_TRUST,
+        stake_target: Settings::default().stake.0,
+        metrics: plan.metrics,
+        policy: default_policy(),
+        credibility: default_credibility(plan.public.is_some()),
+        newcomers: None,
+        private: plan.private,
+        founder: None,
+        settings: Sources { path: Some(plan.data_dir.join(SETTINGS_FILE)), flags: plan.flags.clone(), is_free: false },
     }
-    let price = |category: &Category| {
-        let given = named.iter().rev().find(|(name, _)| is_called(category, name)).map(|(_, price)| *price);
-        (category.id, given.unwrap_or_else(|| default_price(category.work_clock_s)))
-    };
-    Ok(categories.iter().map(price).collect())
 }
 
 /// A pool must be able to stake on one task of each of its orders.
-async fn require_stake(hub: &HubClient, plan: &PoolPlan, prices: &[(u64, Amount)]) -> Result<(), NetworkError> {
-    let address = plan.wallet.address();
+async fn require_stake(hub: &HubClient, config: &PoolConfig, categories: &[Category]) -> Result<(), NetworkError> {
+    let address = config.wallet.address();
+    let base = Base::of(config, categories);
+    let settings = base.read().map_err(PoolError::from)?.settings;
     require_coins(hub.ledger().as_ref(), address).await?;
     let account = hub.view_account(address).await?;
     let tokens = hub.token_balance(address).await?;
     let has = [account.stake, account.locked, tokens].into_iter().sum::<Amount>();
-    let needed = prices.iter().map(|(_, price)| stake_on(*price)).max().unwrap_or_default();
+    let needed = base.prices(&settings).iter().map(|(_, price)| stake_on(*price)).max().unwrap_or_default();
     // Tokens that are not to be staked help nobody.
-    let usable = [account.stake, account.locked, tokens.min(plan.stake)].into_iter().sum::<Amount>();
+    let usable = [account.stake, account.locked, tokens.min(settings.stake.0)].into_iter().sum::<Amount>();
     match usable < needed {
         true => Err(NetworkError::NoStake { address, has, needed, missing: needed.saturating_sub(usable) }),
         false => Ok(()),
@@ -267,23 +258,5 @@ mod tests {
             let found = store_host(pool.parse().unwrap(), store.parse().unwrap(), host);
             assert_eq!(found.as_deref(), expected, "{pool} {store} {host:?}");
         }
-    }
-
-    #[test]
-    fn prices_are_given_by_name_or_follow_from_the_time() {
-        let category = |id, name: &str, work_clock_s| Category {
-            id,
-            name: name.to_owned(),
-            description: String::new(),
-            work_clock_s,
-        };
-        let categories = [category(0, "XS", 300), category(4, "XL", 36_000), category(5, "DEV", 2)];
-        let grist = Amount::from_grist;
-        let named = [("xl".to_owned(), grist(9)), ("XL".to_owned(), grist(7))];
-        let tenth = Amount::from_ngrist(100_000_000);
-        let expected = vec![(0, tenth), (4, grist(7)), (5, Amount::from_ngrist(10_000_000))];
-        assert_eq!(prices(&categories, &named).unwrap(), expected);
-        let error = prices(&categories, &[("XXL".to_owned(), tenth)]).unwrap_err().to_string();
-        assert!(error.contains("XXL") && error.contains("XS, XL, DEV"), "{error}");
     }
 }

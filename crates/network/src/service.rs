@@ -14,7 +14,8 @@ use gristmill_hub::abi::IHub;
 use gristmill_hub::{HubClient, Outbox, OutboxConfig};
 use gristmill_market::{MarketConfig, MarketHandle};
 use gristmill_node::NodeHandle;
-use gristmill_pool::config::{FOUNDER, Founder, default_credibility};
+use gristmill_pool::config::{FOUNDER, Founder, ORDER_TRUST, ORDER_VOLUME, default_credibility};
+use gristmill_pool::settings::{SETTINGS_FILE, Sources};
 use gristmill_pool::{PoolConfig, PoolHandle};
 use gristmill_store::{Client, Store, StoreLimits, server};
 use gristmill_types::{AddressBook, Amount};
@@ -125,6 +126,11 @@ impl Network {
                 newcomers: Some(newcomers),
                 founder: private.then(|| founder(&config, &dir, &keys)).transpose()?,
                 private: Some(private),
+                settings: Sources {
+                    path: Some(dir.file(SETTINGS_FILE)?),
+                    flags: config.pool_flags.clone(),
+                    is_free: private,
+                },
                 ..pool_config(&config, pool_dir, &keys, &ledger, &store_url)
             };
             let pool = gristmill_pool::start(pool).await?;
@@ -312,9 +318,11 @@ fn pool_config(
         store_url: store_url.to_owned(),
         description: "local pool".to_owned(),
         public: config.public.clone(),
-        fee_percent: config.fee_percent,
+        fee_percent: None,
         prices: config.prices.clone(),
         offers: config.lends.needs(),
+        order_volume: ORDER_VOLUME,
+        order_trust_max: ORDER_TRUST,
         stake_target: treasury::POOL_STAKE,
         metrics: config.metrics,
         policy: config.policy.clone(),
@@ -322,6 +330,7 @@ fn pool_config(
         newcomers: None,
         private: config.private,
         founder: None,
+        settings: Sources::default(),
     }
 }
 

@@ -10,9 +10,11 @@ use gristmill_types::{Amount, Needs};
 use gristmill_wallet::Wallet;
 use tokio::sync::mpsc;
 
-/// Tasks that one of the pool's own orders offers: more than any ledger will ever settle.
+use crate::settings::Sources;
+
+/// Tasks that one of the pool's own orders offers unless it is told: more than any ledger will ever settle.
 pub const ORDER_VOLUME: u64 = 1_000_000_000;
-/// Trust up to which a pool's order may be matched.
+/// Trust up to which a pool's order may be matched unless it is told.
 pub const ORDER_TRUST: u64 = 1_000_000;
 /// How often workers send a sign of life, in milliseconds.
 pub const HEARTBEAT_MS: u32 = 1_000;
@@ -64,6 +66,10 @@ pub struct PoolConfig {
     pub prices: Vec<(u64, Amount)>,
     /// What its workers may offer besides a processor: orders with these flags are kept beside those without.
     pub offers: Needs,
+    /// Tasks that one of its orders offers.
+    pub order_volume: u64,
+    /// Trust up to which one may be matched.
+    pub order_trust_max: u64,
     /// What the pool's account on the hub is filled up to from its tokens when the pool starts.
     pub stake_target: Amount,
     /// Where its metrics are served, by HTTP, at `/metrics`; port 0 for a free one. `None`: nowhere.
@@ -76,6 +82,8 @@ pub struct PoolConfig {
     pub private: Option<bool>,
     /// Who is a member of a private pool from the start.
     pub founder: Option<Founder>,
+    /// What goes before its prices, fee, offers, orders, stake, policy and credibility as they stand here.
+    pub settings: Sources,
     /// Told the address of each worker whose free stake is below what a task locks, and of whoever joins: a network may fund it.
     pub newcomers: Option<mpsc::Sender<Address>>,
 }

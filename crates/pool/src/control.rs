@@ -14,6 +14,7 @@ use crate::engine::Query;
 use crate::error::PoolError;
 use crate::members::Deed;
 use crate::report::{By, Report};
+use crate::settings::{Change, Held};
 use crate::status::{Cause, Invited, Queue, Roster, Status, WorkerPage};
 
 /// Who is asked. A report reads the whole ledger, which takes its time.
@@ -57,6 +58,10 @@ pub enum Ask {
     Drain,
     /// To take new deals again.
     Resume,
+    /// The settings that hold.
+    Settings,
+    /// To read the settings again: what they say holds from now on, or, where anything is wrong with them, nothing changes.
+    Reload,
     /// What was done for whom, from the first deal on.
     Report(By),
     /// The metrics, in the text exposition format.
@@ -122,12 +127,25 @@ pub enum Answer {
     Explain(Cause),
     /// What was done for whom.
     Report(Box<Report>),
+    /// What holds.
+    Settings(Box<Held>),
+    /// What became different.
+    Reloaded(Reloaded),
     /// Metrics.
     Metrics(String),
     /// Who belongs to it.
     Members(Box<Roster>),
     /// An invitation.
     Invited(Invited),
+}
+
+/// What another reading of the settings did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// What became different.
+    pub changes: Vec<Change>,
+    /// Why what that means for the ledger does not stand there yet; the pool tries again.
+    pub trouble: Option<String>,
 }
 
 /// Asks the pool whose folder (of [`crate::PoolConfig::data_dir`]) this is. Blocks: for a moment, or as long as a report takes.

@@ -6,10 +6,12 @@ pub(crate) mod ledger;
 mod members;
 mod operator;
 mod records;
+mod settings;
 mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -30,6 +32,7 @@ use crate::keeper::Keeping;
 use crate::members::Members;
 use crate::open::Opening;
 use crate::reduce::{Reduces, Wait};
+use crate::settings::{Base, Held};
 
 pub use clients::Query;
 use records::Records;
@@ -119,7 +122,13 @@ pub(crate) struct Parts {
     pub is_private: bool,
     pub newcomers: Option<mpsc::Sender<Address>>,
     pub stake_needed: Amount,
+    /// The same as workers that join are told it.
+    pub stake_told: Arc<AtomicU64>,
     pub keeping: Keeping,
+    /// From what its settings follow.
+    pub base: Base,
+    /// Those that hold.
+    pub held: Held,
     pub about: About,
 }
 

@@ -15,6 +15,7 @@ use gristmill_protocol::tls::{IdentityError, PoolUrl};
 use gristmill_store::ClientError;
 
 use crate::members::MembersError;
+use crate::settings::SettingsError;
 
 /// A pool could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +30,9 @@ pub enum PoolError {
     /// How far it is to believe its workers.
     #[error(transparent)]
     Belief(#[from] PolicyError),
+    /// What its operator wrote down.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
     /// The secret from which its draws follow.
     #[error(transparent)]
     Secret(#[from] SecretError),

@@ -1,21 +1,24 @@
-//! Look after what a pool has on the ledger: its orders and its stake.
+//! Look after what a pool has on the ledger: its orders, its stake and its fee.
 //!
 //! Each look compares what stands on the ledger with what the pool wants, and does what is missing: an order whose volume is used up
-//! is published anew, one of another price than the pool asks now is closed, and a pool that is drained closes them all.
+//! is published anew, one of another price than the pool asks now is closed, and a pool that is drained closes them all. When the
+//! operator wants something else the next look is at once.
 
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256, U256};
 use gristmill_hub::{Account, HubClient, OpenOrder, OrderBook, OrderOperation, Outbox, sign};
 use gristmill_types::{Amount, Needs, WorkerpoolOrder};
+use gristmill_wallet::Wallet;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::config::{ORDER_TRUST, ORDER_VOLUME, PoolConfig};
 use crate::engine::unix_ms;
 use crate::error::PoolError;
-use crate::setup;
+use crate::settings::{Base, Settings};
 use crate::status::{Cover, OrderStatus, StakeStatus};
+use crate::{public, setup};
 
 /// How often the ledger is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
@@ -25,6 +28,8 @@ pub(crate) const STAKE_TASKS_LOW: u64 = 100;
 const WARN_AGAIN: Duration = Duration::from_secs(3_600);
 /// What the hub locks of the pool's price of a task, in percent (`WORKERPOOL_STAKE_RATIO` of the contracts).
 const POOL_STAKE_RATIO: u128 = 30;
+/// With this the salt of an order begins that a keeper published: so it knows its own, whatever they offer.
+const OWN_SALT: &[u8; 8] = b"gm-order";
 
 /// What stands on the ledger, as of a look.
 #[derive(Clone, Debug, Default)]
@@ -39,34 +44,75 @@ pub(crate) struct Standing {
     pub orders: Vec<OrderStatus>,
     /// The look was made for a pool that is drained.
     pub draining: bool,
+    /// The number of the [`Aim`] of the last look, whether it succeeded or not.
+    pub aim: u64,
     /// Why the last look failed, if it did. The rest is then of the look before.
     pub trouble: Option<String>,
 }
 
 /// Does the looking.
 pub(crate) struct Keeper {
-    config: PoolConfig,
+    wallet: Wallet,
     hub: HubClient,
     outbox: Outbox,
     workerpool: Address,
     book: OrderBook,
     warned_unix_ms: u64,
+    /// The aim whose fee and stake are on the ledger.
+    reached: u64,
 }
 
 /// A keeper at work. Dropping it stops the work.
 #[derive(Debug)]
 pub(crate) struct Keeping {
     task: JoinHandle<()>,
-    draining: watch::Sender<bool>,
+    aim: watch::Sender<Aim>,
     standing: watch::Receiver<Standing>,
-    config: Wanted,
+}
+
+/// What a keeper is to bring about.
+#[derive(Clone, Debug)]
+struct Aim {
+    /// It grows by one when something else is wanted.
+    number: u64,
+    draining: bool,
+    wanted: Wanted,
 }
 
 /// What the pool wants on the ledger.
-#[derive(Clone, Debug)]
-struct Wanted {
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Wanted {
     prices: Vec<(u64, Amount)>,
+    offers: Needs,
+    volume: u64,
+    trust_max: u64,
     stake_target: Amount,
+    fee_percent: Option<u64>,
+}
+
+impl Wanted {
+    pub fn of(config: &PoolConfig) -> Self {
+        Self {
+            prices: config.prices.clone(),
+            offers: config.offers,
+            volume: config.order_volume,
+            trust_max: config.order_trust_max,
+            stake_target: config.stake_target,
+            fee_percent: config.fee_percent,
+        }
+    }
+
+    /// The same by its settings.
+    pub fn set(base: &Base, settings: &Settings) -> Self {
+        Self {
+            prices: base.prices(settings),
+            offers: settings.offer.needs(),
+            volume: settings.order.volume,
+            trust_max: settings.order.trust_max,
+            stake_target: settings.stake.0,
+            fee_percent: settings.fee_percent,
+        }
+    }
 }
 
 impl Drop for Keeping {
@@ -76,65 +122,75 @@ impl Drop for Keeping {
 }
 
 impl Keeper {
-    pub fn new(config: PoolConfig, hub: HubClient, outbox: Outbox, workerpool: Address) -> Self {
+    pub fn new(wallet: Wallet, hub: HubClient, outbox: Outbox, workerpool: Address) -> Self {
         let book = OrderBook::new(hub.clone());
-        Self { config, hub, outbox, workerpool, book, warned_unix_ms: 0 }
+        Self { wallet, hub, outbox, workerpool, book, warned_unix_ms: 0, reached: 0 }
     }
 
-    /// Looks once, so that the orders stand when this returns, and goes on looking in the background.
+    /// Looks once, so that the orders stand when this returns, and goes on looking in the background. Fee and stake are as wanted already.
     ///
     /// # Errors
     /// [`PoolError`] of the first look.
-    pub async fn start(mut self, draining: bool) -> Result<Keeping, PoolError> {
-        let first = self.look(draining).await?;
-        let config = Wanted { prices: self.config.prices.clone(), stake_target: self.config.stake_target };
-        let (draining, wish) = watch::channel(draining);
+    pub async fn start(mut self, wanted: Wanted, draining: bool) -> Result<Keeping, PoolError> {
+        let aim = Aim { number: 0, draining, wanted };
+        let first = self.look(&aim).await?;
+        let (aim, wish) = watch::channel(aim);
         let (told, standing) = watch::channel(first);
         let task = tokio::spawn(self.run(wish, told));
-        Ok(Keeping { task, draining, standing, config })
+        Ok(Keeping { task, aim, standing })
     }
 
-    async fn run(mut self, mut wish: watch::Receiver<bool>, told: watch::Sender<Standing>) {
+    async fn run(mut self, mut wish: watch::Receiver<Aim>, told: watch::Sender<Standing>) {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LOOK_INTERVAL) => {}
                 changed = wish.changed() => if changed.is_err() { return },
             }
-            let draining = *wish.borrow_and_update();
-            match self.look(draining).await {
+            let aim = wish.borrow_and_update().clone();
+            match self.look(&aim).await {
                 Ok(standing) => {
                     told.send_replace(standing);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the pool's orders and stake could not be looked after, trying again");
-                    told.send_modify(|standing| standing.trouble = Some(error.to_string()));
+                    told.send_modify(|standing| {
+                        standing.aim = aim.number;
+                        standing.trouble = Some(error.to_string());
+                    });
                 }
             }
         }
     }
 
-    async fn look(&mut self, draining: bool) -> Result<Standing, PoolError> {
+    async fn look(&mut self, aim: &Aim) -> Result<Standing, PoolError> {
+        let (owner, draining) = (self.wallet.address(), aim.draining);
+        if self.reached < aim.number {
+            public::set_fee(aim.wanted.fee_percent, &self.hub, &self.outbox, self.workerpool).await?;
+            setup::fill_account(&self.hub, &self.outbox, owner, aim.wanted.stake_target).await?;
+            self.reached = aim.number;
+        }
         self.book.refresh().await?;
         let mut open = self.book.workerpool_orders_of(self.workerpool).await?;
-        if self.put_right(&open, draining).await? {
+        if self.put_right(&open, aim).await? {
             self.book.refresh().await?;
             open = self.book.workerpool_orders_of(self.workerpool).await?;
         }
         let block = self.hub.ledger().head().await.map_err(gristmill_hub::HubError::from)?;
-        let owner = self.config.wallet.address();
         let account = self.hub.view_account(owner).await?;
         let tokens = self.hub.token_balance(owner).await?;
-        self.warn_of_stake(account.stake);
+        self.warn_of_stake(&aim.wanted, account.stake);
         let mut orders: Vec<OrderStatus> = open.iter().map(order_status).collect();
         orders.sort_by_key(|order| (order.category, order.price, order.order));
-        Ok(Standing { read_unix_ms: unix_ms(), block, account, tokens, orders, draining, trouble: None })
+        let read_unix_ms = unix_ms();
+        Ok(Standing { read_unix_ms, block, account, tokens, orders, draining, aim: aim.number, trouble: None })
     }
 
     /// Publishes and closes orders; whether there was anything to do.
-    async fn put_right(&self, open: &[OpenOrder<WorkerpoolOrder>], draining: bool) -> Result<bool, PoolError> {
+    async fn put_right(&self, open: &[OpenOrder<WorkerpoolOrder>], aim: &Aim) -> Result<bool, PoolError> {
+        let draining = aim.draining;
         let wanted = match draining {
             true => Vec::new(),
-            false => self.wanted().await?,
+            false => self.wishes(&aim.wanted).await?,
         };
         let mut acted = false;
         for old in open.iter().filter(|old| draining || is_outdated(&old.signed.order, &wanted)) {
@@ -152,38 +208,44 @@ impl Keeper {
         Ok(acted)
     }
 
-    async fn wanted(&self) -> Result<Vec<Wish>, PoolError> {
+    async fn wishes(&self, wanted: &Wanted) -> Result<Vec<Wish>, PoolError> {
         let plain = setup::order_tag(&self.hub).await?;
         // Clients of iExec's show no order whose flags they cannot name: what they can use stands in orders of its own.
         let mut tags = vec![plain];
-        if !self.config.offers.is_none() {
-            tags.push(plain | self.config.offers.tag());
+        if !wanted.offers.is_none() {
+            tags.push(plain | wanted.offers.tag());
         }
-        let prices = self.config.prices.iter();
-        Ok(prices.flat_map(|(category, price)| tags.iter().map(|tag| Wish::new(*category, *price, *tag))).collect())
+        let wish = |(category, price): &(u64, Amount), tag| Wish {
+            category: U256::from(*category),
+            price: price.to_u256(),
+            tag,
+            volume: U256::from(wanted.volume),
+            trust: U256::from(wanted.trust_max),
+        };
+        Ok(wanted.prices.iter().flat_map(|priced| tags.iter().map(move |tag| wish(priced, *tag))).collect())
     }
 
     async fn publish(&self, wish: &Wish) -> Result<(), PoolError> {
         let order = WorkerpoolOrder {
             workerpool: self.workerpool,
             workerpoolprice: wish.price,
-            volume: U256::from(ORDER_VOLUME),
+            volume: wish.volume,
             tag: wish.tag,
             category: wish.category,
-            trust: U256::from(ORDER_TRUST),
+            trust: wish.trust,
             apprestrict: Address::ZERO,
             datasetrestrict: Address::ZERO,
             requesterrestrict: Address::ZERO,
-            salt: setup::random_salt(),
+            salt: own_salt(),
         };
-        let signed = sign::order(&self.config.wallet, order, self.hub.domain());
+        let signed = sign::order(&self.wallet, order, self.hub.domain());
         let key = format!("broadcast:{}", self.hub.order_hash(&signed.order));
         self.outbox.execute(self.hub.broadcast_workerpool_order(&signed).intent(key)).await?;
         Ok(())
     }
 
-    fn warn_of_stake(&mut self, free: Amount) {
-        let Some(text) = low_stake(&self.config.prices, free, self.config.wallet.address()) else {
+    fn warn_of_stake(&mut self, wanted: &Wanted, free: Amount) {
+        let Some(text) = low_stake(&wanted.prices, free, self.wallet.address()) else {
             self.warned_unix_ms = 0;
             return;
         };
@@ -202,12 +264,28 @@ impl Keeping {
 
     /// Has the orders closed, or published again.
     pub fn drain(&self, draining: bool) {
-        self.draining.send_replace(draining);
+        self.aim.send_modify(|aim| aim.draining = draining);
+    }
+
+    /// Has it brought about what is wanted from now on; completes when that was tried, with what went wrong. It goes on trying.
+    pub fn want(&self, wanted: Wanted) -> impl Future<Output = Option<String>> + Send + use<> {
+        let mut number = 0;
+        self.aim.send_modify(|aim| {
+            number = aim.number + 1;
+            *aim = Aim { number, wanted, draining: aim.draining };
+        });
+        let mut standing = self.standing.clone();
+        async move {
+            match standing.wait_for(|standing| standing.aim >= number).await {
+                Ok(standing) => standing.trouble.clone(),
+                Err(_) => Some("the pool is stopping".to_owned()),
+            }
+        }
     }
 
     /// Whether the pool is to take no new deals.
     pub fn is_draining(&self) -> bool {
-        *self.draining.borrow()
+        self.aim.borrow().draining
     }
 
     /// Leaves everything as it stands.
@@ -217,31 +295,29 @@ impl Keeping {
 
     /// The stake, for the operator.
     pub fn stake(&self) -> StakeStatus {
-        let standing = self.standing.borrow();
+        let (standing, wanted) = (self.standing.borrow(), self.aim.borrow().wanted.clone());
         let (free, locked) = (standing.account.stake, standing.account.locked);
         StakeStatus {
             free,
             locked,
             tokens: standing.tokens,
-            target: self.config.stake_target,
-            covers: covers(&self.config.prices, free),
+            target: wanted.stake_target,
+            covers: covers(&wanted.prices, free),
             read_unix_ms: standing.read_unix_ms,
         }
     }
 
     /// What the operator should look after.
     pub fn warnings(&self, owner: Address) -> Vec<String> {
-        let standing = self.standing.borrow();
-        let mut warnings: Vec<String> =
-            low_stake(&self.config.prices, standing.account.stake, owner).into_iter().collect();
+        let (standing, wanted) = (self.standing.borrow(), self.aim.borrow().wanted.clone());
+        let mut warnings: Vec<String> = low_stake(&wanted.prices, standing.account.stake, owner).into_iter().collect();
         if let Some(trouble) = &standing.trouble {
             warnings
                 .push(format!("the ledger could not be looked at: {trouble}; orders and stake are of the last look"));
         }
         if !standing.draining {
             let is_there = |category: &u64| standing.orders.iter().any(|order| order.category == *category);
-            let missing =
-                self.config.prices.iter().map(|(category, _)| category).filter(|category| !is_there(category));
+            let missing = wanted.prices.iter().map(|(category, _)| category).filter(|category| !is_there(category));
             warnings.extend(missing.map(|category| {
                 format!(
                     "no order of category {category} stands on the ledger: the pool tries to publish one, see its log"
@@ -258,23 +334,31 @@ struct Wish {
     category: U256,
     price: U256,
     tag: B256,
+    volume: U256,
+    trust: U256,
 }
 
 impl Wish {
-    fn new(category: u64, price: Amount, tag: B256) -> Self {
-        Self { category: U256::from(category), price: price.to_u256(), tag }
-    }
-
     fn is(&self, order: &WorkerpoolOrder) -> bool {
-        order.category == self.category && order.workerpoolprice == self.price && order.tag == self.tag
+        let offered = (order.category, order.tag, order.volume, order.trust);
+        order.workerpoolprice == self.price && offered == (self.category, self.tag, self.volume, self.trust)
     }
+}
+
+/// A salt by which the order is known for one of the pool's own.
+fn own_salt() -> B256 {
+    let mut salt = setup::random_salt();
+    salt[..OWN_SALT.len()].copy_from_slice(OWN_SALT);
+    salt
 }
 
 /// One that the pool published for everybody, and does not want as it is. What its owner published by hand, for one requester or for
 /// a few tasks, is left alone.
 fn is_outdated(order: &WorkerpoolOrder, wanted: &[Wish]) -> bool {
     let restricted = [order.apprestrict, order.datasetrestrict, order.requesterrestrict] != [Address::ZERO; 3];
-    let ours = order.volume == U256::from(ORDER_VOLUME) && order.trust == U256::from(ORDER_TRUST);
+    // Orders of before there was a mark had these.
+    let unmarked = order.volume == U256::from(ORDER_VOLUME) && order.trust == U256::from(ORDER_TRUST);
+    let ours = order.salt.starts_with(OWN_SALT) || unmarked;
     ours && !restricted && !wanted.iter().any(|wish| wish.is(order))
 }
 
@@ -352,12 +436,24 @@ mod tests {
             requesterrestrict: Address::ZERO,
             salt: B256::ZERO,
         };
-        let wanted = [Wish::new(0, GRIST(2), B256::ZERO)];
+        let wish = |price: u64| Wish {
+            category: U256::ZERO,
+            price: GRIST(price).to_u256(),
+            tag: B256::ZERO,
+            volume: U256::from(ORDER_VOLUME),
+            trust: U256::from(ORDER_TRUST),
+        };
+        let wanted = [wish(2)];
         assert!(!is_outdated(&order(2), &wanted));
         assert!(is_outdated(&order(1), &wanted));
         assert!(is_outdated(&WorkerpoolOrder { tag: B256::with_last_byte(1), ..order(2) }, &wanted));
         let by_hand = WorkerpoolOrder { requesterrestrict: Address::repeat_byte(3), ..order(1) };
         assert!(!is_outdated(&by_hand, &wanted));
         assert!(!is_outdated(&WorkerpoolOrder { volume: U256::from(5), ..order(1) }, &wanted));
+        // What it published with another volume is known by its salt.
+        let five = WorkerpoolOrder { volume: U256::from(5), salt: own_salt(), ..order(2) };
+        assert!(is_outdated(&five, &wanted));
+        assert!(!is_outdated(&five, &[Wish { volume: U256::from(5), ..wish(2) }]));
+        assert!(!is_outdated(&WorkerpoolOrder { requesterrestrict: Address::repeat_byte(3), ..five }, &wanted));
     }
 }

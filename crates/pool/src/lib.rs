@@ -6,7 +6,8 @@
 //! - A task is *leased* in `engine/effects.rs` (`Engine::lease`); a contribution is *verified* in [`open`]: the sealed
 //!   upload is opened with the revealed digest and its bytes are checked before anything is finalised.
 //! - [`reduce`] matches a reduce once all tasks of its map are completed.
-//! - Its orders and its stake on the ledger are looked after by `keeper`.
+//! - Its orders and its stake on the ledger are looked after by `keeper`; what they are to be stands in [`settings`] (`pool.toml`), which
+//!   are read again while it runs.
 //! - Its operator asks and tells it through [`control`], and is shown a [`Status`] and a [`report`].
 //! - Who may have work done, by whom, and how much: [`members`].
 //! - [`journal`] is what survives a restart besides the ledger.
@@ -29,6 +30,7 @@ mod public;
 pub mod reduce;
 pub mod report;
 pub mod service;
+pub mod settings;
 mod setup;
 pub mod status;
 

@@ -31,14 +31,14 @@ pub fn description(config: &PoolConfig, url: &PoolUrl) -> Result<String, PoolErr
     Ok(PublicPool::new(name, url.clone())?.to_string())
 }
 
-/// Sets the pool's fee on the ledger if it is another one there. Deals that were made keep theirs.
+/// Sets the pool's fee on the ledger if it is another one there; `None`: leaves it. Deals that were made keep theirs.
 pub async fn set_fee(
-    config: &PoolConfig,
+    fee_percent: Option<u64>,
     hub: &HubClient,
     outbox: &Outbox,
     workerpool: Address,
 ) -> Result<(), PoolError> {
-    let Some(fee_percent) = config.fee_percent else { return Ok(()) };
+    let Some(fee_percent) = fee_percent else { return Ok(()) };
     let Some(there) = hub.view_workerpool(workerpool).await? else { return Ok(()) };
     if there.scheduler_reward_ratio != fee_percent {
         let call = hub.change_policy(workerpool, there.worker_stake_ratio, fee_percent);
@@ -87,10 +87,13 @@ mod tests {
             public: None,
             fee_percent: None,
             prices: Vec::new(),
+            order_volume: crate::config::ORDER_VOLUME,
+            order_trust_max: crate::config::ORDER_TRUST,
             stake_target: Amount::ZERO,
             metrics: None,
             policy: gristmill_scheduler::Policy::default(),
             credibility: None,
+            settings: crate::settings::Sources::default(),
             newcomers: None,
             private: None,
             founder: None,

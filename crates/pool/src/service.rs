@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use alloy_primitives::Address;
@@ -40,8 +40,9 @@ use crate::engine::{About, Engine, News, Parts, Query, ledger, unix_ms};
 use crate::error::PoolError;
 use crate::joining::{found_members, not_invited, parse_join, settle_privacy};
 use crate::journal::Journal;
-use crate::keeper::Keeper;
+use crate::keeper::{Keeper, Wanted};
 use crate::members::Members;
+use crate::settings::Base;
 use crate::{belief, metrics, public, setup};
 
 /// Kind and version of a pool's data folder.
@@ -62,6 +63,7 @@ pub struct PoolHandle {
     local_addr: SocketAddr,
     metrics: Option<SocketAddr>,
     drained: Arc<AtomicBool>,
+    queries: mpsc::Sender<Query>,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<()>,
     task: JoinHandle<Result<(), PoolError>>,
@@ -92,6 +94,11 @@ impl PoolHandle {
     /// Where its metrics are, if they are served.
     pub fn metrics_addr(&self) -> Option<SocketAddr> {
         self.metrics
+    }
+
+    /// Has it read its settings again, as [`Ask::Reload`]; the pool's log says what came of it.
+    pub fn reload(&self) -> BoxFuture<'static, Result<Answer, String>> {
+        Box::pin(control::pass_on(Ask::Reload, self.queries.clone()))
     }
 
     /// True once it has ended since its operator had it drained: no deal of it is open.
@@ -151,6 +158,7 @@ async fn open(mut config: PoolConfig) -> Result<PoolHandle, PoolError> {
     let (ground, claim) = stand(&config, &dir, &url).await?;
     let Assembled { engine, follower, links, events, welcome, news } = assemble(config, ground, &store).await?;
     let workerpool = engine.workerpool();
+    let operator = queries.clone();
     let service = Service { key: tls.key_hash(), identity: Identity { welcome }, links, queries, store };
     let (stop, stopped) = oneshot::channel();
     let incoming = server::incoming(listener, &tls, ListenLimits::default());
@@ -170,7 +178,7 @@ async fn open(mut config: PoolConfig) -> Result<PoolHandle, PoolError> {
         result.map(drop)
     });
     tracing::info!(%url, %workerpool, "the pool is open");
-    Ok(PoolHandle { url, workerpool, local_addr, metrics, drained, stop, serving, task })
+    Ok(PoolHandle { url, workerpool, local_addr, metrics, drained, queries: operator, stop, serving, task })
 }
 
 /// What a pool stands on.
@@ -208,13 +216,17 @@ async fn stand(config: &PoolConfig, dir: &DataDir, url: &PoolUrl) -> Result<(Gro
 }
 
 /// Registers the pool where that is still to do, puts its orders right, and reads what it has to go on with.
-pub(crate) async fn assemble(config: PoolConfig, ground: Ground, store: &Client) -> Result<Assembled, PoolError> {
+pub(crate) async fn assemble(mut config: PoolConfig, ground: Ground, store: &Client) -> Result<Assembled, PoolError> {
     let since_unix_ms = unix_ms();
     let Ground { hub, outbox, journal, seed, scratch, url } = ground;
+    let base = Base::of(&config, &hub.view_categories().await?);
+    let held = base.read()?;
+    base.apply(&held.settings, &mut config);
     let is_private = settle_privacy(&config, &journal)?;
     let workerpool = setup::register(&config, &hub, &outbox).await?;
     let bans = Arc::new(RwLock::new(journal.bans()?));
-    let stake_needed = stake_needed(&config);
+    let stake_needed = stake_needed(&config.prices);
+    let stake_told = Arc::new(AtomicU64::new(told(stake_needed)));
     let (wallet, newcomers) = (config.wallet.clone(), config.newcomers.clone());
     let about =
         About { since_unix_ms, url: url.to_string(), rpc: config.rpc_url.clone(), store: config.store_url.clone() };
@@ -231,14 +243,20 @@ pub(crate) async fn assemble(config: PoolConfig, ground: Ground, store: &Client)
         pool_address: workerpool.to_vec(),
         pool_owner: wallet.address().to_vec(),
         heartbeat_ms: HEARTBEAT_MS,
-        stake_needed: u64::try_from(stake_needed.ngrist()).unwrap_or(u64::MAX),
+        stake_needed: told(stake_needed),
         ..Welcome::default()
     };
     let members = found_members(&config, &journal, is_private)?;
-    let keeper = Keeper::new(config, hub.clone(), outbox.clone(), workerpool);
-    let keeping = keeper.start(journal.is_draining()?).await?;
+    let keeper = Keeper::new(wallet.clone(), hub.clone(), outbox.clone(), workerpool);
+    let keeping = keeper.start(Wanted::of(&config), journal.is_draining()?).await?;
     let found = ledger::find(&hub, workerpool, |deal| Ok(journal.is_finished(deal)?)).await?;
-    let gate = Gate { welcome: welcome.clone(), bans: Arc::clone(&bans), members: Arc::clone(&members), is_private };
+    let gate = Gate {
+        welcome: welcome.clone(),
+        stake_told: Arc::clone(&stake_told),
+        bans: Arc::clone(&bans),
+        members: Arc::clone(&members),
+        is_private,
+    };
     let (links, events) = PoolLinks::new(gate, url.key, LinkLimits::default());
     let parts = Parts {
         hub,
@@ -255,7 +273,10 @@ pub(crate) async fn assemble(config: PoolConfig, ground: Ground, store: &Client)
         is_private,
         newcomers,
         stake_needed,
+        stake_told,
         keeping,
+        base,
+        held,
         about,
     };
     let (news_sender, news) = mpsc::unbounded_channel();
@@ -286,9 +307,14 @@ fn serve_metrics(address: SocketAddr, queries: mpsc::Sender<Query>) -> Result<Pa
 }
 
 /// The stake of the dearest category.
-fn stake_needed(config: &PoolConfig) -> Amount {
+pub(crate) fn stake_needed(prices: &[(u64, Amount)]) -> Amount {
     let stake = |price: &Amount| price.checked_ratio(WORKER_STAKE_RATIO, 100).unwrap_or(Amount::MAX);
-    config.prices.iter().map(|(_, price)| stake(price)).max().unwrap_or(Amount::ZERO)
+    prices.iter().map(|(_, price)| stake(price)).max().unwrap_or(Amount::ZERO)
+}
+
+/// An amount as a worker is told it.
+pub(crate) fn told(amount: Amount) -> u64 {
+    u64::try_from(amount.ngrist()).unwrap_or(u64::MAX)
 }
 
 #[derive(Clone, Debug)]
@@ -299,6 +325,8 @@ struct Identity {
 /// Lets workers in whose hello is signed by their ledger key, and nobody who is banned; into a private pool only members.
 struct Gate {
     welcome: Welcome,
+    /// The stake that a worker needs: it changes with the prices.
+    stake_told: Arc<AtomicU64>,
     bans: Arc<RwLock<BTreeMap<Address, String>>>,
     members: Arc<RwLock<Members>>,
     is_private: bool,
@@ -321,7 +349,7 @@ impl Admission for Gate {
         if self.is_private && !is_member() {
             return Err(refuse(RefuseReason::NotMember, not_invited()));
         }
-        Ok(self.welcome.clone())
+        Ok(Welcome { stake_needed: self.stake_told.load(Ordering::Acquire), ..self.welcome.clone() })
     }
 }
 

@@ -19,12 +19,18 @@ pub async fn register(config: &PoolConfig, hub: &HubClient, outbox: &Outbox) -> 
         outbox.execute(call.intent(format!("create-workerpool:{workerpool}"))).await?;
         public::warn_of_others(hub, owner, workerpool).await?;
     }
-    public::set_fee(config, hub, outbox, workerpool).await?;
+    public::set_fee(config.fee_percent, hub, outbox, workerpool).await?;
     fill_account(hub, outbox, owner, config.stake_target).await?;
     Ok(workerpool)
 }
 
-async fn fill_account(hub: &HubClient, outbox: &Outbox, owner: Address, target: Amount) -> Result<(), PoolError> {
+/// Fills the owner's account up to `target`, as far as its tokens go.
+pub(crate) async fn fill_account(
+    hub: &HubClient,
+    outbox: &Outbox,
+    owner: Address,
+    target: Amount,
+) -> Result<(), PoolError> {
     let account = hub.view_account(owner).await?;
     let held = account.stake.checked_add(account.locked).unwrap_or(Amount::MAX);
     let missing = target.saturating_sub(held).min(hub.token_balance(owner).await?);

@@ -10,6 +10,7 @@ mod up;
 mod worker;
 
 use clap::Subcommand;
+use gristmill_pool::PoolHandle;
 use gristmill_sandbox::ChildCommand;
 use gristmill_worker::runners::CONTAINER_CHILD;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -106,4 +107,35 @@ impl Stop {
             () = self.requested() => None,
         }
     }
+}
+
+/// The hangup signal: a pool that runs without a terminal reads its settings again at each.
+struct Hangup {
+    signal: Signal,
+    /// It was started in a terminal.
+    has_terminal: bool,
+}
+
+impl Hangup {
+    /// Catches the signal from now on: it does not end the program any more.
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self { signal: signal(SignalKind::hangup())?, has_terminal: terminal_is_there() })
+    }
+
+    /// Has the pool read its settings again at each signal. Completes when the signal says that the terminal is closed in which the pool
+    /// was started: then the program is to end, as others do. Cancel safe.
+    async fn reloading(&mut self, pool: &PoolHandle) {
+        while self.signal.recv().await.is_some() {
+            if self.has_terminal && !terminal_is_there() {
+                return;
+            }
+            // The pool's log says what came of it, which is where whoever sends signals looks.
+            let _ = pool.reload().await;
+        }
+    }
+}
+
+/// Whether this process has a controlling terminal that is not hung up.
+fn terminal_is_there() -> bool {
+    std::fs::File::open("/dev/tty").is_ok()
 }

@@ -4,6 +4,7 @@ mod ask;
 mod members;
 mod report;
 mod run;
+mod settings;
 
 use std::path::PathBuf;
 
@@ -67,6 +68,8 @@ enum PoolCommand {
     Drain(FolderArgs),
     /// Take `drain` back: publish orders again
     Resume(FolderArgs),
+    Settings(settings::SettingsArgs),
+    Reload(settings::ReloadArgs),
     Report(report::ReportArgs),
     Invite(members::InviteArgs),
     /// List the invitations, or withdraw one
@@ -213,6 +216,8 @@ pub async fn run(args: PoolArgs, json: bool) -> anyhow::Result<Exit> {
         }
         Some(C::Resume(folder)) => ask::status(&folder.pool()?, &Ask::Resume, "", json),
         Some(C::Report(args)) => report::run(&args, json),
+        Some(C::Settings(args)) => settings::run(&args, json),
+        Some(C::Reload(args)) => settings::reload(&args, json),
         Some(command) => run_members(command, json).await,
     }
 }

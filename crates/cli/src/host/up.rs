@@ -12,7 +12,7 @@ use gristmill_requester::default_data_dir;
 use gristmill_types::{Address, AddressBook};
 use gristmill_worker::Lends;
 
-use super::{Stop, child};
+use super::{Hangup, Stop, child};
 use crate::exit::Exit;
 use crate::output;
 
@@ -64,7 +64,7 @@ pub struct UpArgs {
     /// ledger.
     #[arg(long, value_name = "NAME")]
     public: Option<String>,
-    /// What the pool keeps of each reward, in percent [default: as it was; 1 for a new pool]
+    /// What the pool keeps of each reward, in percent [default: as `pool.toml` says, else as it was; 1 for a new pool]
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u64).range(0..=100))]
     fee: Option<u64>,
     /// Serve the pool's metrics for Prometheus at http://ADDRESS/metrics: a port of this machine's loopback, or ADDRESS:PORT
@@ -118,12 +118,14 @@ pub async fn run(args: UpArgs, json: bool) -> anyhow::Result<Exit> {
     if let Some(objection) = config.lends.objection() {
         anyhow::bail!(objection);
     }
-    (config.public, config.fee_percent, config.metrics) = (args.public, args.fee, args.metrics);
+    (config.public, config.metrics) = (args.public, args.metrics);
+    args.fee.into_iter().for_each(|percent| config.pool_flags.fee_percent(percent));
+    config.pool_flags.offers(config.lends.needs());
     if let (Some(rpc), Some(hub), Some(treasury)) = (args.ledger, args.hub, args.treasury) {
         let coins = U256::from(args.gas_money) * U256::from(MILLICOIN_WEI);
         config.ledger = LedgerChoice::Foreign(ForeignLedger { rpc, hub, treasury, coins });
     }
-    let mut stop = Stop::listen()?;
+    let (mut stop, mut hangup) = (Stop::listen()?, Hangup::listen()?);
     let network = tokio::select! {
         started = Network::start(config) => started?,
         () = stop.requested() => return Ok(Exit::Interrupted),
@@ -136,6 +138,7 @@ pub async fn run(args: UpArgs, json: bool) -> anyhow::Result<Exit> {
         failure = network.failed() => Some(failure),
         () = network.drained() => None,
         () = stop.requested() => None,
+        () = hangup.reloading(network.pool()) => None,
     };
     if !json {
         output::note("stopping; Ctrl-C again: at once");

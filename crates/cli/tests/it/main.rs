@@ -15,4 +15,5 @@ mod outbound;
 mod owner;
 mod pool;
 mod pools;
+mod settings;
 mod story;

@@ -16,7 +16,7 @@ use crate::members::Kind;
 use crate::report::{self, By};
 use crate::status::{Cause, Queue, QueueRow, Status, TaskCounts, WorkerCounts, WorkerPage, WorkerRow};
 
-type Reply = oneshot::Sender<Result<Answer, String>>;
+pub(super) type Reply = oneshot::Sender<Result<Answer, String>>;
 
 impl Engine {
     pub(super) fn serve_operator(&mut self, ask: Ask, reply: Reply) {
@@ -34,6 +34,8 @@ impl Engine {
             Ask::Invite(ask) => self.invite(ask),
             Ask::Withdraw { id } => self.withdraw(&id),
             Ask::Deed(deed) => self.do_deed(&deed),
+            Ask::Settings => Ok(Answer::Settings(Box::new(self.parts.held.clone()))),
+            Ask::Reload => return self.reload(reply),
             Ask::Report(by) => return self.report(by, reply),
         };
         // Whoever asked may be gone.

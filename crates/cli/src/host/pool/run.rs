@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use gristmill_network::{LonePool, PoolPlan, StorePlan};
+use gristmill_pool::settings::Said;
 use gristmill_requester::default_data_dir;
 use gristmill_types::{Address, Amount};
 use gristmill_wallet::Wallet;
 
 use crate::exit::Exit;
-use crate::host::Stop;
+use crate::host::{Hangup, Stop};
 use crate::output;
 
 #[derive(Debug, Args)]
@@ -48,16 +49,17 @@ pub struct RunArgs {
     /// Take work and workers of members only: `gristmill pool invite` lets them in [default: as it was, and open at first]
     #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", conflicts_with = "public")]
     private: Option<bool>,
-    /// What the pool keeps of each reward, in percent [default: as it was; 1 for a new pool]
+    /// What the pool keeps of each reward, in percent [default: as `pool.toml` says, else as it was; 1 for a new pool]
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u64).range(0..=100))]
     fee: Option<u64>,
-    /// Price of a task of a size class, such as XS=0.1 (in GRIST); may be repeated [default: 0.1 GRIST for XS, the others in proportion to
-    /// their time]
+    /// Price of a task of a size class, such as XS=0.1 (in GRIST); may be repeated [default: as `pool.toml` says, else 0.1
+    /// GRIST for XS, the others in proportion to their time]
     #[arg(long = "price", value_name = "CLASS=GRIST", value_parser = parse_price)]
     prices: Vec<(String, Amount)>,
-    /// What the pool's account is filled up to from its tokens at the start; it locks 30 % of its price for each task that is under way
-    #[arg(long, value_name = "GRIST", default_value = "1000")]
-    stake: Amount,
+    /// What the pool's account is filled up to from its tokens; it locks 30 % of its price for each task that is under way [default: as
+    /// `pool.toml` says, else 1000]
+    #[arg(long, value_name = "GRIST")]
+    stake: Option<Amount>,
     /// Offer tasks with a way out to the network: publish orders for them too
     #[arg(long)]
     offer_network: bool,
@@ -97,7 +99,7 @@ pub fn service_dir(root: &Path) -> PathBuf {
 /// Runs until Ctrl-C, a terminate signal, until it is drained, or until it fails.
 pub async fn run(args: RunArgs, json: bool) -> anyhow::Result<Exit> {
     let plan = args.plan()?;
-    let mut stop = Stop::listen()?;
+    let (mut stop, mut hangup) = (Stop::listen()?, Hangup::listen()?);
     let pool = tokio::select! {
         started = LonePool::start(plan) => started?,
         () = stop.requested() => return Ok(Exit::Interrupted),
@@ -106,6 +108,7 @@ pub async fn run(args: RunArgs, json: bool) -> anyhow::Result<Exit> {
     let ended = tokio::select! {
         ended = pool.ended() => Some(ended),
         () = stop.requested() => None,
+        () = hangup.reloading(pool.pool()) => None,
     };
     if !json {
         output::note(if pool.pool().is_drained() { "drained" } else { "stopping; Ctrl-C again: at once" });
@@ -138,6 +141,11 @@ impl RunArgs {
             Some(url) => StorePlan::At(url),
             None => StorePlan::Own(self.store_listen),
         };
+        let mut said = Said::default();
+        self.fee.into_iter().for_each(|percent| said.fee_percent(percent));
+        self.stake.into_iter().for_each(|stake| said.stake(stake));
+        self.prices.iter().for_each(|(class, price)| said.price(class, *price));
+        said.offers(gristmill_types::Needs { gpu: self.offer_gpu, network: self.offer_network });
         Ok(PoolPlan {
             data_dir: root,
             rpc,
@@ -148,10 +156,7 @@ impl RunArgs {
             host: self.host,
             private: self.private,
             public: self.public,
-            fee_percent: self.fee,
-            prices: self.prices,
-            stake: self.stake,
-            offers: gristmill_types::Needs { gpu: self.offer_gpu, network: self.offer_network },
+            flags: said,
             metrics: self.metrics,
         })
     }

@@ -29,6 +29,7 @@ use crate::engine::Query;
 use crate::error::PoolError;
 use crate::journal::Journal;
 use crate::service::{Assembled, Ground, assemble};
+use crate::settings::Sources;
 
 /// The longest life of a pool that dies at a time, in milliseconds, and of one that is to die of something that does not happen.
 const LIFE_MS_MAX: u64 = 350;
@@ -202,12 +203,15 @@ impl Market {
             fee_percent: None,
             prices: vec![(category(), PRICE)],
             offers: Needs::default(),
+            order_volume: crate::config::ORDER_VOLUME,
+            order_trust_max: crate::config::ORDER_TRUST,
             stake_target: Amount::from_grist(5_000),
             metrics: None,
             policy: gristmill_scheduler::Policy { run_limit_ratio: 6, ..gristmill_scheduler::Policy::default() },
             credibility: default_credibility(self.seed.is_multiple_of(2)),
             private: None,
             founder: None,
+            settings: Sources::default(),
             newcomers: None,
         }
     }
