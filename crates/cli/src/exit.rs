@@ -7,7 +7,8 @@ pub const HELP: &str = "\
 Exit codes: 0 done; 1 an error, described on standard error; 2 wrong usage; 3 the job is over, but some of its items or \
 tasks failed; 4 the files are not what the ledger settled; 130 interrupted with Ctrl-C.
 
-The environment variable GRISTMILL_LOG (such as `info` or `gristmill_hub=debug`) makes the program talk on standard error.";
+The environment variable GRISTMILL_LOG (such as `info` or `gristmill_hub=debug`) makes the program talk on standard error; \
+with GRISTMILL_LOG_FORMAT=json each line of that is a JSON object.";
 
 /// How a command ended, when it did what it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

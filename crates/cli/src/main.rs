@@ -31,12 +31,11 @@ fn main() -> ExitCode {
         Command::Host(command) => command.log_default(),
         Command::Client(_) => logging::DEFAULT,
     };
-    logging::init(log_default);
     let json = cli.json;
-    let result = match cli.command {
+    let result = logging::init(log_default).and_then(|()| match cli.command {
         Command::Host(command) => host::run(command, json),
         Command::Client(command) => client::run(command, json),
-    };
+    });
     match result {
         Ok(exit) => exit.into(),
         Err(error) => {

@@ -16,6 +16,7 @@ use crate::members::Deed;
 use crate::report::{By, Report};
 use crate::settings::{Change, Held};
 use crate::status::{Cause, Invited, Queue, Roster, Status, WorkerPage};
+use crate::trace::Timeline;
 
 /// Who is asked. A report reads the whole ledger, which takes its time.
 const POOL: Service = Service { name: "pool", start: "gristmill pool", time_max: Duration::from_secs(120) };
@@ -42,6 +43,8 @@ pub enum Ask {
     },
     /// Why something does not move.
     Explain(Subject),
+    /// What happened to a task.
+    Trace(TaskId),
     /// To give a worker no more work, from now on and after a restart, and to take back what it has.
     Ban {
         /// Who.
@@ -127,6 +130,8 @@ pub enum Answer {
     Explain(Cause),
     /// What was done for whom.
     Report(Box<Report>),
+    /// What happened to a task.
+    Trace(Box<Timeline>),
     /// What holds.
     Settings(Box<Held>),
     /// What became different.

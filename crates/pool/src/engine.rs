@@ -33,6 +33,7 @@ use crate::members::Members;
 use crate::open::Opening;
 use crate::reduce::{Reduces, Wait};
 use crate::settings::{Base, Held};
+use crate::trace::{Step, Traces};
 
 pub use clients::Query;
 use records::Records;
@@ -159,6 +160,7 @@ pub(crate) struct Engine {
     reduces_waiting: usize,
     refreshing: bool,
     records: Records,
+    traces: Traces,
     /// The first block that was not looked at.
     next_block: u64,
     /// Deals that are being read.
@@ -195,6 +197,7 @@ impl Engine {
             reduces_waiting: 0,
             refreshing: false,
             records: Records::default(),
+            traces: Traces::default(),
             next_block: 0,
             reading: BTreeSet::new(),
             news,
@@ -320,7 +323,7 @@ impl Engine {
                     Some((deal, tasks)) => self.on_deal(deal, tasks)?,
                     // A server that lags behind the one that announced it. What is never told of again would be forgotten.
                     None => {
-                        tracing::warn!(%id, "the ledger announced a deal and does not know it, looking again");
+                        tracing::warn!(deal = %id, "the ledger announced a deal and does not know it, looking again");
                         self.uninitialised.insert(id, unix_ms() + 2_000);
                     }
                 }
@@ -333,6 +336,7 @@ impl Engine {
             News::OpenAgain { task, worker } => self.open_again(task, worker),
             News::CallFailed { task, call, reason } => {
                 tracing::info!(%task, ?call, reason, "a call did not succeed");
+                self.trace(task, Step::CallFailed, None, &format!("{call:?}: {reason}"));
                 if let Some(entry) = self.book.tasks.get_mut(&task) {
                     entry.note(format!("{call:?} did not succeed: {reason}"));
                 }

@@ -8,7 +8,7 @@
 //! - [`reduce`] matches a reduce once all tasks of its map are completed.
 //! - Its orders and its stake on the ledger are looked after by `keeper`; what they are to be stands in [`settings`] (`pool.toml`), which
 //!   are read again while it runs.
-//! - Its operator asks and tells it through [`control`], and is shown a [`Status`] and a [`report`].
+//! - Its operator asks and tells it through [`control`], and is shown a [`Status`], a [`report`], and the [`trace`] of a task.
 //! - Who may have work done, by whom, and how much: [`members`].
 //! - [`journal`] is what survives a restart besides the ledger.
 
@@ -33,6 +33,7 @@ pub mod service;
 pub mod settings;
 mod setup;
 pub mod status;
+pub mod trace;
 
 pub use config::PoolConfig;
 pub use error::PoolError;

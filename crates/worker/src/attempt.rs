@@ -142,7 +142,8 @@ pub async fn run(
     let _cleanup = RemoveOnDrop(folder.clone());
     thawed(&cancel).await;
     let layout = lay_out(&plan, fetcher, &folder).await?;
-    let blocking = move || execute(&plan, worker, &layout, &runners, (&cancel, &progress), &results);
+    let span = tracing::Span::current();
+    let blocking = move || span.in_scope(|| execute(&plan, worker, &layout, &runners, (&cancel, &progress), &results));
     match tokio::task::spawn_blocking(blocking).await {
         Ok(result) => result,
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),

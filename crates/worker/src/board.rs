@@ -103,6 +103,14 @@ impl Job {
     }
 }
 
+/// Something to be logged.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    /// Of which task, if it is of one.
+    pub task: Option<TaskId>,
+    pub text: String,
+}
+
 /// A job as others see it.
 #[derive(Clone, Debug)]
 pub(crate) struct JobView {
@@ -151,7 +159,7 @@ struct State {
     pools: Vec<PoolView>,
     missing_guarantees: Vec<String>,
     /// What people should read of it, and nobody has taken yet.
-    said: VecDeque<String>,
+    said: VecDeque<Line>,
 }
 
 /// Clones share one board.
@@ -201,7 +209,7 @@ impl Board {
     /// The owner says something by hand.
     pub(crate) fn command(&self, command: Command) {
         self.change(|state| {
-            state.say(format!("the owner says: {}", name(command)));
+            state.say(None, format!("the owner says: {}", name(command)));
             state.command = command;
             state.owner.command(command);
         });
@@ -209,7 +217,7 @@ impl Board {
 
     /// Takes what is to be logged. Whoever changes the board does not log it itself: a log may be slow to read, and the guard must not
     /// wait for it.
-    pub(crate) fn take_said(&self) -> VecDeque<String> {
+    pub(crate) fn take_said(&self) -> VecDeque<Line> {
         std::mem::take(&mut self.lock().said)
     }
 
@@ -248,7 +256,7 @@ impl Board {
         let mut state = self.lock();
         let new: Vec<String> = missing.iter().filter(|one| !state.missing_guarantees.contains(one)).cloned().collect();
         if !new.is_empty() && state.missing_guarantees.len() + new.len() <= GUARANTEES_MAX {
-            state.say(format!("the sandbox cannot give on this machine: {}", new.join("; ")));
+            state.say(None, format!("the sandbox cannot give on this machine: {}", new.join("; ")));
             state.missing_guarantees.extend(new);
         }
     }
@@ -363,6 +371,10 @@ impl Seat {
         state.jobs.get(&self.id(lease)).is_some_and(|job| job.held_ms > 0 || job.held.is_some())
     }
 
+    pub(crate) fn task(&self, lease: LeaseId) -> Option<TaskId> {
+        self.board.lock().jobs.get(&self.id(lease)).map(|job| job.task)
+    }
+
     pub(crate) fn control(&self, lease: LeaseId) -> Option<Control> {
         self.board.lock().jobs.get(&self.id(lease)).map(|job| job.control.clone())
     }
@@ -388,11 +400,11 @@ impl State {
         self.jobs.iter().filter(move |(id, _)| id.pool == pool)
     }
 
-    fn say(&mut self, line: String) {
+    fn say(&mut self, task: Option<TaskId>, text: String) {
         if self.said.len() == SAID_MAX {
             self.said.pop_front();
         }
-        self.said.push_back(line);
+        self.said.push_back(Line { task, text });
     }
 
     /// Decides, freezes, thaws, and gives back what was held for too long.
@@ -406,7 +418,7 @@ impl State {
         };
         let before = std::mem::replace(&mut self.decision, decision);
         if self.decision.verdict != before.verdict {
-            said.push(announcement(&self.decision));
+            said.push((None, announcement(&self.decision)));
         }
         let stopped = self.decision.verdict == Verdict::Stop;
         let reasons = text(&self.decision.reasons);
@@ -424,27 +436,26 @@ impl State {
                 for_strangers -= 1;
                 None
             };
-            said.extend(job.settle(why, moment.monotonic_ms));
+            said.extend(job.settle(why, moment.monotonic_ms).map(|text| (Some(job.task), text)));
         }
-        said.into_iter().for_each(|line| self.say(line));
+        said.into_iter().for_each(|(task, text)| self.say(task, text));
     }
 }
 
 impl Job {
     /// Lets it run (`None`), or holds it still, and gives it back when it has been held for too long. What to say of it.
     fn settle(&mut self, why: Option<&str>, now_ms: u64) -> Option<String> {
-        let task = self.task;
         match (why, self.held.take()) {
             (None, Some(was)) => {
                 self.held_ms += now_ms.saturating_sub(was.since_ms);
                 self.control.thaw();
-                Some(format!("task {task} goes on"))
+                Some("the task goes on".to_owned())
             }
             (None, None) => None,
             (Some(why), None) => {
                 self.control.freeze();
                 self.held = Some(Hold { since_ms: now_ms, why: why.to_owned() });
-                Some(format!("task {task} holds still: {why}"))
+                Some(format!("the task holds still: {why}"))
             }
             (Some(why), Some(was)) => {
                 self.held = Some(Hold { since_ms: was.since_ms, why: why.to_owned() });
@@ -455,7 +466,7 @@ impl Job {
                 let text = format!("given back after {} s of holding still: {why}", held_ms / 1_000);
                 self.given_back = Some(format!("the machine's owner: {text}"));
                 self.control.cancel();
-                Some(format!("task {task} is {text}"))
+                Some(format!("the task is {text}"))
             }
         }
     }

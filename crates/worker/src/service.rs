@@ -19,6 +19,7 @@ use gristmill_store::Client;
 use gristmill_types::{DealId, Needs, ResourceLimits, TaskId};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::about::About;
 use crate::attempt::{AttemptError, Progress};
@@ -180,7 +181,7 @@ async fn due(unanswered: &mut Option<Unanswered>) -> (Box<wire::Welcome>, bool) 
 /// What the worker's own tasks report.
 enum News {
     Job { lease: LeaseId, outcome: Box<Result<JobOutcome, AttemptError>> },
-    JobRefused { lease: LeaseId, reason: wire::DeclineReason, text: String },
+    JobRefused { lease: LeaseId, task: TaskId, reason: wire::DeclineReason, text: String },
     Contributed { task: TaskId, result: Result<Outcome, OutboxError> },
     Revealed { task: TaskId, result: Result<Outcome, OutboxError> },
     Looked { verdicts: Vec<(TaskId, Verdict)> },
@@ -304,7 +305,7 @@ impl Service {
 
     fn log(&self) {
         for line in self.board.board.take_said() {
-            tracing::info!("{line}");
+            tracing::info!(task = line.task.map(tracing::field::display), "{}", line.text);
         }
     }
 
@@ -316,9 +317,9 @@ impl Service {
         while self.board.jobs() > 0 {
             let done = match tokio::time::timeout(Duration::from_secs(5), self.news.recv()).await {
                 Ok(Some(News::Job { lease, outcome })) => self.on_job(lease, *outcome),
-                Ok(Some(News::JobRefused { lease, reason, text })) => {
+                Ok(Some(News::JobRefused { lease, task, reason, text })) => {
                     self.board.remove(lease);
-                    self.decline(lease, reason, text);
+                    self.decline((lease, task), reason, text);
                     Ok(())
                 }
                 Ok(Some(_)) => Ok(()),
@@ -454,7 +455,8 @@ impl Service {
                 if let Ok(id) = fixed("cancel.lease_id", &cancel.lease_id)
                     && let Some(control) = self.board.control(LeaseId(id))
                 {
-                    tracing::info!(lease = %LeaseId(id), text = cancel.text, "the pool takes a lease back");
+                    let task = self.board.task(LeaseId(id)).map(tracing::field::display);
+                    tracing::info!(task, lease = %LeaseId(id), text = cancel.text, "the pool takes a lease back");
                     control.cancel();
                 }
             }
@@ -491,7 +493,7 @@ impl Service {
             return;
         }
         if let Some((reason, text)) = self.objection(&lease) {
-            self.decline(id, reason, text);
+            self.decline((id, task), reason, text);
             return;
         }
         let Some(pool) = &self.pool else { return };
@@ -514,13 +516,16 @@ impl Service {
         let (ledger, fetcher, runners) = (pool.ledger.clone(), pool.fetcher.clone(), self.shared.runners.clone());
         let news = self.news_sender.clone();
         let admit = self.admission(id, task);
-        tokio::spawn(async move {
+        let span = task_span(task, deal);
+        span.record("lease", tracing::field::display(id));
+        let working = async move {
             let message = match job::run(spec, &ledger, &fetcher, runners, cancel, &admit).await {
                 Ok(outcome) => News::Job { lease: id, outcome: Box::new(outcome) },
-                Err(refused) => News::JobRefused { lease: id, reason: refused.reason, text: refused.text },
+                Err(refused) => News::JobRefused { lease: id, task, reason: refused.reason, text: refused.text },
             };
             let _ = news.send(message).await;
-        });
+        };
+        tokio::spawn(working.instrument(span));
     }
 
     /// Asks the owner's policy of a lease whose deal was read, and tells the pool when it is taken.
@@ -540,7 +545,7 @@ impl Service {
             let work = Work { pool: deal.workerpool.address, app, publisher, requester: deal.requester };
             board.admit(lease, work)?;
             counters.leases.fetch_add(1, Ordering::Relaxed);
-            tracing::info!("task {task} is taken: app {app}, for {}", deal.requester);
+            tracing::info!(%task, %lease, %app, requester = %deal.requester, "a task is taken");
             let accepted = wire::LeaseAccepted { lease_id: lease.to_vec() };
             send(&link, worker_frame::Body::LeaseAccepted(accepted));
             Ok(())
@@ -630,18 +635,20 @@ impl Service {
             return;
         }
         let (ledger, news) = (pool.ledger.clone(), self.news_sender.clone());
-        tokio::spawn(async move {
+        let span = span_of(&record);
+        let contributing = async move {
             let result = ledger.contribute(&record, signature).await;
             let _ = news.send(News::Contributed { task: record.task, result }).await;
-        });
+        };
+        tokio::spawn(contributing.instrument(span));
     }
 
     async fn on_news(&mut self, news: News) -> Result<(), WorkerError> {
         match news {
             News::Job { lease, outcome } => self.on_job(lease, *outcome)?,
-            News::JobRefused { lease, reason, text } => {
+            News::JobRefused { lease, task, reason, text } => {
                 self.board.remove(lease);
-                self.decline(lease, reason, text);
+                self.decline((lease, task), reason, text);
             }
             News::Contributed { task, result } => self.on_contributed(task, result)?,
             News::Revealed { task, result } => self.on_revealed(task, result)?,
@@ -658,10 +665,12 @@ impl Service {
 
     fn on_job(&mut self, lease: LeaseId, outcome: Result<JobOutcome, AttemptError>) -> Result<(), WorkerError> {
         self.note_run(lease);
+        let task = self.board.task(lease).map(tracing::field::display);
         let given_back = self.board.remove(lease);
         match outcome {
             Ok(outcome) => {
-                tracing::info!("task {}: the result is sealed", outcome.record.task);
+                let _span = span_of(&outcome.record).entered();
+                tracing::info!(bytes = outcome.record.sealed_size, "the result is sealed");
                 // Synced before the pool hears of it, and long before anybody commits.
                 self.journal.put(outcome.record.clone())?;
                 self.shared.counters.results.fetch_add(1, Ordering::Relaxed);
@@ -677,7 +686,7 @@ impl Service {
                     _ => job::chain(&error),
                 };
                 let text = gristmill_protocol::check::shorten(text);
-                tracing::warn!(%lease, error = %text, "a task brought no result");
+                tracing::warn!(task, %lease, error = %text, "a task brought no result");
                 let reason = job::fail_reason(&error).into();
                 self.send(worker_frame::Body::LeaseFailed(wire::LeaseFailed {
                     lease_id: lease.to_vec(),
@@ -706,7 +715,7 @@ impl Service {
         match result {
             Ok(outcome) => {
                 self.shared.counters.contributions.fetch_add(1, Ordering::Relaxed);
-                tracing::info!("task {task}: contributed");
+                tracing::info!(%task, "contributed");
                 self.journal.set_phase(task, Phase::Contributed)?;
                 let (task_id, tx_hash) = (task.as_bytes().to_vec(), outcome.tx_hash.to_vec());
                 self.send(worker_frame::Body::Contributed(wire::Contributed { task_id, tx_hash }));
@@ -728,7 +737,7 @@ impl Service {
         self.revealing.remove(&task);
         match result {
             Ok(outcome) => {
-                tracing::info!("task {task}: the result is revealed");
+                tracing::info!(%task, "the result is revealed");
                 self.journal.set_phase(task, Phase::Revealed)?;
                 let (task_id, tx_hash) = (task.as_bytes().to_vec(), outcome.tx_hash.to_vec());
                 self.send(worker_frame::Body::Revealed(wire::Revealed { task_id, tx_hash }));
@@ -762,7 +771,7 @@ impl Service {
         let (ledger, news) = (pool.ledger.clone(), self.news_sender.clone());
         match verdict {
             Verdict::Over | Verdict::TooLate => {
-                tracing::info!("task {task} is over");
+                tracing::info!(%task, deal = %record.deal, "the task is over");
                 self.journal.remove(task)?;
             }
             Verdict::Contributed => self.journal.set_phase(task, Phase::Contributed)?,
@@ -771,13 +780,16 @@ impl Service {
             // The ledger is looked at again before it has taken effect.
             Verdict::Reveal if !self.revealing.insert(task) => {}
             Verdict::Reveal => {
-                tokio::spawn(async move {
+                let span = span_of(&record);
+                let revealing = async move {
                     let result = ledger.reveal(&record).await;
                     let _ = news.send(News::Revealed { task, result }).await;
-                });
+                };
+                tokio::spawn(revealing.instrument(span));
             }
             Verdict::Finalize | Verdict::Claim => {
-                tokio::spawn(async move {
+                let span = span_of(&record);
+                let acting = async move {
                     let result = match verdict {
                         Verdict::Finalize => ledger.finalize(&record).await,
                         _ => ledger.claim(task).await,
@@ -786,7 +798,8 @@ impl Service {
                         tracing::debug!(%task, %error, "acting in the pool's place did not succeed");
                     }
                     let _ = news.send(News::Acted).await;
-                });
+                };
+                tokio::spawn(acting.instrument(span));
             }
         }
         Ok(())
@@ -806,13 +819,13 @@ impl Service {
         }));
     }
 
-    fn decline(&self, lease: LeaseId, reason: wire::DeclineReason, text: String) {
+    fn decline(&self, (lease, task): (LeaseId, TaskId), reason: wire::DeclineReason, text: String) {
         let text = gristmill_protocol::check::shorten(text);
         self.shared.counters.declined.fetch_add(1, Ordering::Relaxed);
         match self.shared.board.verdict() {
-            Allowed::Work => tracing::info!(%lease, "a lease is declined: {text}"),
+            Allowed::Work => tracing::info!(%task, %lease, "a lease is declined: {text}"),
             // It was said why nothing is taken; a pool asks again and again.
-            _ => tracing::debug!(%lease, "a lease is declined: {text}"),
+            _ => tracing::debug!(%task, %lease, "a lease is declined: {text}"),
         }
         let declined = wire::LeaseDeclined { lease_id: lease.to_vec(), reason: reason.into(), text };
         self.send(worker_frame::Body::LeaseDeclined(declined));
@@ -841,6 +854,19 @@ impl Service {
     fn send(&self, body: worker_frame::Body) {
         send(&self.link, body);
     }
+}
+
+/// A span of what is done for a task: each line within has its id and its deal's. Errors are logged everywhere, so the span is one: it is
+/// there whatever is logged.
+fn task_span(task: TaskId, deal: DealId) -> tracing::Span {
+    tracing::error_span!("task", %task, %deal, lease = tracing::field::Empty)
+}
+
+/// The same of a result.
+fn span_of(record: &Record) -> tracing::Span {
+    let span = task_span(record.task, record.deal);
+    span.record("lease", &record.lease);
+    span
 }
 
 /// Sends in the background: the window may be full, and the worker's loop must not wait for it.

@@ -55,6 +55,10 @@ enum PoolCommand {
     /// Say what a task, a worker or a job waits for, and what would help
     #[command(subcommand)]
     Explain(ExplainCommand),
+    /// Say what happened to a task, and when: from its deal to its end, as the pool saw it
+    ///
+    /// It begins anew when the pool is started.
+    Trace(TraceArgs),
     /// Give a worker no more work: what it has is taken back at once, and it is turned away, also after a restart
     ///
     /// What it has committed to on the ledger still counts, and it may still reveal it.
@@ -129,6 +133,14 @@ enum ExplainCommand {
 }
 
 #[derive(Debug, Args)]
+struct TraceArgs {
+    /// The task's id
+    id: TaskId,
+    #[command(flatten)]
+    folder: FolderArgs,
+}
+
+#[derive(Debug, Args)]
 struct BanArgs {
     /// The worker's name or address
     worker: String,
@@ -200,6 +212,7 @@ pub async fn run(args: PoolArgs, json: bool) -> anyhow::Result<Exit> {
             };
             ask::explain(&folder, &Ask::Explain(subject), json)
         }
+        Some(C::Trace(args)) => ask::trace(&args.folder.pool()?, args.id, json),
         Some(C::Ban(args)) => {
             let folder = args.folder.pool()?;
             let worker = members::worker(&folder, &args.worker)?;

@@ -40,8 +40,13 @@ pub fn probe() -> PathBuf {
 }
 
 /// Starts a program that says in JSON where it listens, and goes on.
-pub fn start(mut command: Command) -> (Child, Value) {
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("gristmill starts");
+pub fn start(command: Command) -> (Child, Value) {
+    start_logging(command, Stdio::inherit())
+}
+
+/// The same, with its log going there.
+pub fn start_logging(mut command: Command, log: Stdio) -> (Child, Value) {
+    let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().expect("gristmill starts");
     let output = child.stdout.take().expect("standard output is piped");
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {

@@ -17,3 +17,4 @@ mod pool;
 mod pools;
 mod settings;
 mod story;
+mod trace;

@@ -14,7 +14,7 @@ use gristmill_types::Amount;
 use gristmill_wallet::Wallet;
 use serde_json::Value;
 
-use crate::harness::{GRISTMILL, Up, Worker, alone, probe, start, text, wait_until};
+use crate::harness::{self, GRISTMILL, Up, Worker, alone, probe, start, text, wait_until};
 use crate::owner::slow;
 use crate::pools::Ledger;
 
@@ -37,6 +37,15 @@ impl Pool {
 
     pub fn start(ledger: &Ledger, root: &Path, more: &[&str]) -> Self {
         let (child, said) = start(Self::command(ledger, root, more));
+        Self { child, root: root.to_path_buf(), said }
+    }
+
+    /// One whose log goes into a file, as JSON.
+    pub fn start_logging(ledger: &Ledger, root: &Path, log: &Path) -> Self {
+        let mut command = Self::command(ledger, root, &[]);
+        command.env("GRISTMILL_LOG", "warn,gristmill_pool=debug").env("GRISTMILL_LOG_FORMAT", "json");
+        let file = std::fs::File::create(log).unwrap();
+        let (child, said) = harness::start_logging(command, file.into());
         Self { child, root: root.to_path_buf(), said }
     }
 

@@ -18,6 +18,7 @@ use super::{Engine, News, unix_ms};
 use crate::error::PoolError;
 use crate::journal::Upload;
 use crate::open::{Opening, open_upload};
+use crate::trace::Step;
 
 /// An upload whose bytes could not be had is tried again after this. Tests do not wait.
 const OPEN_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 2_000 });
@@ -26,7 +27,7 @@ const OPEN_TRIES_MAX: u32 = 1_800;
 
 pub(super) fn perform(engine: &mut Engine, effect: Effect) {
     // Whatever is said meanwhile says of which task.
-    let _span = task_of(engine, &effect).map(|task| tracing::error_span!("effect", %task).entered());
+    let _span = span_of(engine, &effect).map(tracing::Span::entered);
     match effect {
         Effect::Lease { lease, fence, task, worker, expires_ms, .. } => {
             engine.lease(lease, fence, task, worker, expires_ms);
@@ -34,13 +35,23 @@ pub(super) fn perform(engine: &mut Engine, effect: Effect) {
         Effect::RevokeLease { lease, worker, reason } => engine.revoke(lease, worker, reason),
         Effect::Authorise { task, worker, lease, .. } => engine.authorise(task, worker, lease),
         Effect::AskReveal { task, worker } => {
+            engine.trace(task, Step::RevealAsked, Some(worker.0), "");
             engine.tell(worker.0, pool_frame::Body::Reveal(wire::Reveal { task_id: task.as_bytes().to_vec() }));
         }
         Effect::OpenUpload { task, worker, digest } => engine.open_upload(task, worker.0, digest),
         Effect::Finalize { task, worker, .. } => engine.finalize(task, worker.0),
-        Effect::Reopen { task } => engine.call(task, Call::Reopen, engine.parts.hub.reopen(task)),
-        Effect::Claim { task } => engine.call(task, Call::Claim, engine.parts.hub.claim(task)),
-        Effect::Concede { task } => engine.call(task, Call::Concede, engine.parts.hub.concede(task)),
+        Effect::Reopen { task } => {
+            let call = engine.parts.hub.reopen(task);
+            engine.call(task, Call::Reopen, call);
+        }
+        Effect::Claim { task } => {
+            let call = engine.parts.hub.claim(task);
+            engine.call(task, Call::Claim, call);
+        }
+        Effect::Concede { task } => {
+            let call = engine.parts.hub.concede(task);
+            engine.call(task, Call::Concede, call);
+        }
         Effect::Ban { worker, reason } => engine.ban(worker.0, &reason),
         Effect::Forget { task, worker } => {
             engine.tell(worker.0, pool_frame::Body::Forget(wire::Forget { task_id: task.as_bytes().to_vec() }));
@@ -52,6 +63,25 @@ pub(super) fn perform(engine: &mut Engine, effect: Effect) {
             }
         }
     }
+}
+
+/// Of which task, deal, worker and lease an effect is, as far as there is one.
+fn span_of(engine: &Engine, effect: &Effect) -> Option<tracing::Span> {
+    let task = task_of(engine, effect)?;
+    let span = engine.span(task);
+    let (worker, lease) = match effect {
+        Effect::Lease { worker, lease, .. }
+        | Effect::Authorise { worker, lease, .. }
+        | Effect::RevokeLease { worker, lease, .. } => (Some(worker), Some(lease)),
+        Effect::AskReveal { worker, .. }
+        | Effect::OpenUpload { worker, .. }
+        | Effect::Finalize { worker, .. }
+        | Effect::Forget { worker, .. } => (Some(worker), None),
+        _ => (None, None),
+    };
+    span.record("worker", worker.map(|worker| tracing::field::display(worker.0)));
+    span.record("lease", lease.map(tracing::field::display));
+    Some(span)
 }
 
 fn task_of(engine: &Engine, effect: &Effect) -> Option<TaskId> {
@@ -72,6 +102,15 @@ fn task_of(engine: &Engine, effect: &Effect) -> Option<TaskId> {
 }
 
 impl Engine {
+    /// A span of what is done for a task: each line within has its id and its deal's.
+    ///
+    /// Errors are logged everywhere, so the span is one: it is there whatever is logged.
+    pub(super) fn span(&self, task: TaskId) -> tracing::Span {
+        use tracing::field::{Empty, display};
+        let deal = self.book.tasks.get(&task).map(|entry| display(entry.deal));
+        tracing::error_span!("task", %task, deal, worker = Empty, lease = Empty)
+    }
+
     /// Sends a message; a worker that is gone will be told what still matters when it comes back.
     fn tell(&self, worker: Address, body: pool_frame::Body) -> bool {
         match self.parts.links.send(worker, body) {
@@ -85,9 +124,11 @@ impl Engine {
 
     fn lease(&mut self, lease: LeaseId, fence: Fence, task: TaskId, worker: WorkerId, expires_ms: u64) {
         let Some(message) = self.lease_message(lease, fence, task, expires_ms) else { return };
+        self.trace(task, Step::Leased, Some(worker.0), &format!("fence {}", fence.0));
         self.begin_lease(lease, task, worker.0);
         if !self.tell(worker.0, pool_frame::Body::Lease(message)) {
             self.end_lease(lease, LeaseEnd::Declined);
+            self.trace(task, Step::Declined, Some(worker.0), "it is not connected");
             self.pending.push(Event::LeaseDeclined { lease, reason: DeclineReason::Busy });
         }
     }
@@ -124,7 +165,9 @@ impl Engine {
     }
 
     fn revoke(&mut self, lease: LeaseId, worker: WorkerId, reason: RevokeReason) {
-        self.end_lease(lease, LeaseEnd::Revoked(reason));
+        if let Some(entry) = self.end_lease(lease, LeaseEnd::Revoked(reason)) {
+            self.trace(entry.task, Step::Revoked, Some(worker.0), LeaseEnd::Revoked(reason).name());
+        }
         let word = match reason {
             RevokeReason::Expired | RevokeReason::Overrun => CancelReason::Expired,
             RevokeReason::NotNeeded => CancelReason::Superseded,
@@ -136,6 +179,7 @@ impl Engine {
     }
 
     fn authorise(&mut self, task: TaskId, worker: WorkerId, lease: LeaseId) {
+        self.trace(task, Step::Authorised, Some(worker.0), "");
         // Where an enclave is only simulated, the worker's own key stands for it: see `contribute` of the worker.
         let asks = self.book.task(task).is_some_and(|(_, deal)| deal.deal.asks_for_enclave());
         let challenge = if asks { worker.0 } else { Address::ZERO };
@@ -191,7 +235,9 @@ impl Engine {
             let opening = open_upload(&store, &scratch, task, worker, Digest(digest), sealed).await;
             let _ = news.send(News::Opened { task, worker, opening });
         };
-        tokio::spawn(opening.instrument(tracing::error_span!("opening", %task)));
+        let span = self.span(task);
+        span.record("worker", tracing::field::display(worker));
+        tokio::spawn(opening.instrument(span));
     }
 
     pub(super) fn on_opened(&mut self, task: TaskId, worker: Address, opening: Opening) -> Result<(), PoolError> {
@@ -209,6 +255,7 @@ impl Engine {
         };
         self.opening.remove(&(task, worker));
         let matches = opened.is_some();
+        self.trace(task, if matches { Step::UploadOpened } else { Step::UploadWrong }, Some(worker), "");
         if let (Some(opened), Some(upload)) = (opened, self.parts.journal.upload(task, worker).cloned()) {
             self.parts.journal.put_uploads(vec![(task, worker, Upload { opened: Some(opened), ..upload })])?;
         }
@@ -229,6 +276,7 @@ impl Engine {
             !completed || self.parts.journal.uploads(*task).any(|(_, upload)| upload.opened.is_some())
         };
         if tasks.iter().all(delivered) {
+            self.traces.retire(tasks.iter().copied());
             self.parts.journal.finish_deal(id, tasks.into_iter())?;
         }
         Ok(())
@@ -246,7 +294,11 @@ impl Engine {
     }
 
     /// Makes a call to the hub in the background. Each try has a key of its own: the hub itself refuses a second effect.
-    fn call(&self, task: TaskId, call: Call, data: CallData) {
+    fn call(&mut self, task: TaskId, call: Call, data: CallData) {
+        match call {
+            Call::Finalize => self.trace(task, Step::FinalizeSent, None, ""),
+            other => self.trace(task, Step::CallSent, None, &format!("{other:?}")),
+        }
         let key = format!("{call:?}:{task}:{}", unix_ms());
         let (outbox, news) = (self.parts.outbox.clone(), self.news.clone());
         let calling = async move {
@@ -254,7 +306,7 @@ impl Engine {
                 let _ = news.send(News::CallFailed { task, call, reason: error.to_string() });
             }
         };
-        tokio::spawn(calling.instrument(tracing::error_span!("call", %task, ?call)));
+        tokio::spawn(calling.instrument(self.span(task)));
     }
 
     fn ban(&mut self, worker: Address, reason: &str) {

@@ -12,6 +12,7 @@ use gristmill_types::{ContributionStatus, DealId, Needs, TaskId, TaskStatus, Tru
 use super::{Engine, News};
 use crate::book::{DealBook, read_deal};
 use crate::error::PoolError;
+use crate::trace::Step;
 
 /// Tasks initialised in one transaction: about 3 million gas.
 const INITIALIZE_CHUNK: usize = 25;
@@ -206,6 +207,7 @@ impl Engine {
                 if self.book.tasks.contains_key(&task) {
                     self.records.counters.contributions += 1;
                     tracing::debug!(%task, %worker, "a contribution");
+                    self.trace(task, Step::Contributed, Some(worker), "");
                 }
                 self.pending.push(Event::ContributionSeen { task, worker: WorkerId(worker), hash, weight });
             }
@@ -213,6 +215,7 @@ impl Engine {
                 if let Some((_, deal)) = self.book.task(task) {
                     let deadline = at.timestamp + REVEAL_DEADLINE_RATIO * deal.work_clock_s;
                     let reveal_deadline_ms = deadline * 1000;
+                    self.trace(task, Step::Consensus, None, "");
                     self.pending.push(Event::ConsensusReached { task, hash, reveal_deadline_ms });
                 }
             }
@@ -221,10 +224,14 @@ impl Engine {
                     entry.digest = Some(digest);
                     self.records.counters.reveals += 1;
                     tracing::debug!(%task, %worker, "a reveal");
+                    self.trace(task, Step::Revealed, Some(worker), "");
                     self.pending.push(Event::RevealSeen { task, worker: WorkerId(worker), digest });
                 }
             }
-            HubEvent::TaskReopen { task } => self.pending.push(Event::TaskReopened { task }),
+            HubEvent::TaskReopen { task } => {
+                self.trace(task, Step::Reopened, None, "");
+                self.pending.push(Event::TaskReopened { task });
+            }
             HubEvent::TaskFinalize { task, .. } => {
                 // A solo task is opened when it is finalised.
                 self.open_accepted(task);
@@ -243,6 +250,7 @@ impl Engine {
                 if self.book.tasks.contains_key(&task) {
                     self.records.counters.contributions_rejected += 1;
                     tracing::info!(%task, %worker, "a contribution was proven wrong");
+                    self.trace(task, Step::Rejected, Some(worker), "");
                 }
                 self.pending.push(Event::ContributionRejected { task, worker: WorkerId(worker) });
             }
@@ -262,7 +270,7 @@ impl Engine {
                         return;
                     }
                     Err(error) => {
-                        tracing::warn!(%id, %error, "a deal could not be read, trying again");
+                        tracing::warn!(deal = %id, %error, "a deal could not be read, trying again");
                         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
                     }
                 }
@@ -280,6 +288,9 @@ impl Engine {
         let (size, trust) = (deal.deal.bot_size, deal.deal.trust.value());
         if self.book.insert(deal) {
             tracing::info!(deal = %id, tasks = size, trust, "a deal");
+            for task in &tasks {
+                self.trace(task.task, Step::DealSeen, None, "");
+            }
         }
         let mut unset = false;
         for task in tasks {
@@ -338,6 +349,7 @@ impl Engine {
         let Some(entry) = self.book.tasks.get_mut(&task) else { return };
         if entry.status == TaskStatus::Unset {
             entry.status = TaskStatus::Active;
+            self.traces.note(super::unix_ms(), task, Step::Initialised, None, "");
         }
         let Some(deal) = self.book.deals.get(&entry.deal) else { return };
         let at_ms = |ratio: u64| (deal.deal.start_time + ratio * deal.work_clock_s) * 1000;
@@ -382,6 +394,8 @@ impl Engine {
     fn on_task_over(&mut self, task: TaskId, status: TaskStatus) {
         if self.book.tasks.contains_key(&task) {
             tracing::debug!(%task, ?status, "a task is over");
+            let step = if status == TaskStatus::Completed { Step::Completed } else { Step::Failed };
+            self.trace(task, step, None, "");
         }
         self.end_leases_of(task);
         self.reduces_dirty |= self.reduces_waiting > 0;

@@ -15,6 +15,7 @@ use crate::control::{Answer, Ask, QUEUE_MAX, REASON_CHARS_MAX, Subject};
 use crate::members::Kind;
 use crate::report::{self, By};
 use crate::status::{Cause, Queue, QueueRow, Status, TaskCounts, WorkerCounts, WorkerPage, WorkerRow};
+use crate::trace::{RETIRED_MAX, Step, Timeline};
 
 pub(super) type Reply = oneshot::Sender<Result<Answer, String>>;
 
@@ -25,6 +26,7 @@ impl Engine {
             Ask::Workers { after } => Ok(Answer::Workers(self.worker_rows(after))),
             Ask::Queue { limit } => Ok(Answer::Queue(self.queue(limit.min(QUEUE_MAX) as usize))),
             Ask::Explain(subject) => Ok(Answer::Explain(self.explain(subject))),
+            Ask::Trace(task) => self.timeline(task),
             Ask::Ban { worker, reason } => self.ban_by_hand(worker, &reason),
             Ask::Unban { worker } => self.unban(worker),
             Ask::Drain => self.set_draining(true),
@@ -209,6 +211,24 @@ impl Engine {
                 false => self.explain_request(OrderHash(id)),
             },
         })
+    }
+
+    /// Something happened to a task of ours.
+    pub(super) fn trace(&mut self, task: TaskId, step: Step, worker: Option<Address>, text: &str) {
+        if self.book.tasks.contains_key(&task) {
+            self.traces.note(unix_ms(), task, step, worker, text);
+        }
+    }
+
+    fn timeline(&self, task: TaskId) -> Result<Answer, String> {
+        let since_unix_ms = self.parts.about.since_unix_ms;
+        let Some(((moments, forgotten), (entry, deal))) = self.traces.of(task).zip(self.book.task(task)) else {
+            return Err(format!(
+                "nothing is remembered of the task {task}: timelines begin anew with each start of the pool, and of deals that are over the last {RETIRED_MAX} tasks are kept"
+            ));
+        };
+        let begins_late = deal.deal.start_time.saturating_mul(1_000) < since_unix_ms;
+        Ok(Answer::Trace(Box::new(Timeline { task, deal: entry.deal, since_unix_ms, begins_late, forgotten, moments })))
     }
 
     /// Takes back what the worker has, and ends its connection. First written, then done: a ban that is told holds.

@@ -47,7 +47,7 @@ pub(crate) enum LeaseEnd {
 
 impl LeaseEnd {
     /// A word for metrics.
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Result => "result",
             Self::Declined => "declined",
@@ -70,7 +70,7 @@ impl LeaseEnd {
 impl Engine {
     /// A lease goes out.
     pub(super) fn begin_lease(&mut self, lease: LeaseId, task: TaskId, worker: Address) {
-        tracing::debug!(%task, %worker, "a lease");
+        tracing::debug!(%task, %worker, %lease, "a lease");
         self.records.counters.leases_started += 1;
         self.leases.insert(lease, LeaseEntry { task, worker, since_ms: unix_ms() });
     }
@@ -80,7 +80,7 @@ impl Engine {
         let entry = self.leases.remove(&lease)?;
         let now = unix_ms();
         let (task, worker, lease_ms) = (entry.task, entry.worker, now.saturating_sub(entry.since_ms));
-        tracing::debug!(%task, %worker, lease_ms, end = end.name(), "a lease is over");
+        tracing::debug!(%task, %worker, %lease, lease_ms, end = end.name(), "a lease is over");
         let records = &mut self.records;
         *records.counters.leases_ended.entry(end.name()).or_default() += 1;
         records.idle_since_ms.insert(task, now);

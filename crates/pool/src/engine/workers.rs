@@ -19,6 +19,7 @@ use crate::belief::origin;
 use crate::error::PoolError;
 use crate::journal::Upload;
 use crate::open::SEALED_BYTES_MAX;
+use crate::trace::Step;
 
 /// What the ledger says of a worker: who, its score, its free stake.
 pub(crate) type Figures = (Address, u64, Amount);
@@ -116,6 +117,9 @@ impl Engine {
         match body {
             worker_frame::Body::LeaseAccepted(accepted) => {
                 if let Ok(lease) = lease_id(&accepted.lease_id) {
+                    if let Some(entry) = self.leases.get(&lease).copied() {
+                        self.trace(entry.task, Step::Accepted, Some(worker), "");
+                    }
                     self.pending.push(Event::LeaseAccepted { lease });
                 }
             }
@@ -123,7 +127,8 @@ impl Engine {
                 let Ok(lease) = lease_id(&declined.lease_id) else { return };
                 self.note_of_lease(lease, format!("worker {worker} declined: {}", declined.text));
                 if let Some(LeaseEntry { task, .. }) = self.end_lease(lease, LeaseEnd::Declined) {
-                    tracing::info!(%task, %worker, text = declined.text, "a lease was declined");
+                    tracing::info!(%task, %worker, %lease, text = declined.text, "a lease was declined");
+                    self.trace(task, Step::Declined, Some(worker), &declined.text);
                 }
                 let reason = match declined.reason() {
                     wire::DeclineReason::Busy | wire::DeclineReason::Stake => DeclineReason::Busy,
@@ -139,7 +144,8 @@ impl Engine {
                     _ => LeaseEnd::Failed,
                 };
                 if let Some(LeaseEntry { task, .. }) = self.end_lease(lease, end) {
-                    tracing::info!(%task, %worker, text = failed.text, "a lease brought no result");
+                    tracing::info!(%task, %worker, %lease, text = failed.text, "a lease brought no result");
+                    self.trace(task, Step::LeaseFailed, Some(worker), &failed.text);
                 }
                 self.pending.push(match failed.reason() {
                     // The machine's owner wants it back: no fault of the task's, nor of the host's. It goes to somebody else.
@@ -151,6 +157,7 @@ impl Engine {
                 let Ok(id) = fixed::<32>("contribute_failed.task_id", &failed.task_id) else { return };
                 let task = TaskId(id.into());
                 tracing::info!(%task, %worker, text = failed.text, "a worker could not contribute");
+                self.trace(task, Step::ContributeFailed, Some(worker), &failed.text);
                 if let Some(entry) = self.book.tasks.get_mut(&task) {
                     entry.note(format!("worker {worker} could not contribute: {}", failed.text));
                 }
@@ -212,12 +219,14 @@ impl Engine {
     fn on_offers(&mut self, offers: Vec<(Address, Offer)>) -> Result<(), PoolError> {
         let mut fresh = Vec::new();
         for (worker, offer) in &offers {
+            self.trace(offer.task, Step::ResultReady, Some(*worker), &format!("{} bytes", offer.upload.sealed_size));
             if self.parts.journal.upload(offer.task, *worker).is_none() {
                 fresh.push((offer.task, *worker, offer.upload.clone()));
             }
         }
         self.parts.journal.put_uploads(fresh)?;
         for (worker, offer) in offers {
+            self.trace(offer.task, Step::Journalled, Some(worker), "");
             if let Some(lease) = self.end_lease(offer.lease, LeaseEnd::Result)
                 && lease.worker == worker
             {

@@ -1,4 +1,4 @@
-//! `gristmill pool status`, `workers`, `queue`, `explain`, `ban`, `unban`, `drain` and `resume`.
+//! `gristmill pool status`, `workers`, `queue`, `explain`, `trace`, `ban`, `unban`, `drain` and `resume`.
 
 use std::path::Path;
 
@@ -6,6 +6,8 @@ use gristmill_pool::Status;
 use gristmill_pool::control::{self, Answer, Ask};
 use gristmill_pool::members::Owned;
 use gristmill_pool::status::{Cause, Queue, StakeStatus, WorkerRow};
+use gristmill_pool::trace::Timeline;
+use gristmill_types::TaskId;
 use gristmill_types::category::GENESIS_CATEGORIES;
 
 use crate::exit::Exit;
@@ -46,6 +48,50 @@ pub fn explain(folder: &Path, ask: &Ask, json: bool) -> anyhow::Result<Exit> {
     let Answer::Explain(cause) = control::ask(folder, ask)? else { return Err(control::other_question(folder).into()) };
     output::either(json, &cause, |cause| format!("{}\n", cause_text(cause)))?;
     Ok(Exit::Ok)
+}
+
+pub fn trace(folder: &Path, task: TaskId, json: bool) -> anyhow::Result<Exit> {
+    let Answer::Trace(timeline) = control::ask(folder, &Ask::Trace(task))? else {
+        return Err(control::other_question(folder).into());
+    };
+    output::either(json, &timeline, |timeline| timeline_text(timeline))?;
+    Ok(Exit::Ok)
+}
+
+/// A line a moment: the time of the day (UTC), what passed since the moment before, what, who.
+fn timeline_text(timeline: &Timeline) -> String {
+    let mut text = output::fields([("task", timeline.task.to_string()), ("deal", timeline.deal.to_string())]);
+    if timeline.begins_late {
+        text += &format!(
+            "the pool was started {}; what was before is not known to it\n",
+            output::when(timeline.since_unix_ms / 1_000)
+        );
+    }
+    if timeline.forgotten > 0 {
+        text += &format!("{} before these are forgotten\n", output::count(timeline.forgotten, "moment"));
+    }
+    let mut before = timeline.moments.first().map_or(0, |moment| moment.at_unix_ms);
+    let rows: Vec<Vec<String>> = timeline
+        .moments
+        .iter()
+        .map(|moment| {
+            let since = moment.at_unix_ms.saturating_sub(std::mem::replace(&mut before, moment.at_unix_ms));
+            vec![
+                time_of_day(moment.at_unix_ms),
+                format!("+{}.{:03}", since / 1_000, since % 1_000),
+                moment.step.text().to_owned(),
+                moment.worker.map_or_else(|| "-".to_owned(), |worker| worker.to_string()),
+                moment.text.to_string(),
+            ]
+        })
+        .collect();
+    text + &output::table(&["time (UTC)", "seconds", "what", "worker", ""], &rows)
+}
+
+/// `13:05:59.012`.
+fn time_of_day(unix_ms: u64) -> String {
+    let seconds = unix_ms / 1_000 % 86_400;
+    format!("{:02}:{:02}:{:02}.{:03}", seconds / 3_600, seconds / 60 % 60, seconds % 60, unix_ms % 1_000)
 }
 
 fn cause_text(cause: &Cause) -> String {
