@@ -32,6 +32,7 @@ use crate::keeper::Keeping;
 use crate::members::Members;
 use crate::open::Opening;
 use crate::reduce::{Reduces, Wait};
+use crate::run_time::ItemTimes;
 use crate::settings::{Base, Held};
 use crate::trace::{Step, Traces};
 
@@ -161,6 +162,7 @@ pub(crate) struct Engine {
     refreshing: bool,
     records: Records,
     traces: Traces,
+    item_times: ItemTimes,
     /// The first block that was not looked at.
     next_block: u64,
     /// Deals that are being read.
@@ -198,6 +200,7 @@ impl Engine {
             refreshing: false,
             records: Records::default(),
             traces: Traces::default(),
+            item_times: ItemTimes::default(),
             next_block: 0,
             reading: BTreeSet::new(),
             news,
@@ -335,7 +338,7 @@ impl Engine {
             News::Opened { task, worker, opening } => self.on_opened(task, worker, opening)?,
             News::OpenAgain { task, worker } => self.open_again(task, worker),
             News::CallFailed { task, call, reason } => {
-                tracing::info!(%task, ?call, reason, "a call did not succeed");
+                self.span(task).in_scope(|| tracing::info!(%task, ?call, reason, "a call did not succeed"));
                 self.trace(task, Step::CallFailed, None, &format!("{call:?}: {reason}"));
                 if let Some(entry) = self.book.tasks.get_mut(&task) {
                     entry.note(format!("{call:?} did not succeed: {reason}"));

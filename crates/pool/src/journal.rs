@@ -12,6 +12,7 @@ use gristmill_types::{ContentId, DealId, TaskId};
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::Histogram;
+use crate::run_time::{Changes, ItemTimes};
 
 use members::spent_key;
 pub use members::{SpentTable, day};
@@ -29,6 +30,12 @@ pub struct Upload {
     pub before_reveal: bool,
     /// What it held, once opened and checked.
     pub opened: Option<Opened>,
+    /// How long the app ran for it, as the worker says, in microseconds; 0 if that says nothing.
+    #[serde(default)]
+    pub run_us: u64,
+    /// For how many items.
+    #[serde(default)]
+    pub items: u64,
 }
 
 /// A result whose bytes were checked against the revealed digest and lie open in the store.
@@ -103,6 +110,7 @@ pub struct Journal {
     bans: Table,
     work: Table,
     memories: Table,
+    apps: Table,
     members: Table,
     spent: Table,
     verdicts: Table,
@@ -133,7 +141,7 @@ impl Journal {
     pub fn open(db: Db) -> Result<Self, DbError> {
         let (uploads, bans) = (db.table("uploads"), db.table("bans"));
         let (finished, meta, work) = (db.table("finished-deals"), db.table("meta"), db.table("work"));
-        let verdicts = db.table("verdicts");
+        let (verdicts, apps) = (db.table("verdicts"), db.table("apps"));
         let (memories, members, spent) = (db.table("memories"), db.table("members"), db.table("spent"));
         let mut cache: BTreeMap<TaskId, BTreeMap<Address, Upload>> = BTreeMap::new();
         for entry in uploads.iter()? {
@@ -143,7 +151,7 @@ impl Journal {
             }
         }
         let commits = Histogram::default();
-        Ok(Self { db, uploads, bans, work, memories, members, spent, verdicts, commits, finished, meta, cache })
+        Ok(Self { db, uploads, bans, work, memories, apps, members, spent, verdicts, commits, finished, meta, cache })
     }
 
     /// The uploads of a task, by worker.
@@ -213,15 +221,27 @@ impl Journal {
         Ok(found)
     }
 
-    /// Adds to what was done, and keeps what was learnt of workers, all or none, with one sync. Blocks for the disk.
+    /// Adds to what was done, and keeps what was learnt of workers and apps, all or none, with one sync. Blocks for the disk.
     ///
     /// # Errors
     /// [`DbError`]; then nothing has changed.
-    pub fn add_work(&mut self, more: &WorkTable, spent: &SpentTable, learnt: &[Memory]) -> Result<(), DbError> {
-        if more.is_empty() && spent.is_empty() && learnt.is_empty() {
+    pub fn add_work(
+        &mut self,
+        more: &WorkTable,
+        spent: &SpentTable,
+        learnt: &[Memory],
+        apps: &Changes,
+    ) -> Result<(), DbError> {
+        if more.is_empty() && spent.is_empty() && learnt.is_empty() && apps.is_empty() {
             return Ok(());
         }
         let mut batch = self.db.batch();
+        for (app, time) in apps {
+            batch = match time {
+                Some(time) => batch.put_json(&self.apps, app.as_slice(), time)?,
+                None => batch.delete(&self.apps, app.as_slice()),
+            };
+        }
         for ((requester, day), total_ms) in spent {
             batch = batch.put_json(&self.spent, &spent_key(*requester, *day), total_ms)?;
         }
@@ -246,6 +266,21 @@ impl Journal {
     /// [`DbError`].
     pub fn memories(&self) -> Result<Vec<Memory>, DbError> {
         self.memories.iter()?.map(|entry| self.memories.parse_json(&entry?.1)).collect()
+    }
+
+    /// How long items of apps run.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub fn item_times(&self) -> Result<ItemTimes, DbError> {
+        let mut known = Vec::new();
+        for entry in self.apps.iter()? {
+            let (key, value) = entry?;
+            if key.len() == 20 {
+                known.push((Address::from_slice(&key), self.apps.parse_json(&value)?));
+            }
+        }
+        Ok(ItemTimes::recall(known))
     }
 
     /// For whoever reads what was done in the background.
@@ -323,6 +358,8 @@ mod tests {
             sealed_size: 5,
             before_reveal: true,
             opened: None,
+            run_us: 7,
+            items: 2,
         };
         let first = {
             let mut journal = Journal::open(Db::open(&path).unwrap()).unwrap();
@@ -331,7 +368,10 @@ mod tests {
             journal.set_draining(true).unwrap();
             for (failures, lease_ms) in [(1, 3), (0, 4)] {
                 let work = Work { leases: 1, failures, lease_ms, bytes: 0 };
-                journal.add_work(&[((task, worker), work)].into(), &SpentTable::new(), &[]).unwrap();
+                let mut times = journal.item_times().unwrap();
+                times.add(worker, 2, 4_000);
+                let (work, apps) = ([((task, worker), work)].into(), times.take_changes());
+                journal.add_work(&work, &SpentTable::new(), &[], &apps).unwrap();
             }
             journal.next_fence_epoch().unwrap()
         };
@@ -341,6 +381,7 @@ mod tests {
         journal.unban(worker).unwrap();
         assert!(journal.bans().unwrap().is_empty());
         assert!(journal.is_draining().unwrap());
+        assert_eq!(journal.item_times().unwrap().item_ms(worker), Some(2.0));
         let work = Work { leases: 2, failures: 1, lease_ms: 7, bytes: 5 };
         assert_eq!(journal.work_reader().read().unwrap(), [((task, worker), work)].into());
         assert!(journal.next_fence_epoch().unwrap() > first);

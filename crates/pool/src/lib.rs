@@ -9,6 +9,7 @@
 //! - Its orders and its stake on the ledger are looked after by `keeper`; what they are to be stands in [`settings`] (`pool.toml`), which
 //!   are read again while it runs.
 //! - Its operator asks and tells it through [`control`], and is shown a [`Status`], a [`report`], and the [`trace`] of a task.
+//! - How long items of apps run is measured in [`run_time`], and told to whoever packs them.
 //! - Who may have work done, by whom, and how much: [`members`].
 //! - [`journal`] is what survives a restart besides the ledger.
 
@@ -29,6 +30,7 @@ pub mod open;
 mod public;
 pub mod reduce;
 pub mod report;
+pub mod run_time;
 pub mod service;
 pub mod settings;
 mod setup;

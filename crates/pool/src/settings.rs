@@ -37,6 +37,10 @@ pub struct Settings {
     pub fee_percent: Option<u64>,
     /// What its account is filled up to from its tokens, at a start and when this changes. Default 1000.
     pub stake: Grist,
+    /// Processor time of a settlement, in milliseconds, 0 to 60,000: requesters pack so many items into a task that it is small against
+    /// their run time. Default [`SETTLEMENT_MS`].
+    #[serde(deserialize_with = "within::<_, _, 0, 60_000>")]
+    pub settlement_ms: u64,
     /// What a task of a size class costs. Default: 0.1 for XS, the others in proportion to their time.
     pub price: BTreeMap<String, Grist>,
     /// The orders in which it offers its work.
@@ -272,6 +276,9 @@ impl CredibilitySettings {
     }
 }
 
+/// Processor time that one task costs ledger, pool, store, worker and sandbox besides its run, in milliseconds: measured by the benchmark
+/// `settlement` of the crate `network` (docs/pool.md).
+pub const SETTLEMENT_MS: u64 = 25;
 /// What a pool's account is filled up to unless it is told.
 const STAKE_GRIST: u64 = 1_000;
 
@@ -280,6 +287,7 @@ impl Default for Settings {
         Self {
             fee_percent: None,
             stake: Grist(gristmill_types::Amount::from_grist(STAKE_GRIST)),
+            settlement_ms: SETTLEMENT_MS,
             price: BTreeMap::new(),
             order: OrderSettings::default(),
             offer: OfferSettings::default(),

@@ -23,6 +23,8 @@ pub const URL_BYTES_MAX: usize = 2 << 10;
 pub const ARGS_BYTES_MAX: usize = 64 << 10;
 /// Most input files of a task.
 pub const INPUTS_MAX: usize = 16_384;
+/// Most items of a job, as they are packed.
+pub const ITEMS_MAX: u64 = 1_000_000;
 /// Most leases that one heartbeat reports; with them it fits a worker's message.
 pub const HEARTBEAT_LEASES_MAX: usize = 1_024;
 /// Most slots of one worker.
@@ -142,7 +144,12 @@ fn check_result_ready(message: &ResultReady) -> Result<(), FieldError> {
     id::<32>("result_ready.task_id", &message.task_id)?;
     id::<32>("result_ready.result_hash", &message.result_hash)?;
     id::<32>("result_ready.result_seal", &message.result_seal)?;
-    id::<32>("result_ready.sealed_cid", &message.sealed_cid)
+    id::<32>("result_ready.sealed_cid", &message.sealed_cid)?;
+    if message.items > ITEMS_MAX {
+        let expected = "as many items as a job may have";
+        return Err(FieldError::Range { field: "result_ready.items", expected, got: message.items });
+    }
+    Ok(())
 }
 
 fn check_welcome(welcome: &Welcome) -> Result<(), FieldError> {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use gristmill_result::items::{
-    ITEMS_MAX, ITEMS_PACK_BYTES_MAX, Item, ItemsIndex, TaskItems, encode_items, split_evenly,
+    ITEMS_MAX, ITEMS_PACK_BYTES_MAX, Item, ItemsIndex, TaskItems, decode_items, encode_items, split_evenly,
 };
 use gristmill_types::ContentId;
 
@@ -95,14 +95,32 @@ fn items_of_lines(path: &Path) -> Result<Vec<Item>, InputError> {
 /// [`InputError::TooMuch`] when the items of a task are too large together. `path` is where they came from.
 pub fn pack_items(path: &Path, items: &[Item], tasks: Option<u64>) -> Result<PackedItems, InputError> {
     let count = items.len() as u64;
-    let mut wanted = tasks.unwrap_or_else(|| default_tasks(count)).clamp(1, count.max(1));
+    pack(path, items, tasks.unwrap_or_else(|| default_tasks(count)), tasks.is_some())
+}
+
+/// The same items in another number of tasks, or more where a pack would be too large. Blocks.
+///
+/// # Errors
+/// [`InputError::TooMuch`] when an item is too large, which then was so before.
+pub fn pack_anew(packed: &PackedItems, tasks: u64) -> Result<PackedItems, InputError> {
+    let mut items = Vec::new();
+    for (entry, pack) in packed.index.tasks.iter().zip(&packed.packs) {
+        // INVARIANT: the packs were made by `pack`, and can be read.
+        items.extend(decode_items(pack, entry.count).unwrap_or_default());
+    }
+    pack(Path::new("--items"), &items, tasks, false)
+}
+
+fn pack(path: &Path, items: &[Item], tasks: u64, exactly: bool) -> Result<PackedItems, InputError> {
+    let count = items.len() as u64;
+    let mut wanted = tasks.clamp(1, count.max(1));
     let split = loop {
         let split = split_evenly(count, wanted);
         let largest = split.iter().map(|run| pack_bytes(part(items, *run))).max().unwrap_or(0);
         if largest <= ITEMS_PACK_BYTES_MAX as u64 {
             break split;
         }
-        if tasks.is_some() || wanted == count {
+        if exactly || wanted == count {
             let (what, max) = ("bytes of items in one task", ITEMS_PACK_BYTES_MAX as u64);
             let fix = "raise --tasks, or make the items smaller".to_owned();
             return Err(InputError::TooMuch { path: path.to_path_buf(), what, got: largest, max, fix });

@@ -2,7 +2,7 @@
 //!
 //! - [`Network::find`]: where the ledger, the store and the pools are.
 //! - [`Requester`]: a network and a key: [`Requester::prepare`] reads and checks a [`JobRequest`], [`Requester::quote`]
-//!   prices it, [`Requester::submit`] puts it on the ledger.
+//!   prices it ([`Requester::price`] packs its items by what the pool has measured first), [`Requester::submit`] puts it on the ledger.
 //! - [`Job`]: a job by its id, re-derived from the ledger alone: progress, waiting, [`Job::fetch`] with verification
 //!   against the ledger's digests, [`Requester::cancel`], [`Job::explain`].
 //! - [`verify_receipt`] and [`verify_task`]: check files against the ledger again, later.
@@ -41,6 +41,7 @@ mod job;
 mod local_app;
 mod module;
 mod offers;
+pub mod packing;
 mod pool;
 mod prepare;
 mod quote;

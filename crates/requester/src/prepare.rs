@@ -12,7 +12,7 @@ use gristmill_types::{Address, Amount, Category, DatasetOrder, JobParams, Needs,
 use crate::catalog::{self, AppChoice};
 use crate::error::RequesterError;
 use crate::inputs::{LocalFile, read_inputs};
-use crate::items::{PackedItems, pack_items, read_items};
+use crate::items::{PackedItems, pack_anew, pack_items, read_items};
 use crate::local_app::{self, LocalApp};
 use crate::offers::Fit;
 use crate::pool::{PoolChoice, PoolLink};
@@ -41,6 +41,8 @@ pub struct Prepared {
     pub tasks: u64,
     /// The items.
     pub items: Option<PackedItems>,
+    /// Whether the user said how many tasks there are to be.
+    pub tasks_given: bool,
     /// Files that every task gets.
     pub inputs: Vec<LocalFile>,
     /// What the map's request carries.
@@ -80,6 +82,18 @@ impl PreparedReduce {
 }
 
 impl Prepared {
+    /// The same job with its items in another number of tasks. Blocks.
+    pub(crate) fn in_tasks(self, tasks: u64) -> Result<Self, RequesterError> {
+        let Some(items) = &self.items else { return Ok(self) };
+        let items = pack_anew(items, tasks)?;
+        let tasks = items.packs.len() as u64;
+        if tasks > TASKS_MAX {
+            return Err(RequesterError::TooManyTasks { got: tasks, max: TASKS_MAX });
+        }
+        let params = JobParams { gristmill_items: Some(items.index_id), ..self.params };
+        Ok(Self { params, tasks, items: Some(items), ..self })
+    }
+
     /// What the offers of pools have to go with, for the map.
     pub fn fit(&self, requester: Address) -> Fit<'_> {
         Fit {
@@ -169,6 +183,7 @@ impl Requester {
                 needs: request.needs,
                 tasks,
                 items: files.items,
+                tasks_given: request.tasks.is_some(),
                 inputs: files.inputs,
                 params,
                 max_price: request.max_price,

@@ -11,6 +11,7 @@ use crate::error::{RequesterError, needs_clause};
 use crate::index::JobIndex;
 use crate::job::Job;
 use crate::offers::{Allotment, Fit, allot};
+use crate::packing::{Measured, Packing, by_run_time};
 use crate::pool::PoolLink;
 use crate::prepare::Prepared;
 use crate::sender::Requester;
@@ -28,6 +29,8 @@ pub struct Quote {
     pub tasks: u64,
     /// Items, if any.
     pub items: Option<u64>,
+    /// How they are packed, and why, if that was decided by what a pool has measured.
+    pub packing: Option<Packing>,
     /// Whether a reduce follows.
     pub reduce: bool,
     /// Name of the size class.
@@ -99,6 +102,12 @@ pub struct PoolView {
     pub unmet: String,
     /// Why it would refuse the job, and what to do; empty when it would take it.
     pub refusal: String,
+    /// Slots of the workers that match.
+    pub slots_matching: u64,
+    /// How long an item of the app runs there, in milliseconds; `None` when it does not know.
+    pub item_ms: Option<f64>,
+    /// Processor time of a settlement there, in milliseconds.
+    pub settlement_ms: f64,
 }
 
 impl Requester {
@@ -132,6 +141,25 @@ impl Requester {
             };
             let reserved = self.reserved(&book).await?;
             self.assemble(prepared, map, reduce, reserved).await
+        })
+    }
+
+    /// Prices a job as [`Requester::quote`], with its items packed by what the pool that gets most of them has measured of the app, unless
+    /// the user said how many tasks there are to be, or nothing is known of the app.
+    ///
+    /// # Errors
+    /// As [`Requester::quote`].
+    pub fn price(&self, prepared: Prepared) -> BoxFuture<'_, Result<(Prepared, Quote), RequesterError>> {
+        Box::pin(async move {
+            let quote = self.quote(&prepared).await?;
+            let Some(packing) = packing_of(&prepared, &quote) else { return Ok((prepared, quote)) };
+            let packed = tokio::task::spawn_blocking(move || prepared.in_tasks(packing.tasks)).await;
+            let prepared = packed.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+            // Where a pack would have been too large there are more tasks.
+            let items_a_task = packing.items.div_ceil(prepared.tasks.max(1));
+            let packing = Packing { tasks: prepared.tasks, items_a_task, ..packing };
+            let quote = Quote { packing: Some(packing), ..self.quote(&prepared).await? };
+            Ok((prepared, quote))
         })
     }
 
@@ -185,6 +213,7 @@ impl Requester {
             app_is_new: prepared.app.new.is_some(),
             tasks: prepared.tasks,
             items: prepared.items.as_ref().map(|items| items.index.count),
+            packing: None,
             reduce: prepared.reduce.is_some(),
             category: prepared.category.name.clone(),
             work_clock_s: prepared.category.work_clock_s,
@@ -243,6 +272,9 @@ impl Requester {
             note: format!("the pool {workerpool} does not answer, so nothing is known of its workers"),
             unmet: String::new(),
             refusal: String::new(),
+            slots_matching: 0,
+            item_ms: None,
+            settlement_ms: 0.0,
         };
         let Some(link) = link else { return view };
         let Needs { gpu, network } = prepared.needs;
@@ -270,6 +302,9 @@ impl Requester {
                 view.note = reply.note;
                 view.unmet = reply.unmet;
                 view.refusal = reply.refusal;
+                view.slots_matching = reply.slots_matching;
+                view.item_ms = Some(reply.item_ms).filter(|ms| *ms > 0.0);
+                view.settlement_ms = reply.settlement_ms;
             }
         }
         view
@@ -322,6 +357,19 @@ impl Requester {
             fix,
         })
     }
+}
+
+/// How the items of a job are to be packed; `None` where that was said, or where no pool knows the app.
+fn packing_of(prepared: &Prepared, quote: &Quote) -> Option<Packing> {
+    let items = prepared.items.as_ref().filter(|_| !prepared.tasks_given)?.index.count;
+    let pool = quote.pools.iter().filter(|pool| pool.item_ms.is_some()).max_by_key(|pool| pool.tasks)?;
+    let measured = Measured {
+        item_ms: pool.item_ms?,
+        settlement_ms: pool.settlement_ms,
+        slots: pool.slots_matching,
+        replicas: u64::from(prepared.trust.replicas_of_newcomers()),
+    };
+    by_run_time(items, prepared.category.work_clock_s, &measured)
 }
 
 /// What to do about a pool that takes no new deals.

@@ -41,6 +41,8 @@ pub struct Progress {
     pub missing_guarantees: OnceLock<Vec<String>>,
     /// What a module's runs used; known once the app has run.
     pub used: OnceLock<Used>,
+    /// How long the app ran, all items together, pauses included; known once it has run.
+    pub ran: OnceLock<Duration>,
 }
 
 /// What the runs of a task used.
@@ -266,6 +268,7 @@ fn execute(
     };
     let Finished { runs: reports, witness, mut log, missing_guarantees } = finished(outcome)?;
     let _ = progress.missing_guarantees.set(missing_guarantees);
+    let _ = progress.ran.set(started.elapsed());
     if let Program::Wasm(app) = plan.code.program {
         let fuel = reports.iter().map(|report| report.fuel).sum();
         let _ = progress.used.set(Used { app, fuel, time: started.elapsed() });

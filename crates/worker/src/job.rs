@@ -3,6 +3,7 @@
 use std::io::{self, Cursor};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256};
@@ -139,6 +140,8 @@ async fn work(
         sealed_size,
         sealed_file,
         fuel_used: 0,
+        run_us: spec.progress.ran.get().map_or(0, |ran| u64::try_from(ran.as_micros()).unwrap_or(u64::MAX)),
+        items: spec.progress.total.load(Ordering::Relaxed),
         phase: Phase::Offered,
     };
     Ok(JobOutcome { record })

@@ -49,6 +49,12 @@ pub struct Record {
     pub sealed_file: PathBuf,
     /// Fuel used.
     pub fuel_used: u64,
+    /// How long the app ran, in microseconds; 0 when that says nothing.
+    #[serde(default)]
+    pub run_us: u64,
+    /// Items that it ran for.
+    #[serde(default)]
+    pub items: u64,
     /// How far it is.
     pub phase: Phase,
 }
@@ -185,6 +191,8 @@ mod tests {
             sealed_size: 3,
             sealed_file: "/nonexistent/x".into(),
             fuel_used: 9,
+            run_us: 0,
+            items: 1,
             phase: Phase::Offered,
         }
     }

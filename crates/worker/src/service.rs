@@ -665,10 +665,14 @@ impl Service {
 
     fn on_job(&mut self, lease: LeaseId, outcome: Result<JobOutcome, AttemptError>) -> Result<(), WorkerError> {
         self.note_run(lease);
+        let was_held = self.board.was_held(lease);
         let task = self.board.task(lease).map(tracing::field::display);
         let given_back = self.board.remove(lease);
         match outcome {
-            Ok(outcome) => {
+            Ok(mut outcome) => {
+                if was_held {
+                    outcome.record.run_us = 0;
+                }
                 let _span = span_of(&outcome.record).entered();
                 tracing::info!(bytes = outcome.record.sealed_size, "the result is sealed");
                 // Synced before the pool hears of it, and long before anybody commits.
@@ -715,7 +719,8 @@ impl Service {
         match result {
             Ok(outcome) => {
                 self.shared.counters.contributions.fetch_add(1, Ordering::Relaxed);
-                tracing::info!(%task, "contributed");
+                let deal = self.journal.get(task).map(|record| tracing::field::display(record.deal));
+                tracing::info!(%task, deal, "contributed");
                 self.journal.set_phase(task, Phase::Contributed)?;
                 let (task_id, tx_hash) = (task.as_bytes().to_vec(), outcome.tx_hash.to_vec());
                 self.send(worker_frame::Body::Contributed(wire::Contributed { task_id, tx_hash }));
@@ -737,7 +742,8 @@ impl Service {
         self.revealing.remove(&task);
         match result {
             Ok(outcome) => {
-                tracing::info!(%task, "the result is revealed");
+                let deal = self.journal.get(task).map(|record| tracing::field::display(record.deal));
+                tracing::info!(%task, deal, "the result is revealed");
                 self.journal.set_phase(task, Phase::Revealed)?;
                 let (task_id, tx_hash) = (task.as_bytes().to_vec(), outcome.tx_hash.to_vec());
                 self.send(worker_frame::Body::Revealed(wire::Revealed { task_id, tx_hash }));
@@ -816,6 +822,8 @@ impl Service {
             sealed_cid: record.sealed.as_bytes().to_vec(),
             sealed_size: record.sealed_size,
             fuel_used: record.fuel_used,
+            run_us: record.run_us,
+            items: record.items,
         }));
     }
 

@@ -54,8 +54,8 @@ pub struct RunArgs {
     /// A folder whose files, or a file whose lines (blank ones left out), are items: the app is run once for each
     #[arg(long, value_name = "DIR|FILE")]
     items: Option<PathBuf>,
-    /// Tasks [default: 1; with --items one an item up to 32, then 32, and from 1,024 items on one for every 32 items, 1,000 at
-    /// most]
+    /// Tasks [default: 1; with --items by how long an item of the app took before, so that settling is 5 % of the work at most and all
+    /// workers have some; for a new app one an item up to 32, then 32, and from 1,024 items on one for every 32 items, 1,000 at most]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=gristmill_requester::TASKS_MAX))]
     tasks: Option<u64>,
     /// An app (as APP) that makes the final result of all tasks' results when they are done
@@ -170,10 +170,13 @@ pub async fn run(args: RunArgs, session: &Session) -> anyhow::Result<Exit> {
     }
     let requester = args.key.requester(session).await?;
     let prepared = requester.prepare(&args.request()).await?;
-    let quote = requester.quote(&prepared).await?;
+    let (prepared, quote) = requester.price(prepared).await?;
     if args.dry_run {
         let refused = requester.check_quote(&prepared, &quote).err().map(|error| error.to_string());
         return dry_run(&quote, refused, session.json);
+    }
+    if let Some(packing) = &quote.packing {
+        output::note(&packing.to_string());
     }
     for note in &quote.notes {
         output::note(&format!("note: {note}"));
@@ -238,9 +241,10 @@ pub fn render_quote(quote: &Quote) -> String {
         ("app", format!("{} ({}{})", quote.app, quote.app_address, if quote.app_is_new { ", new" } else { "" })),
         (
             "work",
-            match quote.items {
-                Some(items) => format!("{} in {}", count(items, "item"), count(quote.tasks, "task")),
-                None => count(quote.tasks, "task"),
+            match (quote.packing, quote.items) {
+                (Some(packing), _) => packing.to_string(),
+                (None, Some(items)) => format!("{} in {}", count(items, "item"), count(quote.tasks, "task")),
+                (None, None) => count(quote.tasks, "task"),
             } + if quote.reduce { ", then a reduce" } else { "" },
         ),
         ("size", format!("{} (up to {} of computing a task)", quote.category, seconds(quote.work_clock_s as f64))),

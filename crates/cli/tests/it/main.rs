@@ -13,6 +13,7 @@ mod lend;
 mod misconduct;
 mod outbound;
 mod owner;
+mod packing;
 mod pool;
 mod pools;
 mod settings;

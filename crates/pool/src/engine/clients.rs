@@ -293,6 +293,8 @@ impl Engine {
             note,
             unmet,
             refusal: self.quote_refusal(request).unwrap_or_default(),
+            item_ms: about.app.and_then(|app| self.item_times.item_ms(app)).unwrap_or(0.0),
+            settlement_ms: self.parts.held.settings.settlement_ms as f64,
         })
     }
 

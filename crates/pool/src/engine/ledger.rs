@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use alloy_primitives::{Address, B256, U256};
 use gristmill_hub::abi::IHub;
 use gristmill_hub::{Batch, HubClient, HubError, HubEvent, LedgerEvent};
+use gristmill_result::{Digest, result_hash};
 use gristmill_scheduler::{Event, HeldResult, LedgerState, SeenConsensus, SeenContribution, TaskSpec, WorkerId};
 use gristmill_types::category::{CONTRIBUTION_DEADLINE_RATIO, FINAL_DEADLINE_RATIO, REVEAL_DEADLINE_RATIO};
 use gristmill_types::{ContributionStatus, DealId, Needs, TaskId, TaskStatus, Trust};
@@ -165,6 +166,7 @@ impl Engine {
     pub(crate) fn restore(&mut self, found: Found) -> Result<(), PoolError> {
         self.next_block = found.next_block;
         self.records.spent = self.parts.journal.spent(super::unix_ms())?;
+        self.item_times = self.parts.journal.item_times()?;
         self.restore_bans();
         found.deals.into_iter().try_for_each(|(deal, tasks)| self.on_deal(deal, tasks))
     }
@@ -206,7 +208,7 @@ impl Engine {
                 let weight = weight_of(task, worker);
                 if self.book.tasks.contains_key(&task) {
                     self.records.counters.contributions += 1;
-                    tracing::debug!(%task, %worker, "a contribution");
+                    self.span(task).in_scope(|| tracing::debug!(%task, %worker, "a contribution"));
                     self.trace(task, Step::Contributed, Some(worker), "");
                 }
                 self.pending.push(Event::ContributionSeen { task, worker: WorkerId(worker), hash, weight });
@@ -223,7 +225,7 @@ impl Engine {
                 if let Some(entry) = self.book.tasks.get_mut(&task) {
                     entry.digest = Some(digest);
                     self.records.counters.reveals += 1;
-                    tracing::debug!(%task, %worker, "a reveal");
+                    self.span(task).in_scope(|| tracing::debug!(%task, %worker, "a reveal"));
                     self.trace(task, Step::Revealed, Some(worker), "");
                     self.pending.push(Event::RevealSeen { task, worker: WorkerId(worker), digest });
                 }
@@ -235,6 +237,7 @@ impl Engine {
             HubEvent::TaskFinalize { task, .. } => {
                 // A solo task is opened when it is finalised.
                 self.open_accepted(task);
+                self.measure_items(task);
                 self.pending.push(Event::TaskCompleted { task });
                 self.on_task_over(task, TaskStatus::Completed);
             }
@@ -249,7 +252,7 @@ impl Engine {
             HubEvent::FaultyContribution { task, worker } => {
                 if self.book.tasks.contains_key(&task) {
                     self.records.counters.contributions_rejected += 1;
-                    tracing::info!(%task, %worker, "a contribution was proven wrong");
+                    self.span(task).in_scope(|| tracing::info!(%task, %worker, "a contribution was proven wrong"));
                     self.trace(task, Step::Rejected, Some(worker), "");
                 }
                 self.pending.push(Event::ContributionRejected { task, worker: WorkerId(worker) });
@@ -374,7 +377,7 @@ impl Engine {
     /// Opens the accepted result of a task if nothing of it lies open yet.
     fn open_accepted(&mut self, task: TaskId) {
         let Some(digest) = self.book.tasks.get(&task).and_then(|entry| entry.digest) else { return };
-        let accepted = gristmill_result::result_hash(task, gristmill_result::Digest(digest));
+        let accepted = result_hash(task, Digest(digest));
         let uploads: Vec<(Address, bool)> = self
             .parts
             .journal
@@ -391,9 +394,19 @@ impl Engine {
         }
     }
 
+    /// What the accepted results of a task took.
+    fn measure_items(&mut self, task: TaskId) {
+        let Some((entry, deal)) = self.book.task(task) else { return };
+        let (Some(digest), false) = (entry.digest, entry.status.is_final()) else { return };
+        let (app, accepted) = (deal.deal.app.address, result_hash(task, Digest(digest)));
+        for (_, upload) in self.parts.journal.uploads(task).filter(|(_, upload)| upload.result_hash == accepted) {
+            self.item_times.add(app, upload.items, upload.run_us);
+        }
+    }
+
     fn on_task_over(&mut self, task: TaskId, status: TaskStatus) {
         if self.book.tasks.contains_key(&task) {
-            tracing::debug!(%task, ?status, "a task is over");
+            self.span(task).in_scope(|| tracing::debug!(%task, ?status, "a task is over"));
             let step = if status == TaskStatus::Completed { Step::Completed } else { Step::Failed };
             self.trace(task, step, None, "");
         }

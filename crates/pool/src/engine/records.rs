@@ -80,6 +80,7 @@ impl Engine {
         let entry = self.leases.remove(&lease)?;
         let now = unix_ms();
         let (task, worker, lease_ms) = (entry.task, entry.worker, now.saturating_sub(entry.since_ms));
+        let _span = self.span(task).entered();
         tracing::debug!(%task, %worker, %lease, lease_ms, end = end.name(), "a lease is over");
         let records = &mut self.records;
         *records.counters.leases_ended.entry(end.name()).or_default() += 1;
@@ -126,7 +127,8 @@ impl Engine {
         let learnt = self.parts.scheduler.take_memories();
         let records = &mut self.records;
         let spent = records.spent_unwritten.iter().filter_map(|at| Some((*at, *records.spent.get(at)?))).collect();
-        self.parts.journal.add_work(&records.unwritten, &spent, &learnt)?;
+        let apps = self.item_times.take_changes();
+        self.parts.journal.add_work(&records.unwritten, &spent, &learnt, &apps)?;
         records.unwritten.clear();
         records.spent_unwritten.clear();
         Ok(())

@@ -127,6 +127,7 @@ impl Engine {
                 let Ok(lease) = lease_id(&declined.lease_id) else { return };
                 self.note_of_lease(lease, format!("worker {worker} declined: {}", declined.text));
                 if let Some(LeaseEntry { task, .. }) = self.end_lease(lease, LeaseEnd::Declined) {
+                    let _span = self.span(task).entered();
                     tracing::info!(%task, %worker, %lease, text = declined.text, "a lease was declined");
                     self.trace(task, Step::Declined, Some(worker), &declined.text);
                 }
@@ -144,6 +145,7 @@ impl Engine {
                     _ => LeaseEnd::Failed,
                 };
                 if let Some(LeaseEntry { task, .. }) = self.end_lease(lease, end) {
+                    let _span = self.span(task).entered();
                     tracing::info!(%task, %worker, %lease, text = failed.text, "a lease brought no result");
                     self.trace(task, Step::LeaseFailed, Some(worker), &failed.text);
                 }
@@ -156,6 +158,7 @@ impl Engine {
             worker_frame::Body::ContributeFailed(failed) => {
                 let Ok(id) = fixed::<32>("contribute_failed.task_id", &failed.task_id) else { return };
                 let task = TaskId(id.into());
+                let _span = self.span(task).entered();
                 tracing::info!(%task, %worker, text = failed.text, "a worker could not contribute");
                 self.trace(task, Step::ContributeFailed, Some(worker), &failed.text);
                 if let Some(entry) = self.book.tasks.get_mut(&task) {
@@ -210,7 +213,19 @@ impl Engine {
         }
         let Some(entry) = self.book.tasks.get(&task) else { return Ok(None) };
         let before_reveal = entry.digest.is_none();
-        let upload = Upload { result_hash, sealed, sealed_size: ready.sealed_size, before_reveal, opened: None };
+        // No run is longer than its lease; of a lease of an earlier process nothing is known.
+        let lease_us =
+            self.leases.get(&lease).map(|entry| (unix_ms().saturating_sub(entry.since_ms) + 1).saturating_mul(1_000));
+        let run_us = lease_us.filter(|lease_us| ready.run_us <= *lease_us).map_or(0, |_| ready.run_us);
+        let upload = Upload {
+            result_hash,
+            sealed,
+            sealed_size: ready.sealed_size,
+            before_reveal,
+            opened: None,
+            run_us,
+            items: ready.items,
+        };
         Ok(Some(Offer { lease, task, upload }))
     }
 

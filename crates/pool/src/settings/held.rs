@@ -7,7 +7,9 @@ use gristmill_types::{Amount, Category, Needs};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::{AT_START, CredibilitySettings, Grist, OfferSettings, OrderSettings, SchedulerSettings, Settings};
+use super::{
+    AT_START, CredibilitySettings, Grist, OfferSettings, OrderSettings, SETTLEMENT_MS, SchedulerSettings, Settings,
+};
 use super::{SettingsError, read_text};
 use crate::config::{PoolConfig, default_credibility};
 
@@ -161,6 +163,7 @@ impl Base {
         let defaults = Settings {
             fee_percent: config.fee_percent,
             stake: Grist(config.stake_target),
+            settlement_ms: SETTLEMENT_MS,
             price: categories.iter().filter_map(price).collect(),
             order: OrderSettings { volume: config.order_volume, trust_max: config.order_trust_max },
             offer: OfferSettings { network: config.offers.network, gpu: config.offers.gpu },

@@ -9,6 +9,9 @@ pub const TEMPLATE: &str = r#"# What this pool charges, and how it works. Every 
 #fee_percent = 1
 # What its account at the hub is filled up to from its tokens, in GRIST, at a start and when this changes.
 #stake = 1000
+# Processor time that the settlement of a task costs all who take part, in milliseconds, 0 to 60000: requesters pack their items so that
+# it is at most 5 % of a task's run.
+#settlement_ms = 25
 
 [price]
 # What a task of a size class costs, in GRIST. Deals that were made keep their price.

@@ -195,6 +195,12 @@ pub struct ResultReady {
     /// Fuel that the run used.
     #[prost(uint64, tag = "7")]
     pub fuel_used: u64,
+    /// How long the app ran, all items together, in microseconds; 0 when that says nothing, since it was held still meanwhile.
+    #[prost(uint64, tag = "8")]
+    pub run_us: u64,
+    /// Items that it ran for; 1 for a task without items.
+    #[prost(uint64, tag = "9")]
+    pub items: u64,
 }
 /// The worker's contribution is on the ledger.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -777,6 +783,12 @@ pub struct QuoteReply {
     /// Why the pool would refuse the job whatever it offers, and what to do; empty when it would take it.
     #[prost(string, tag = "7")]
     pub refusal: ::prost::alloc::string::String,
+    /// How long an item of the app runs, in milliseconds: the mean of accepted results; 0 when the pool does not know.
+    #[prost(double, tag = "8")]
+    pub item_ms: f64,
+    /// Processor time that the settlement of a task costs, in milliseconds.
+    #[prost(double, tag = "9")]
+    pub settlement_ms: f64,
 }
 /// Redeems an invitation. Each key that is to be taken in signs (EIP-191) the text of src/join.rs, which names the pool's key and
 /// the hash of the token.

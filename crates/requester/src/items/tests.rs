@@ -61,5 +61,11 @@ fn packs_and_index_hold_every_item_once_and_in_order() {
         again.extend(decode_items(pack, entry.count).unwrap());
     }
     assert_eq!(again, items);
+    // Packed anew they are what they would have been at once.
+    for tasks in [1, 2, 7, 9] {
+        let (anew, direct) =
+            (pack_anew(&packed, tasks).unwrap(), pack_items(Path::new("x"), &items, Some(tasks)).unwrap());
+        assert_eq!((anew.index_id, anew.packs), (direct.index_id, direct.packs), "{tasks}");
+    }
     assert_eq!(pack_items(Path::new("x"), &items, Some(100)).unwrap().packs.len(), 7);
 }

@@ -33,6 +33,8 @@ fn record(phase: Phase) -> Record {
         sealed_size: 0,
         sealed_file: PathBuf::new(),
         fuel_used: 0,
+        run_us: 0,
+        items: 1,
         phase,
     }
 }
