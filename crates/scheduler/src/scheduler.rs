@@ -29,6 +29,8 @@ mod review;
 mod tail;
 mod terms;
 
+pub(crate) use machine::Grades;
+
 /// Run times of a deal that are remembered for its median.
 const RUN_TIMES_MAX: usize = 31;
 /// Run times from which the median is believed; before that T stands for it.

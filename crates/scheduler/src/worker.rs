@@ -11,6 +11,7 @@ use gristmill_types::{Address, Amount, ContentId, DealId, TaskId};
 use crate::event::{Offers, WorkerSpec};
 use crate::id::{EngineProfile, LeaseId};
 use crate::runs::Runs;
+use crate::scheduler::Grades;
 
 /// A worker that joined once, or was banned before it did.
 #[derive(Clone, Debug)]
@@ -35,6 +36,8 @@ pub(crate) struct Worker {
     pub measured_speed: Option<f64>,
     /// What it fetched, as far as known; the newest last.
     pub cached: VecDeque<ContentId>,
+    /// What of it is compared with others.
+    pub grades: Grades,
     pub origin: Origin,
     pub connected: bool,
     pub draining: bool,
@@ -136,6 +139,7 @@ impl Worker {
             completed: 0,
             measured_speed: None,
             cached: VecDeque::new(),
+            grades: Grades::default(),
             origin: Origin::of(Address::ZERO),
             connected: false,
             draining: false,

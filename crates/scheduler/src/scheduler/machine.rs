@@ -1,6 +1,7 @@
 //! What is known of the workers' machines, and which is the best for a task.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use gristmill_types::{ContentId, TaskId};
 
@@ -57,18 +58,19 @@ impl Scheduler {
         let mut ad = with_requirements(worker.ad.as_ref().clone());
         // INVARIANT: a full ad stays as it is, without the score: nothing that asks for it matches.
         let _ = ad.insert("Score", gristmill_classad::Value::from(i64::try_from(worker.score).unwrap_or(i64::MAX)));
-        self.machines.insert(id, ad.into(), self.facts(id, worker));
+        let Some(facts) = self.facts(id, 0) else { return };
+        self.machines.insert(id, ad.into(), facts);
     }
 
     /// Its slots, or what is known of it, changed. `since` grows: of equal machines the one that waits longest is the first.
     pub(super) fn tell_machine(&mut self, id: WorkerId, slots_free: u32, since: u64) {
-        let Some(worker) = self.workers.get(&id) else { return };
-        let facts = Facts { slots_free, ..self.facts(id, worker) };
+        let Some(facts) = self.facts(id, slots_free) else { return };
         self.machines.update(id, facts);
         self.machines.set_free_since(id, slots_free, since);
     }
 
-    fn facts(&self, id: WorkerId, worker: &Worker) -> Facts {
+    fn facts(&mut self, id: WorkerId, slots_free: u32) -> Option<Facts> {
+        let worker = self.workers.get_mut(&id)?;
         let believed = self.credibility.as_ref().map(|credibility| (credibility, credibility.credibility(id.0)));
         let mut speed = worker.speed();
         // Whoever is not believed counts as no quicker than the reference machine on a public pool, whatever it says.
@@ -80,17 +82,18 @@ impl Scheduler {
         }
         // The share of its leases that came to nothing, as the number of leases that one result takes.
         let tries = (worker.started as f64 + 1.0) / (worker.completed.min(worker.started) as f64 + 1.0);
-        let defaults = Facts::default();
-        Facts {
-            slots_free: 0,
-            operations_per_second: (in_parts(speed) * REFERENCE_OPERATIONS_PER_SECOND as f64) as u64,
-            watts: worker.watts().map_or(defaults.watts, in_parts),
-            expected_error: believed.map_or(defaults.expected_error, |(_, believed)| in_parts(1.0 - believed)),
-            tasks_started: (in_parts(tries) * 1_000.0) as u64 - 1,
+        let (defaults, watts) = (Facts::default(), worker.watts());
+        let grades = &mut worker.grades;
+        Some(Facts {
+            slots_free,
+            operations_per_second: (grades.speed.of(speed) * REFERENCE_OPERATIONS_PER_SECOND as f64) as u64,
+            watts: watts.map_or(defaults.watts, |watts| grades.watts.of(watts)),
+            expected_error: believed.map_or(defaults.expected_error, |(_, believed)| grades.error.of(1.0 - believed)),
+            tasks_started: (grades.tries.of(tries) * 1_000.0) as u64 - 1,
             tasks_completed: 999,
-            cached: worker.cached.iter().copied().collect(),
+            cached: Arc::clone(&grades.cached),
             ..defaults
-        }
+        })
     }
 
     /// The best idle worker for a task, of those that fit it just so.
@@ -180,6 +183,42 @@ impl Worker {
             self.cached.pop_front();
         }
         self.cached.push_back(content);
+        let mut sorted = self.cached.iter().copied().collect::<Vec<_>>();
+        sorted.sort_unstable();
+        self.grades.cached = sorted.into();
+    }
+}
+
+/// What the ranking is told of a worker, as it was worked out last: it is asked at every step, and seldom changes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Grades {
+    speed: Grade,
+    watts: Grade,
+    error: Grade,
+    tries: Grade,
+    /// What it has, sorted.
+    cached: Arc<[ContentId]>,
+}
+
+/// A number and the nearest of those that are told apart.
+#[derive(Clone, Copy, Debug)]
+struct Grade {
+    number: f64,
+    nearest: f64,
+}
+
+impl Default for Grade {
+    fn default() -> Self {
+        Self { number: 1.0, nearest: in_parts(1.0) }
+    }
+}
+
+impl Grade {
+    fn of(&mut self, number: f64) -> f64 {
+        if number.to_bits() != self.number.to_bits() {
+            *self = Self { number, nearest: in_parts(number) };
+        }
+        self.nearest
     }
 }
 
