@@ -322,6 +322,17 @@ impl MachineIndex {
     /// more are as good as the last of these. If no candidate passes, the most promising of all other free machines that match and
     /// pass, alone. The test is asked of no more machines than it takes.
     pub fn best_where(&mut self, id: DemandId, count: usize, passes: impl Fn(WorkerId) -> bool) -> Vec<Choice> {
+        self.best_among(id, count, || None, passes)
+    }
+
+    /// The same for who knows which few machines could pass at all: if no candidate does, these are looked at and no others.
+    pub fn best_among(
+        &mut self,
+        id: DemandId,
+        count: usize,
+        few: impl FnOnce() -> Option<Vec<WorkerId>>,
+        passes: impl Fn(WorkerId) -> bool,
+    ) -> Vec<Choice> {
         if self.catch_up(id).is_none() {
             return Vec::new();
         }
@@ -355,7 +366,14 @@ impl MachineIndex {
             };
             return best.into_iter().map(choice).collect();
         }
-        let Some(place) = order.beyond(pool, |place| worker(place).is_some_and(&passes)) else { return Vec::new() };
+        let takes = |place: u32| worker(place).is_some_and(&passes);
+        let found = match few() {
+            Some(few) => {
+                order.first_of(few.iter().filter_map(|worker| pool.places.get(worker).copied()), |place| takes(*place))
+            }
+            None => order.beyond(pool, takes),
+        };
+        let Some(place) = found else { return Vec::new() };
         let values = pool.values(&standing.want.work, place);
         worker(place).map(|worker| Choice { worker, phi: None, values, candidates, place }).into_iter().collect()
     }

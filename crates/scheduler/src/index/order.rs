@@ -263,6 +263,17 @@ impl Order {
         found
     }
 
+    /// The most promising of these places behind the window, of those that are taken.
+    pub fn first_of(&self, places: impl Iterator<Item = u32>, takes: impl FnMut(&u32) -> bool) -> Option<u32> {
+        let entry = |place: u32| {
+            let state = self.states.get(place as usize).filter(|state| state.status == Status::Rest)?;
+            Some(Entry { key: state.key, tie: state.tie, place })
+        };
+        let mut entries = places.filter_map(entry).collect::<Vec<_>>();
+        entries.sort_unstable_by(|a, b| b.cmp(a));
+        entries.into_iter().map(|entry| entry.place).find(takes)
+    }
+
     /// Whether the machine matches, and its rank.
     fn judge(&mut self, want: &Want, pool: &Pool, place: u32) -> Verdict {
         let machine = pool.machines[place as usize].as_ref()?;

@@ -16,6 +16,8 @@ use crate::worker::{Told, Worker};
 
 /// Of so many idle workers that are best for a task, on a public pool, the pool's secret draws: nobody can arrange to meet a friend.
 const DRAWN_WORKERS: usize = 8;
+/// So many idle workers are looked at one by one where the most promising will not do.
+const FEW_WORKERS: usize = 1_024;
 /// Parts of a factor of two in which facts are told apart: what changes by less changes nobody's place.
 const PARTS: f64 = 8.0;
 /// How much a new measurement counts against what was measured before.
@@ -101,16 +103,33 @@ impl Scheduler {
     /// Of equal ones it is who waits longest. A pool that believes draws instead: on a public one of the few best, so that who lies about
     /// its machine gains little, and nobody knows who else will be asked.
     pub(super) fn best_for(&mut self, id: TaskId, fit: Fit) -> Option<WorkerId> {
-        let Self { tasks, workers, machines, credibility, policy, now_ms, .. } = self;
+        let Self { tasks, workers, machines, credibility, policy, now_ms, idle, .. } = self;
         let task = tasks.get(&id)?;
         let credibility = credibility.as_ref();
         let fitting = Fitting { now_ms: *now_ms, retries: policy.host_fault_retries, credibility, machines: None };
+        let takes = [task.seats.vote, task.seats.probation];
         let passes = |worker: WorkerId| {
-            let known = workers.get(&worker).filter(|known| known.idle_order.is_some());
+            let is_taken = |known: &&Worker| known.idle_order.is_some_and(|(among, _)| takes[among]);
+            let known = workers.get(&worker).filter(is_taken);
             known.is_some_and(|known| fitting.fit(task, worker, known) == fit)
         };
+        // Nobody has a task again who never had it.
+        let again =
+            (fit == Fit::Again).then(|| task.attempts.keys().copied().filter(|id| passes(*id)).collect::<Vec<_>>());
+        if again.as_ref().is_some_and(Vec::is_empty) {
+            return None;
+        }
+        // Where those whom the task does not take are idle by the thousand, the others are soon looked at.
+        let few = || {
+            if again.is_some() {
+                return again;
+            }
+            let taken = || idle.iter().zip(takes).filter(|(_, takes)| *takes).map(|(idle, _)| idle);
+            let count = taken().map(BTreeSet::len).sum::<usize>();
+            (count <= FEW_WORKERS).then(|| taken().flatten().map(|(_, worker)| *worker).collect())
+        };
         let count = if credibility.is_some_and(|credibility| credibility.policy().public) { DRAWN_WORKERS } else { 1 };
-        let best = machines.best_where(task.demand?, count, passes);
+        let best = machines.best_among(task.demand?, count, few, &passes);
         let order = |worker: &WorkerId| {
             let drawn = credibility.map_or(0, |credibility| credibility.order(id, worker.0));
             (drawn, workers.get(worker).and_then(|known| known.idle_order).map(|(_, order)| order))
