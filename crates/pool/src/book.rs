@@ -23,8 +23,12 @@ pub struct DealBook {
     pub demand: Arc<Demand>,
     /// Why no worker could run its tasks, if so; every worker would read the same from the ledger.
     pub refusal: Option<String>,
+    /// The arguments of its app.
+    pub args: String,
     /// Its tasks that are not over.
     pub open: usize,
+    /// Its first so many tasks are known to need nothing more: they failed, or their result lies open. Counted once none is open.
+    pub delivered: u64,
 }
 
 /// A task of this pool.
@@ -120,8 +124,10 @@ pub async fn read_deal(hub: &HubClient, id: DealId) -> Result<Option<DealBook>, 
         None => wishes_of(&deal, category.work_clock_s),
     };
     let app = app.and_then(|app| app.code().ok());
+    let args = JobParams::parse(&deal.params).map(|params| params.iexec_args).unwrap_or_default();
     let open = usize::try_from(deal.bot_size).unwrap_or(usize::MAX);
-    Ok(Some(DealBook { deal, work_clock_s: category.work_clock_s, app, demand: Arc::new(demand), refusal, open }))
+    let (work_clock_s, demand) = (category.work_clock_s, Arc::new(demand));
+    Ok(Some(DealBook { deal, work_clock_s, app, demand, refusal, args, open, delivered: 0 }))
 }
 
 /// What in a deal no worker can do: known before any is asked, so that the requester is told and refunded at once.

@@ -1,5 +1,6 @@
 //! The pool's loop: what happens goes into the scheduler's core, what it decides is done.
 
+mod backlog;
 mod clients;
 mod effects;
 pub(crate) mod ledger;
@@ -23,7 +24,7 @@ use gristmill_scheduler::{Call, Effect, Event, LeaseId, Offers, Scheduler};
 use gristmill_store::Client;
 use gristmill_types::{Amount, DealId, TaskId};
 use gristmill_wallet::Wallet;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::book::{Book, DealBook};
 use crate::error::PoolError;
@@ -36,11 +37,14 @@ use crate::run_time::ItemTimes;
 use crate::settings::{Base, Held};
 use crate::trace::{Step, Traces};
 
+use backlog::Backlog;
 pub use clients::Query;
 use records::Records;
 
-/// Messages of workers taken together: their uploads share one sync of the disk.
+/// Messages of workers, and news, taken together: their uploads share one sync of the disk.
 const DRAIN_MAX: usize = 256;
+/// Uploads that are opened at a time; more wait.
+const OPENINGS_MAX: usize = 32;
 /// How often workers' stakes and scores are read again.
 const REFRESH: Duration = Duration::from_millis(1_000);
 /// How often deals whose tasks were never initialised, and reduces that wait, are looked at without a cause. Tests do not wait.
@@ -150,6 +154,8 @@ pub(crate) struct Engine {
     run_times: RunTimes,
     /// Uploads that are being opened, or will be after a pause, with the digest, and how often it was tried.
     opening: BTreeMap<(TaskId, Address), (B256, u32)>,
+    /// The places of those whose bytes are looked at now.
+    openings: Arc<Semaphore>,
     /// Deals that could not be read, or some of whose tasks could not be initialised, with the time from which they are
     /// looked at again.
     uninitialised: BTreeMap<DealId, u64>,
@@ -163,6 +169,8 @@ pub(crate) struct Engine {
     records: Records,
     traces: Traces,
     item_times: ItemTimes,
+    /// What workers have no room for.
+    backlog: Backlog,
     /// The first block that was not looked at.
     next_block: u64,
     /// Deals that are being read.
@@ -192,6 +200,7 @@ impl Engine {
             leases: BTreeMap::new(),
             run_times: RunTimes::default(),
             opening: BTreeMap::new(),
+            openings: Arc::new(Semaphore::new(OPENINGS_MAX)),
             uninitialised: BTreeMap::new(),
             reduces,
             reduce_waits: BTreeMap::new(),
@@ -201,6 +210,7 @@ impl Engine {
             records: Records::default(),
             traces: Traces::default(),
             item_times: ItemTimes::default(),
+            backlog: Backlog::default(),
             next_block: 0,
             reading: BTreeSet::new(),
             news,
@@ -279,7 +289,11 @@ impl Engine {
                     while drained.len() < DRAIN_MAX && let Some(event) = events.try_recv() { drained.push(event) }
                     self.on_worker_events(drained)?;
                 }
-                Some(news) = news.recv() => self.on_news(news)?,
+                Some(first) = news.recv() => {
+                    let mut drained = vec![first];
+                    while drained.len() < DRAIN_MAX && let Ok(more) = news.try_recv() { drained.push(more) }
+                    self.on_all_news(drained)?;
+                }
                 Some(query) = queries.recv() => self.answer(query),
                 _ = refresh.tick() => {
                     self.refresh_workers();
@@ -288,6 +302,7 @@ impl Engine {
                 _ = review.tick() => self.review(),
                 () = tokio::time::sleep(sleep) => self.pending.push(Event::Tick),
             }
+            self.backlog.flush(&self.parts.links);
             self.look_at_reduces();
         };
         self.write_records()?;
@@ -299,6 +314,9 @@ impl Engine {
     }
 
     fn sleep(&self) -> Duration {
+        if !self.backlog.is_empty() {
+            return Duration::from_millis(TICK_MIN_MS);
+        }
         let now = unix_ms();
         let due = self.parts.scheduler.next_deadline().map_or(TICK_MAX_MS, |at| at.saturating_sub(now));
         Duration::from_millis(due.clamp(TICK_MIN_MS, TICK_MAX_MS))
@@ -318,6 +336,17 @@ impl Engine {
         }
     }
 
+    fn on_all_news(&mut self, all: Vec<News>) -> Result<(), PoolError> {
+        let mut openings = Vec::new();
+        for news in all {
+            match news {
+                News::Opened { task, worker, opening } => openings.push((task, worker, opening)),
+                news => self.on_news(news)?,
+            }
+        }
+        self.on_opened(openings)
+    }
+
     fn on_news(&mut self, news: News) -> Result<(), PoolError> {
         match news {
             News::DealRead { id, deal } => {
@@ -335,7 +364,7 @@ impl Engine {
                 tracing::warn!(%deal, reason, "tasks could not be initialised, looking at them again");
                 self.uninitialised.insert(deal, unix_ms() + 2_000);
             }
-            News::Opened { task, worker, opening } => self.on_opened(task, worker, opening)?,
+            News::Opened { task, worker, opening } => self.on_opened(vec![(task, worker, opening)])?,
             News::OpenAgain { task, worker } => self.open_again(task, worker),
             News::CallFailed { task, call, reason } => {
                 self.span(task).in_scope(|| tracing::info!(%task, ?call, reason, "a call did not succeed"));

@@ -40,5 +40,5 @@ pub mod trace;
 pub use config::PoolConfig;
 pub use error::PoolError;
 pub use keeper::stake_on;
-pub use service::{PoolHandle, start};
+pub use service::{PoolHandle, start, start_on};
 pub use status::Status;

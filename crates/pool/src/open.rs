@@ -1,7 +1,7 @@
 //! Open a sealed upload with the revealed digest, check its bytes, and put the open pack into the store.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
 use alloy_primitives::{Address, Bytes};
@@ -16,6 +16,9 @@ use crate::journal::Opened;
 /// Bytes of a sealed pack that the pool takes: the largest category's outputs with room for the frame.
 pub const SEALED_BYTES_MAX: u64 = 2 << 30;
 
+/// A sealed pack of so many bytes is opened in memory, a larger one in files.
+const SMALL_BYTES_MAX: u64 = 1 << 20;
+
 /// What came of opening an upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Opening {
@@ -27,20 +30,25 @@ pub enum Opening {
     Unavailable,
 }
 
-/// Opens the upload `sealed` of `worker`. Only [`Opening::Matches`] may ever be shown as a result.
+/// Opens the upload `sealed` of `worker`, of so many bytes. Only [`Opening::Matches`] may ever be shown as a result.
 pub async fn open_upload(
     store: &Client,
     scratch: &Path,
     task: TaskId,
     worker: Address,
     digest: Digest,
-    sealed: ContentId,
+    (sealed, size): (ContentId, u64),
 ) -> Opening {
-    let folder = scratch.join(format!("{:x}-{:x}", task.0, worker));
-    let result = open_in(store, &folder, task, worker, digest, sealed).await;
-    if let Err(error) = std::fs::remove_dir_all(&folder) {
-        tracing::warn!(folder = %folder.display(), %error, "a scratch folder could not be removed");
-    }
+    let result = if size <= SMALL_BYTES_MAX {
+        open_small(store, task, worker, digest, sealed).await
+    } else {
+        let folder = scratch.join(format!("{:x}-{:x}", task.0, worker));
+        let result = open_in(store, &folder, task, worker, digest, sealed).await;
+        if let Err(error) = std::fs::remove_dir_all(&folder) {
+            tracing::warn!(folder = %folder.display(), %error, "a scratch folder could not be removed");
+        }
+        result
+    };
     match result {
         Ok(opened) => Opening::Matches(opened),
         Err(Failure::Wrong(reason)) => {
@@ -64,6 +72,22 @@ fn unavailable(error: impl std::fmt::Display) -> Failure {
     Failure::Unavailable(error.to_string())
 }
 
+/// In memory. An upload that is larger than it was said to be does not open.
+async fn open_small(
+    store: &Client,
+    task: TaskId,
+    worker: Address,
+    digest: Digest,
+    sealed: ContentId,
+) -> Result<Opened, Failure> {
+    let bytes = store.get_bytes(sealed, SMALL_BYTES_MAX).await.map_err(unavailable)?;
+    let mut plain = Vec::with_capacity(bytes.len());
+    seal::open(digest, task, worker, &mut bytes.as_slice(), &mut plain).map_err(of_seal)?;
+    let commitment = verify(&mut plain.as_slice(), digest)?;
+    let pack = store.put_bytes(plain).await.map_err(unavailable)?;
+    Ok(Opened { pack, commitment })
+}
+
 async fn open_in(
     store: &Client,
     folder: &Path,
@@ -85,14 +109,21 @@ async fn open_in(
 fn check(sealed: &Path, plain: &Path, task: TaskId, worker: Address, digest: Digest) -> Result<Bytes, Failure> {
     let mut source = BufReader::new(File::open(sealed).map_err(unavailable)?);
     let mut sink = BufWriter::new(File::create(plain).map_err(unavailable)?);
-    seal::open(digest, task, worker, &mut source, &mut sink).map_err(|error| match error {
+    seal::open(digest, task, worker, &mut source, &mut sink).map_err(of_seal)?;
+    sink.flush().map_err(unavailable)?;
+    verify(&mut BufReader::new(File::open(plain).map_err(unavailable)?), digest)
+}
+
+fn verify(pack: &mut impl Read, digest: Digest) -> Result<Bytes, Failure> {
+    let header = verify_pack(pack, digest).map_err(|error| Failure::Wrong(error.to_string()))?;
+    Ok(header.commitment.encode().into())
+}
+
+fn of_seal(error: SealError) -> Failure {
+    match error {
         SealError::Io(error) => unavailable(error),
         error => Failure::Wrong(error.to_string()),
-    })?;
-    sink.flush().map_err(unavailable)?;
-    let mut pack = BufReader::new(File::open(plain).map_err(unavailable)?);
-    let header = verify_pack(&mut pack, digest).map_err(|error| Failure::Wrong(error.to_string()))?;
-    Ok(header.commitment.encode().into())
+    }
 }
 
 #[cfg(test)]

@@ -135,10 +135,21 @@ impl PoolHandle {
 /// # Errors
 /// [`PoolError`].
 pub fn start(config: PoolConfig) -> BoxFuture<'static, Result<PoolHandle, PoolError>> {
-    Box::pin(open(config))
+    Box::pin(async move {
+        let hub = HubClient::connect(&config.rpc_url, config.hub).await?;
+        open(config, hub).await
+    })
 }
 
-async fn open(mut config: PoolConfig) -> Result<PoolHandle, PoolError> {
+/// As [`start`], on a ledger that is reached in another way than by [`PoolConfig::rpc_url`], which workers are told all the same.
+///
+/// # Errors
+/// [`PoolError`].
+pub fn start_on(config: PoolConfig, hub: HubClient) -> BoxFuture<'static, Result<PoolHandle, PoolError>> {
+    Box::pin(open(config, hub))
+}
+
+async fn open(mut config: PoolConfig, hub: HubClient) -> Result<PoolHandle, PoolError> {
     let dir = DataDir::open(&config.data_dir, DATA_KIND, DATA_VERSION)?;
     let tls = ServerTls::load_or_create(dir.file("tls.pem")?)?;
     if config.public.is_some() && config.listen.port() != 0 {
@@ -155,7 +166,7 @@ async fn open(mut config: PoolConfig) -> Result<PoolHandle, PoolError> {
     let control = control::listen(dir.path(), queries.clone())?;
     let metrics = pages.as_ref().map(Pages::address);
     let store = Client::new(&config.store_url)?;
-    let (ground, claim) = stand(&config, &dir, &url).await?;
+    let (ground, claim) = stand(&config, hub, &dir, &url).await?;
     let Assembled { engine, follower, links, events, welcome, news } = assemble(config, ground, &store).await?;
     let workerpool = engine.workerpool();
     let operator = queries.clone();
@@ -203,9 +214,13 @@ pub(crate) struct Assembled {
     pub news: mpsc::UnboundedReceiver<News>,
 }
 
-/// Reaches the ledger, claims the key there, and opens what is in the pool's folder.
-async fn stand(config: &PoolConfig, dir: &DataDir, url: &PoolUrl) -> Result<(Ground, Claim), PoolError> {
-    let hub = HubClient::connect(&config.rpc_url, config.hub).await?;
+/// Claims the key on the ledger, and opens what is in the pool's folder.
+async fn stand(
+    config: &PoolConfig,
+    hub: HubClient,
+    dir: &DataDir,
+    url: &PoolUrl,
+) -> Result<(Ground, Claim), PoolError> {
     // Before the outbox sends anything.
     let claim = Claim::take(&hub, config.wallet.address()).await?;
     let (root, ledger) = (dir.subdir("outbox")?, Arc::clone(hub.ledger()));

@@ -1,6 +1,7 @@
 //! Do what the core decided.
 
 use std::collections::btree_map::Entry;
+use std::sync::Arc;
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256, Bytes};
@@ -10,11 +11,12 @@ use gristmill_protocol::{check, link};
 use gristmill_result::Digest;
 use gristmill_scheduler::{Call, DeclineReason, Effect, Event, Fence, LeaseId, RevokeReason, WorkerId};
 use gristmill_types::results::results_hint;
-use gristmill_types::{AppCode, ContentId, JobParams, TaskId};
+use gristmill_types::{AppCode, ContentId, TaskId};
 use tracing::Instrument;
 
 use super::records::LeaseEnd;
 use super::{Engine, News, unix_ms};
+use crate::book::Book;
 use crate::error::PoolError;
 use crate::journal::Upload;
 use crate::open::{Opening, open_upload};
@@ -111,15 +113,9 @@ impl Engine {
         tracing::error_span!("task", %task, deal, worker = Empty, lease = Empty)
     }
 
-    /// Sends a message; a worker that is gone will be told what still matters when it comes back.
-    fn tell(&self, worker: Address, body: pool_frame::Body) -> bool {
-        match self.parts.links.send(worker, body) {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::debug!(%worker, %error, "a message could not be sent");
-                false
-            }
-        }
+    /// Sends a message, now or when there is room; a worker that is gone will be told what still matters when it comes back.
+    fn tell(&mut self, worker: Address, body: pool_frame::Body) -> bool {
+        self.backlog.send(&self.parts.links, worker, body)
     }
 
     fn lease(&mut self, lease: LeaseId, fence: Fence, task: TaskId, worker: WorkerId, expires_ms: u64) {
@@ -136,7 +132,7 @@ impl Engine {
     fn lease_message(&self, lease: LeaseId, fence: Fence, task: TaskId, expires_ms: u64) -> Option<wire::Lease> {
         let (entry, deal) = self.book.task(task)?;
         // Arguments, inputs and items are read by the worker from the ledger itself; only small ones are repeated here.
-        let args = JobParams::parse(&deal.deal.params).map(|params| params.iexec_args).unwrap_or_default();
+        let args = deal.args.clone();
         Some(wire::Lease {
             lease_id: lease.0.to_vec(),
             fence: fence.0,
@@ -204,7 +200,7 @@ impl Engine {
             self.pending.push(Event::UploadOpened { task, worker: WorkerId(worker), matches: true });
             return;
         }
-        let sealed = upload.sealed;
+        let sealed = (upload.sealed, upload.sealed_size);
         if let Entry::Vacant(place) = self.opening.entry((task, worker)) {
             place.insert((digest, 1));
             self.try_to_open(task, worker, digest, sealed);
@@ -213,7 +209,7 @@ impl Engine {
 
     /// The pause after an upload could not be had is over.
     pub(super) fn open_again(&mut self, task: TaskId, worker: Address) {
-        let sealed = self.parts.journal.upload(task, worker).map(|upload| upload.sealed);
+        let sealed = self.parts.journal.upload(task, worker).map(|upload| (upload.sealed, upload.sealed_size));
         let (Some(sealed), Some((digest, tries))) = (sealed, self.opening.get_mut(&(task, worker))) else {
             self.opening.remove(&(task, worker));
             return;
@@ -228,10 +224,12 @@ impl Engine {
         self.try_to_open(task, worker, digest, sealed);
     }
 
-    fn try_to_open(&self, task: TaskId, worker: Address, digest: B256, sealed: ContentId) {
+    fn try_to_open(&self, task: TaskId, worker: Address, digest: B256, sealed: (ContentId, u64)) {
         let (store, scratch) = (self.parts.store.clone(), self.parts.scratch.clone());
-        let news = self.news.clone();
+        let (news, places) = (self.news.clone(), Arc::clone(&self.openings));
         let opening = async move {
+            // Nobody closes it.
+            let _place = places.acquire_owned().await;
             let opening = open_upload(&store, &scratch, task, worker, Digest(digest), sealed).await;
             let _ = news.send(News::Opened { task, worker, opening });
         };
@@ -240,42 +238,56 @@ impl Engine {
         tokio::spawn(opening.instrument(span));
     }
 
-    pub(super) fn on_opened(&mut self, task: TaskId, worker: Address, opening: Opening) -> Result<(), PoolError> {
-        let opened = match opening {
-            Opening::Matches(opened) => Some(opened),
-            Opening::Wrong => None,
-            Opening::Unavailable => {
-                let news = self.news.clone();
-                tokio::spawn(async move {
-                    tokio::time::sleep(OPEN_PAUSE).await;
-                    let _ = news.send(News::OpenAgain { task, worker });
-                });
-                return Ok(());
-            }
-        };
-        self.opening.remove(&(task, worker));
-        let matches = opened.is_some();
-        self.trace(task, if matches { Step::UploadOpened } else { Step::UploadWrong }, Some(worker), "");
-        if let (Some(opened), Some(upload)) = (opened, self.parts.journal.upload(task, worker).cloned()) {
-            self.parts.journal.put_uploads(vec![(task, worker, Upload { opened: Some(opened), ..upload })])?;
+    /// Takes in what came of uploads: those that lie open are written down together, with one sync.
+    pub(super) fn on_opened(&mut self, openings: Vec<(TaskId, Address, Opening)>) -> Result<(), PoolError> {
+        let (mut open, mut done) = (Vec::new(), Vec::new());
+        for (task, worker, opening) in openings {
+            let matches = match opening {
+                Opening::Matches(opened) => {
+                    let upload = self.parts.journal.upload(task, worker).cloned();
+                    open.extend(upload.map(|upload| (task, worker, Upload { opened: Some(opened), ..upload })));
+                    true
+                }
+                Opening::Wrong => false,
+                Opening::Unavailable => {
+                    let news = self.news.clone();
+                    tokio::spawn(async move {
+                        tokio::time::sleep(OPEN_PAUSE).await;
+                        let _ = news.send(News::OpenAgain { task, worker });
+                    });
+                    continue;
+                }
+            };
+            self.opening.remove(&(task, worker));
+            done.push((task, worker, matches));
         }
-        self.pending.push(Event::UploadOpened { task, worker: WorkerId(worker), matches });
-        self.retire_deal_of(task)
+        self.parts.journal.put_uploads(open)?;
+        for (task, worker, matches) in done {
+            self.trace(task, if matches { Step::UploadOpened } else { Step::UploadWrong }, Some(worker), "");
+            self.pending.push(Event::UploadOpened { task, worker: WorkerId(worker), matches });
+            self.retire_deal_of(task)?;
+        }
+        Ok(())
     }
 
     /// Marks the deal of `task` as finished once all its tasks are over and its results lie open.
     pub(super) fn retire_deal_of(&mut self, task: TaskId) -> Result<(), PoolError> {
-        let Some((_, deal)) = self.book.task(task) else { return Ok(()) };
+        let Book { deals, tasks, .. } = &mut self.book;
+        let Some(deal) = tasks.get(&task).and_then(|entry| deals.get_mut(&entry.deal)) else { return Ok(()) };
         if deal.open > 0 {
             return Ok(());
         }
         let id = deal.deal.id;
-        let tasks: Vec<TaskId> = deal.deal.tasks().collect();
-        let delivered = |task: &TaskId| {
-            let completed = self.book.tasks.get(task).is_some_and(|entry| entry.digest.is_some());
-            !completed || self.parts.journal.uploads(*task).any(|(_, upload)| upload.opened.is_some())
+        let delivered = |task: TaskId| {
+            let completed = tasks.get(&task).is_some_and(|entry| entry.digest.is_some());
+            !completed || self.parts.journal.uploads(task).any(|(_, upload)| upload.opened.is_some())
         };
-        if tasks.iter().all(delivered) {
+        // What was once delivered stays so.
+        while deal.delivered < deal.deal.bot_size && delivered(id.task(deal.deal.bot_first + deal.delivered)) {
+            deal.delivered += 1;
+        }
+        if deal.delivered == deal.deal.bot_size {
+            let tasks: Vec<TaskId> = deal.deal.tasks().collect();
             self.traces.retire(tasks.iter().copied());
             self.parts.journal.finish_deal(id, tasks.into_iter())?;
         }

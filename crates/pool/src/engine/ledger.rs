@@ -184,9 +184,8 @@ impl Engine {
             .filter(|(task, _)| self.book.tasks.contains_key(task))
             .collect();
         let weights = if votes.is_empty() { vec![] } else { exact_weights(&self.parts.hub, &votes).await? };
-        let weight_of = |task: TaskId, worker: Address| {
-            votes.iter().position(|vote| *vote == (task, worker)).map_or(0, |at| weights[at])
-        };
+        let weights: BTreeMap<(TaskId, Address), u64> = votes.into_iter().zip(weights).collect();
+        let weight_of = |task: TaskId, worker: Address| weights.get(&(task, worker)).copied().unwrap_or(0);
         for event in &batch.events {
             match &event.event {
                 gristmill_hub::Event::Hub(hub_event) => self.on_hub_event(hub_event, event, &weight_of),

@@ -32,12 +32,15 @@ async fn only_the_bytes_of_the_revealed_digest_open() {
     let client = Client::new(&server.url()).unwrap();
     let ((good, digest), (other, _)) = (sealed(0), sealed(1));
     let (good, other) = (store.put_bytes(&good).unwrap(), store.put_bytes(&other).unwrap());
-    let open = |worker, upload| open_upload(&client, folder.path(), task(), worker, digest, upload);
-    let Opening::Matches(opened) = open(WORKER, good).await else { panic!("the right upload opens") };
-    assert!(store.has(opened.pack).unwrap(), "the open pack is in the store");
-    assert_eq!(alloy_primitives::keccak256(&opened.commitment), digest.0);
-    assert_eq!(open(WORKER, other).await, Opening::Wrong, "another result");
-    assert_eq!(open(Address::ZERO, good).await, Opening::Wrong, "another worker's upload");
-    assert_eq!(open(WORKER, ContentId([0; 32])).await, Opening::Unavailable, "no bytes");
+    // In memory, and in files.
+    for size in [1_000, SMALL_BYTES_MAX + 1] {
+        let open = |worker, upload| open_upload(&client, folder.path(), task(), worker, digest, (upload, size));
+        let Opening::Matches(opened) = open(WORKER, good).await else { panic!("the right upload opens") };
+        assert!(store.has(opened.pack).unwrap(), "the open pack is in the store");
+        assert_eq!(alloy_primitives::keccak256(&opened.commitment), digest.0);
+        assert_eq!(open(WORKER, other).await, Opening::Wrong, "another result");
+        assert_eq!(open(Address::ZERO, good).await, Opening::Wrong, "another worker's upload");
+        assert_eq!(open(WORKER, ContentId([0; 32])).await, Opening::Unavailable, "no bytes");
+    }
     server.stop().await;
 }

@@ -191,7 +191,7 @@ impl<O: Frame, I: Frame, N: Note> Line<O, I, N> {
 
     /// Sends a message, or gives it back when there is no room or no session. A heartbeat without a connection is
     /// dropped.
-    fn push(&self, body: O::Body) -> Result<Option<O::Body>, SendError> {
+    pub(crate) fn push(&self, body: O::Body) -> Result<Option<O::Body>, SendError> {
         O::check_outgoing(&body)?;
         let mut guard = self.lock();
         let state = &mut *guard;

@@ -197,6 +197,14 @@ impl PoolLinks {
         line.try_send(body)
     }
 
+    /// As [`PoolLinks::send`], but for a message that there is no room for: it comes back.
+    ///
+    /// # Errors
+    /// As [`PoolLinks::send`], but [`SendError::WindowFull`].
+    pub fn offer(&self, worker: Address, body: pool_frame::Body) -> Result<Option<pool_frame::Body>, SendError> {
+        self.inner.line(worker).ok_or(SendError::UnknownWorker)?.push(body)
+    }
+
     /// Whether a worker is connected now.
     pub fn is_connected(&self, worker: Address) -> bool {
         self.inner.line(worker).is_some_and(|line| line.is_connected())
