@@ -4,12 +4,14 @@
 //! test it runs 20 tasks once. It prints the rate and where the time goes: processor time of this process (ledger, hub client,
 //! pool, store, workers), of the sandbox's children, and what the ledger wrote.
 
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use gristmill_network::{Audit, Network, NetworkConfig};
 use gristmill_requester::{AppSource, Job, JobRequest, Place, Requester};
 use gristmill_sandbox::ChildCommand;
 use gristmill_types::Trust;
+use gristmill_worker::runners::CONTAINER_CHILD;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 
@@ -17,11 +19,14 @@ const CHILD: &str = "sandbox-child";
 /// A command that does nothing.
 const NO_OP: &str = r#"(module (memory (export "memory") 1) (func (export "_start")))"#;
 
-fn main() {
+fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if args.first().is_some_and(|arg| arg == CHILD) {
         gristmill_sandbox::child_main();
-        return;
+        return ExitCode::SUCCESS;
+    }
+    if args.first().is_some_and(|arg| arg == CONTAINER_CHILD) {
+        return gristmill_container::child_main();
     }
     let numbers: Vec<u64> = args.iter().filter_map(|arg| arg.parse().ok()).collect();
     // `cargo bench` says so; without it this is a test that it still runs.
@@ -29,6 +34,7 @@ fn main() {
     let tasks = numbers.first().copied().unwrap_or(default);
     let workers = numbers.get(1).copied().unwrap_or(4);
     tokio::runtime::Runtime::new().expect("a runtime").block_on(run(tasks, workers as usize));
+    ExitCode::SUCCESS
 }
 
 /// Processor seconds so far: of this process, of its children that have ended.
