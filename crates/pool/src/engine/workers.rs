@@ -99,6 +99,7 @@ impl Engine {
             offers: Offers { gpus: hello.gpus, network: hello.network },
             ad,
             serves,
+            overflow: None,
         }));
         tokio::spawn(read_figures(self.parts.hub.clone(), vec![worker], self.news.clone()));
     }

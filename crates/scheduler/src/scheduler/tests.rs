@@ -17,6 +17,7 @@ use crate::task::hash_of;
 
 mod belief;
 mod machines;
+mod overflow;
 mod tail;
 
 const T_MS: u64 = 100_000;
@@ -53,6 +54,7 @@ fn joined(index: u64) -> Event {
         offers: Offers::default(),
         ad: Arc::default(),
         serves: None,
+        overflow: None,
     })
 }
 
