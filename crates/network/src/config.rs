@@ -9,6 +9,8 @@ use gristmill_types::Amount;
 use gristmill_types::category::GENESIS_CATEGORIES;
 use gristmill_worker::{Conduct, Lends};
 
+use crate::overflow::OverflowPlan;
+
 /// A worker of the network's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkerPlan {
@@ -79,6 +81,8 @@ pub struct NetworkConfig {
     pub metrics: Option<SocketAddr>,
     /// How the pool schedules.
     pub policy: gristmill_scheduler::Policy,
+    /// How what the network's machines cannot finish is bought on another one; `None`: it is not.
+    pub overflow: Option<OverflowPlan>,
     /// The pool believes whatever the hub's rule accepts; otherwise no more than `credibility` does.
     pub by_hub_alone: bool,
     /// What the workers of this process lend besides a processor, and the pool's orders offer.
@@ -123,6 +127,7 @@ impl NetworkConfig {
             fee_percent: None,
             metrics: None,
             policy: default_policy(),
+            overflow: None,
             by_hub_alone: false,
             lends: Lends::default(),
         }

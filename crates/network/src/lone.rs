@@ -9,7 +9,8 @@ use alloy_primitives::Address;
 use futures_util::future::BoxFuture;
 use gristmill_hub::HubClient;
 use gristmill_pool::config::default_credibility;
-use gristmill_pool::{PoolConfig, PoolHandle, stake_on};
+use gristmill_pool::{OverflowStatus, PoolConfig, PoolHandle, stake_on};
+use gristmill_sandbox::ChildCommand;
 use gristmill_store::{Store, StoreLimits};
 use gristmill_types::{AddressBook, Amount, Category, Needs};
 use gristmill_wallet::Wallet;
@@ -17,6 +18,7 @@ use gristmill_wallet::Wallet;
 use crate::config::{default_policy, default_price};
 use crate::error::NetworkError;
 use crate::ledger::require_coins;
+use crate::overflow::{self, OverflowPlan};
 use crate::service::{ADDRESS_FILE, StoreService, port_of, read_book, serve_store, sticky, stop_store, write_book};
 
 /// The pool's folder in a data folder, here and in a network's.
@@ -62,6 +64,10 @@ pub struct PoolPlan {
     pub offers: Needs,
     /// Where its metrics are served.
     pub metrics: Option<SocketAddr>,
+    /// How what its workers cannot finish is bought on a market; `None`: it is not.
+    pub overflow: Option<OverflowPlan>,
+    /// How a child of this program is started, by the worker that buys.
+    pub child: ChildCommand,
 }
 
 /// A running pool with its store.
@@ -71,6 +77,8 @@ pub struct LonePool {
     owner: Address,
     pool: PoolHandle,
     store: Option<StoreService>,
+    /// Who buys what the workers cannot finish.
+    overflow: Option<overflow::Running>,
 }
 
 impl fmt::Debug for LonePool {
@@ -85,13 +93,21 @@ impl LonePool {
     /// # Errors
     /// [`NetworkError`]; nothing of it runs then. [`NetworkError::NoStake`] and [`NetworkError::NoCoins`] for an account that cannot
     /// pay for what a pool does.
-    pub fn start(plan: PoolPlan) -> BoxFuture<'static, Result<Self, NetworkError>> {
+    pub fn start(mut plan: PoolPlan) -> BoxFuture<'static, Result<Self, NetworkError>> {
         Box::pin(async move {
             let book_file = plan.data_dir.join(ADDRESS_FILE);
             let before = read_book(&book_file);
             let hub = HubClient::connect(&plan.rpc, plan.hub).await?;
             let prices = prices(&hub.view_categories().await?, &plan.prices)?;
             require_stake(&hub, &plan, &prices).await?;
+            let mut policy = default_policy();
+            let buying = match plan.overflow.take() {
+                None => None,
+                Some(overflow) => {
+                    overflow.apply(&mut policy);
+                    Some(overflow::Opened::open(&plan.data_dir, overflow, hub.clone()).await?)
+                }
+            };
             let store_port = before.as_ref().and_then(|book| port_of(&book.store));
             let (store_url, store) = open_store(&plan, store_port).await?;
             let pool_port = before.as_ref().and_then(|book| port_of(book.pools.first()?));
@@ -112,8 +128,9 @@ impl LonePool {
                 offers: plan.offers,
                 stake_target: plan.stake,
                 metrics: plan.metrics,
-                policy: default_policy(),
+                policy,
                 newcomers: None,
+                overflow: buying.as_ref().map(overflow::Opened::for_pool),
                 private: plan.private,
                 founder: None,
             };
@@ -134,7 +151,11 @@ impl LonePool {
                 wallet: None,
             };
             write_book(book_file, &book)?;
-            Ok(Self { book, data_dir: plan.data_dir, owner, pool, store })
+            let mut lone = Self { book, data_dir: plan.data_dir, owner, pool, store, overflow: None };
+            if let Some(buying) = buying {
+                lone.overflow = Some(buying.start(lone.pool.url().clone(), plan.child).await?);
+            }
+            Ok(lone)
         })
     }
 
@@ -151,6 +172,11 @@ impl LonePool {
     /// Who owns it.
     pub fn owner(&self) -> Address {
         self.owner
+    }
+
+    /// What is bought on a market, if anything is to be.
+    pub fn overflow(&self) -> Option<OverflowStatus> {
+        self.overflow.as_ref().map(overflow::Running::status)
     }
 
     /// The data folder.
@@ -177,6 +203,9 @@ impl LonePool {
     /// What ended it, if it had ended with an error.
     pub fn shutdown(self) -> BoxFuture<'static, Result<(), NetworkError>> {
         Box::pin(async move {
+            if let Some(overflow) = self.overflow {
+                overflow.shutdown().await;
+            }
             let stopped = self.pool.shutdown().await;
             stop_store(self.store).await;
             Ok(stopped?)

@@ -10,6 +10,8 @@ use gristmill_types::{Amount, Needs};
 use gristmill_wallet::Wallet;
 use tokio::sync::mpsc;
 
+use crate::overflow::Overflow;
+
 /// Tasks that one of the pool's own orders offers: more than any ledger will ever settle.
 pub const ORDER_VOLUME: u64 = 1_000_000_000;
 /// Trust up to which a pool's order may be matched.
@@ -76,6 +78,8 @@ pub struct PoolConfig {
     pub private: Option<bool>,
     /// Who is a member of a private pool from the start.
     pub founder: Option<Founder>,
+    /// Who has tasks run on a market when the pool's own machines cannot end them in time; `None`: nobody.
+    pub overflow: Option<Overflow>,
     /// Told the address of each worker whose free stake is below what a task locks, and of whoever joins: a network may fund it.
     pub newcomers: Option<mpsc::Sender<Address>>,
 }

@@ -29,6 +29,7 @@ use crate::journal::Journal;
 use crate::keeper::Keeping;
 use crate::members::Members;
 use crate::open::Opening;
+use crate::overflow::Overflow;
 use crate::reduce::{Reduces, Wait};
 
 pub use clients::Query;
@@ -118,6 +119,8 @@ pub(crate) struct Parts {
     /// Takes work and workers of members only.
     pub is_private: bool,
     pub newcomers: Option<mpsc::Sender<Address>>,
+    /// Who buys on a market.
+    pub overflow: Option<Overflow>,
     pub stake_needed: Amount,
     pub keeping: Keeping,
     pub about: About,

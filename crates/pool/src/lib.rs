@@ -9,6 +9,7 @@
 //! - Its orders and its stake on the ledger are looked after by `keeper`.
 //! - Its operator asks and tells it through [`control`], and is shown a [`Status`] and a [`report`].
 //! - Who may have work done, by whom, and how much: [`members`].
+//! - What its own machines cannot finish may be bought on a market by a worker of its own process: [`overflow`].
 //! - [`journal`] is what survives a restart besides the ledger.
 
 mod belief;
@@ -25,6 +26,7 @@ mod keeper;
 pub mod members;
 mod metrics;
 pub mod open;
+pub mod overflow;
 mod public;
 pub mod reduce;
 pub mod report;
@@ -35,5 +37,6 @@ pub mod status;
 pub use config::PoolConfig;
 pub use error::PoolError;
 pub use keeper::stake_on;
+pub use overflow::{Overflow, OverflowBoard, OverflowStatus};
 pub use service::{PoolHandle, start};
 pub use status::Status;

@@ -92,6 +92,7 @@ mod tests {
             policy: gristmill_scheduler::Policy::default(),
             credibility: None,
             newcomers: None,
+            overflow: None,
             private: None,
             founder: None,
             offers: gristmill_types::Needs::default(),

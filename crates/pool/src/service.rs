@@ -215,7 +215,7 @@ pub(crate) async fn assemble(config: PoolConfig, ground: Ground, store: &Client)
     let workerpool = setup::register(&config, &hub, &outbox).await?;
     let bans = Arc::new(RwLock::new(journal.bans()?));
     let stake_needed = stake_needed(&config);
-    let (wallet, newcomers) = (config.wallet.clone(), config.newcomers.clone());
+    let (wallet, newcomers, overflow) = (config.wallet.clone(), config.newcomers.clone(), config.overflow.clone());
     let about =
         About { since_unix_ms, url: url.to_string(), rpc: config.rpc_url.clone(), store: config.store_url.clone() };
     let scheduler = Scheduler::new(config.policy.clone(), Fence(journal.next_fence_epoch()?));
@@ -238,7 +238,9 @@ pub(crate) async fn assemble(config: PoolConfig, ground: Ground, store: &Client)
     let keeper = Keeper::new(config, hub.clone(), outbox.clone(), workerpool);
     let keeping = keeper.start(journal.is_draining()?).await?;
     let found = ledger::find(&hub, workerpool, |deal| Ok(journal.is_finished(deal)?)).await?;
-    let gate = Gate { welcome: welcome.clone(), bans: Arc::clone(&bans), members: Arc::clone(&members), is_private };
+    let own = overflow.as_ref().map(|overflow| overflow.worker);
+    let gate =
+        Gate { welcome: welcome.clone(), bans: Arc::clone(&bans), members: Arc::clone(&members), is_private, own };
     let (links, events) = PoolLinks::new(gate, url.key, LinkLimits::default());
     let parts = Parts {
         hub,
@@ -254,6 +256,7 @@ pub(crate) async fn assemble(config: PoolConfig, ground: Ground, store: &Client)
         members,
         is_private,
         newcomers,
+        overflow,
         stake_needed,
         keeping,
         about,
@@ -302,6 +305,8 @@ struct Gate {
     bans: Arc<RwLock<BTreeMap<Address, String>>>,
     members: Arc<RwLock<Members>>,
     is_private: bool,
+    /// The worker of this process, if there is one: it needs no invitation.
+    own: Option<Address>,
 }
 
 #[tonic::async_trait]
@@ -318,7 +323,7 @@ impl Admission for Gate {
             return Err(refuse(RefuseReason::Banned, text));
         }
         let is_member = || self.members.read().unwrap_or_else(PoisonError::into_inner).worker(worker).is_some();
-        if self.is_private && !is_member() {
+        if self.is_private && self.own != Some(worker) && !is_member() {
             return Err(refuse(RefuseReason::NotMember, not_invited()));
         }
         Ok(self.welcome.clone())

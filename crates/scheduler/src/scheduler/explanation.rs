@@ -218,12 +218,9 @@ impl Scheduler {
         if waiting().next().is_none() {
             return because(WorkerCause::NoTasks);
         }
-        if worker.is_overflow() {
-            return because(WorkerCause::InTime);
-        }
         let fits = || waiting().map(|task| (task, self.fit(task, id, worker)));
         if fits().any(|(_, fit)| fit.is_possible()) {
-            return because(WorkerCause::Ready);
+            return because(if worker.is_overflow() { WorkerCause::InTime } else { WorkerCause::Ready });
         }
         if fits().all(|(_, fit)| fit == Fit::Rights) {
             return fixable(WorkerCause::NoRights, "the pool's operator may let others use it: gristmill pool chmod");

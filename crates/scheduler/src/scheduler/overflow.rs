@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 
 use gristmill_types::{Address, DealId, TaskId};
 
-use super::dispatch::{Fit, Fitting};
+use super::dispatch::Fit;
 use super::{Deal, Scheduler, Timer};
 use crate::id::WorkerId;
 use crate::line::Queue;
@@ -132,10 +132,7 @@ impl Scheduler {
     fn may_spill(&self, task: &Task, id: WorkerId) -> bool {
         let Some(worker) = self.workers.get(&id) else { return false };
         let paused = self.deals.get(&task.spec.deal).is_none_or(|deal| self.now_ms < deal.overflow_from_ms);
-        // What the task requires of a machine is for those to look at who run it.
-        let (now_ms, retries, credibility) = (self.now_ms, self.policy.host_fault_retries, self.credibility.as_ref());
-        let fitting = Fitting { now_ms, retries, credibility, machines: None };
-        !paused && fitting.fit(task, id, worker).is_possible()
+        !paused && self.fit(task, id, worker).is_possible()
     }
 
     fn what_waits(&self) -> Vec<Waiting> {

@@ -209,6 +209,7 @@ impl Market {
             private: None,
             founder: None,
             newcomers: None,
+            overflow: None,
         }
     }
 
