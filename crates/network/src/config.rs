@@ -10,6 +10,8 @@ use gristmill_types::Amount;
 use gristmill_types::category::GENESIS_CATEGORIES;
 use gristmill_worker::{Conduct, Lends};
 
+use crate::overflow::OverflowPlan;
+
 /// A worker of the network's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkerPlan {
@@ -80,6 +82,8 @@ pub struct NetworkConfig {
     pub policy: gristmill_scheduler::Policy,
     /// What is said of the pool's settings besides all this, and goes before the `pool.toml` in the folder.
     pub pool_flags: Said,
+    /// How what the network's machines cannot finish is bought on another one; `None`: it is not.
+    pub overflow: Option<OverflowPlan>,
     /// The pool believes whatever the hub's rule accepts; otherwise no more than `credibility` does.
     pub by_hub_alone: bool,
     /// What the workers of this process lend besides a processor, and the pool's orders offer.
@@ -118,6 +122,7 @@ impl NetworkConfig {
             metrics: None,
             policy: default_policy(),
             pool_flags: Said::default(),
+            overflow: None,
             by_hub_alone: false,
             lends: Lends::default(),
         }

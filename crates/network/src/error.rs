@@ -50,6 +50,23 @@ pub enum NetworkError {
     /// The store's service.
     #[error(transparent)]
     StoreClient(#[from] ClientError),
+    /// There is nothing to buy on where the pool is to buy what its machines cannot finish.
+    #[error("there is no market at {place}, where --overflow-to says that there is one")]
+    NoMarket {
+        /// The place, as it was named.
+        place: String,
+        /// What is wrong.
+        #[source]
+        source: Box<gristmill_requester::RequesterError>,
+    },
+    /// The market is the pool's own ledger.
+    #[error(
+        "{place} is the ledger of this pool itself: let --overflow-to name another network, whose pools work for strangers"
+    )]
+    MarketIsOwn {
+        /// The place, as it was named.
+        place: String,
+    },
     /// The store's address is taken, or not one of this machine.
     #[error("the store cannot listen on {address}: choose another address with --store, or port 0 for a free one")]
     Listen {

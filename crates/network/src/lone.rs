@@ -10,7 +10,8 @@ use futures_util::future::BoxFuture;
 use gristmill_hub::HubClient;
 use gristmill_pool::config::{ORDER_TRUST, ORDER_VOLUME, default_credibility};
 use gristmill_pool::settings::{Base, SETTINGS_FILE, Said, Settings, Sources, default_policy};
-use gristmill_pool::{PoolConfig, PoolError, PoolHandle, stake_on};
+use gristmill_pool::{OverflowStatus, PoolConfig, PoolError, PoolHandle, stake_on};
+use gristmill_sandbox::ChildCommand;
 use gristmill_store::{Store, StoreLimits};
 use gristmill_types::{AddressBook, Amount, Category, Needs};
 use gristmill_wallet::Wallet;
@@ -18,6 +19,7 @@ use gristmill_wallet::Wallet;
 use crate::config::default_price;
 use crate::error::NetworkError;
 use crate::ledger::require_coins;
+use crate::overflow::{self, OverflowPlan};
 use crate::service::{ADDRESS_FILE, StoreService, port_of, read_book, serve_store, sticky, stop_store, write_book};
 
 /// The pool's folder in a data folder, here and in a network's.
@@ -57,6 +59,10 @@ pub struct PoolPlan {
     pub flags: Said,
     /// Where its metrics are served.
     pub metrics: Option<SocketAddr>,
+    /// How what its workers cannot finish is bought on a market; `None`: it is not.
+    pub overflow: Option<OverflowPlan>,
+    /// How a child of this program is started, by the worker that buys.
+    pub child: ChildCommand,
 }
 
 /// A running pool with its store.
@@ -66,6 +72,8 @@ pub struct LonePool {
     owner: Address,
     pool: PoolHandle,
     store: Option<StoreService>,
+    /// Who buys what the workers cannot finish.
+    overflow: Option<overflow::Running>,
 }
 
 impl fmt::Debug for LonePool {
@@ -80,7 +88,7 @@ impl LonePool {
     /// # Errors
     /// [`NetworkError`]; nothing of it runs then. [`NetworkError::NoStake`] and [`NetworkError::NoCoins`] for an account that cannot
     /// pay for what a pool does.
-    pub fn start(plan: PoolPlan) -> BoxFuture<'static, Result<Self, NetworkError>> {
+    pub fn start(mut plan: PoolPlan) -> BoxFuture<'static, Result<Self, NetworkError>> {
         Box::pin(async move {
             let book_file = plan.data_dir.join(ADDRESS_FILE);
             let before = read_book(&book_file);
@@ -93,6 +101,14 @@ impl LonePool {
             config.store_url.clone_from(&store_url);
             let pool_port = before.as_ref().and_then(|book| port_of(book.pools.first()?));
             config.listen = sticky(plan.listen, pool_port);
+            let buying = match plan.overflow.take() {
+                None => None,
+                Some(overflow) => {
+                    overflow.apply(&mut config.policy);
+                    Some(overflow::Opened::open(&plan.data_dir, overflow, hub.clone()).await?)
+                }
+            };
+            config.overflow = buying.as_ref().map(overflow::Opened::for_pool);
             let pool = match gristmill_pool::start(config).await {
                 Ok(pool) => pool,
                 Err(error) => {
@@ -110,7 +126,12 @@ impl LonePool {
                 wallet: None,
             };
             write_book(book_file, &book)?;
-            Ok(Self { book, data_dir: plan.data_dir, owner: plan.wallet.address(), pool, store })
+            let owner = plan.wallet.address();
+            let mut lone = Self { book, data_dir: plan.data_dir, owner, pool, store, overflow: None };
+            if let Some(buying) = buying {
+                lone.overflow = Some(buying.start(lone.pool.url().clone(), plan.child).await?);
+            }
+            Ok(lone)
         })
     }
 
@@ -127,6 +148,11 @@ impl LonePool {
     /// Who owns it.
     pub fn owner(&self) -> Address {
         self.owner
+    }
+
+    /// What is bought on a market, if anything is to be.
+    pub fn overflow(&self) -> Option<OverflowStatus> {
+        self.overflow.as_ref().map(overflow::Running::status)
     }
 
     /// The data folder.
@@ -153,6 +179,9 @@ impl LonePool {
     /// What ended it, if it had ended with an error.
     pub fn shutdown(self) -> BoxFuture<'static, Result<(), NetworkError>> {
         Box::pin(async move {
+            if let Some(overflow) = self.overflow {
+                overflow.shutdown().await;
+            }
             let stopped = self.pool.shutdown().await;
             stop_store(self.store).await;
             Ok(stopped?)
@@ -216,6 +245,7 @@ fn pool_config(plan: &PoolPlan, categories: &[Category]) -> PoolConfig {
         policy: default_policy(),
         credibility: default_credibility(plan.public.is_some()),
         newcomers: None,
+        overflow: None,
         private: plan.private,
         founder: None,
         settings: Sources { path: Some(plan.data_dir.join(SETTINGS_FILE)), flags: plan.flags.clone(), is_free: false },

@@ -16,7 +16,7 @@ use gristmill_market::{MarketConfig, MarketHandle};
 use gristmill_node::NodeHandle;
 use gristmill_pool::config::{FOUNDER, Founder, ORDER_TRUST, ORDER_VOLUME, default_credibility};
 use gristmill_pool::settings::{SETTINGS_FILE, Sources};
-use gristmill_pool::{PoolConfig, PoolHandle};
+use gristmill_pool::{OverflowStatus, PoolConfig, PoolHandle};
 use gristmill_store::{Client, Store, StoreLimits, server};
 use gristmill_types::{AddressBook, Amount};
 use gristmill_wallet::Wallet;
@@ -29,7 +29,7 @@ use crate::builtin::APPS;
 use crate::config::{LedgerChoice, NetworkConfig, WorkerPlan};
 use crate::error::NetworkError;
 use crate::lone::{POOL_FOLDER, bracketed};
-use crate::{ledger, treasury};
+use crate::{ledger, overflow, treasury};
 
 /// Kind and version of a network's data folder.
 pub const DATA_KIND: &str = "network";
@@ -58,6 +58,8 @@ pub struct Network {
     simulated_enclave: bool,
     private: bool,
     workers: Vec<(WorkerHandle, WorkerPlan)>,
+    /// Who buys what they cannot finish.
+    overflow: Option<overflow::Running>,
     outboxes: Vec<Outbox>,
     funding: JoinHandle<()>,
 }
@@ -103,7 +105,7 @@ impl Network {
             let keys = Keys::open(&dir)?;
             let rpc = sticky(config.rpc, before.as_ref().and_then(|book| port_of(&book.rpc)));
             let private = privacy(&dir, config.private)?;
-            let config = if private { config.free() } else { config };
+            let mut config = if private { config.free() } else { config };
             let (mut ledger, simulated_enclave) = find_ledger(&config, &dir, rpc, &keys, before.is_some()).await?;
             let (hub, treasury) = (ledger.hub.clone(), ledger.treasury.clone());
             let store = Store::open(dir.subdir("store")?, StoreLimits::default())?;
@@ -118,6 +120,7 @@ impl Network {
             let provider_outbox = open_outbox(&dir, "provider", &keys.provider, &hub).await?;
             fund_own(&config, &hub, &treasury, &keys).await?;
             publish_apps(&store, &hub, &provider_outbox, &keys.provider, private).await?;
+            let buying = open_overflow(&mut config, &dir, &hub, (&treasury, coins)).await?;
             let (newcomers, funding) = welcome_newcomers(&hub, &treasury, coins, private);
             let pool_listen = sticky(config.pool, before.as_ref().and_then(|book| port_of(book.pools.first()?)));
             let pool_dir = dir.subdir(POOL_FOLDER)?;
@@ -131,6 +134,7 @@ impl Network {
                     flags: config.pool_flags.clone(),
                     is_free: private,
                 },
+                overflow: buying.as_ref().map(overflow::Opened::for_pool),
                 ..pool_config(&config, pool_dir, &keys, &ledger, &store_url)
             };
             let pool = gristmill_pool::start(pool).await?;
@@ -160,11 +164,15 @@ impl Network {
                 simulated_enclave,
                 private,
                 workers: Vec::new(),
+                overflow: None,
                 outboxes: vec![treasury, provider_outbox],
                 funding,
             };
             for (index, plan) in config.workers.iter().enumerate() {
                 network.start_worker(index, *plan, &config)?;
+            }
+            if let Some(buying) = buying {
+                network.overflow = Some(buying.start(network.pool.url().clone(), config.child.clone()).await?);
             }
             Ok(network)
         })
@@ -235,6 +243,11 @@ impl Network {
         self.workers.iter().map(|(worker, _)| worker.address()).collect()
     }
 
+    /// What is bought on a market, if anything is to be.
+    pub fn overflow(&self) -> Option<OverflowStatus> {
+        self.overflow.as_ref().map(overflow::Running::status)
+    }
+
     /// The data folder.
     pub fn data_dir(&self) -> &std::path::Path {
         self.dir.path()
@@ -268,6 +281,9 @@ impl Network {
                 if let Err(error) = worker.shutdown().await {
                     tracing::debug!(%error, "a worker had ended");
                 }
+            }
+            if let Some(overflow) = self.overflow {
+                overflow.shutdown().await;
             }
             if let Err(error) = self.market.shutdown().await {
                 result = Err(error.into());
@@ -328,6 +344,7 @@ fn pool_config(
         policy: config.policy.clone(),
         credibility: default_credibility(config.public.is_some()).filter(|_| !config.by_hub_alone),
         newcomers: None,
+        overflow: None,
         private: config.private,
         founder: None,
         settings: Sources::default(),
@@ -402,6 +419,22 @@ async fn give_coins(
 
 fn worker_wallet(dir: &DataDir, index: usize) -> Result<Wallet, NetworkError> {
     Ok(Wallet::load_or_generate(dir.subdir("keys")?.join(format!("worker-{index:02}.json")))?)
+}
+
+/// Who buys what the machines cannot finish, ready but for the pool. Where gas costs something it gets some too.
+async fn open_overflow(
+    config: &mut NetworkConfig,
+    dir: &DataDir,
+    hub: &HubClient,
+    (treasury, coins): (&Outbox, U256),
+) -> Result<Option<overflow::Opened>, NetworkError> {
+    let Some(plan) = config.overflow.take() else { return Ok(None) };
+    plan.apply(&mut config.policy);
+    let opened = overflow::Opened::open(dir.path(), plan, hub.clone()).await?;
+    if !coins.is_zero() {
+        treasury::coins(treasury, opened.for_pool().worker, coins).await?;
+    }
+    Ok(Some(opened))
 }
 
 async fn until(is_so: impl Fn() -> bool) {

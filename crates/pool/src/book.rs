@@ -135,7 +135,9 @@ fn refusal_of(deal: &Deal, app: Option<&AppInfo>) -> Option<String> {
     if let Some(Err(error)) = app.map(AppInfo::code) {
         return Some(format!("the app {}: {error}; deploy one whose multiaddr is such", deal.app.address));
     }
-    JobParams::parse(&deal.params).err().map(|error| error.to_string())
+    let placed = JobParams::parse(&deal.params)
+        .and_then(|params| params.place_of(deal.bot_first, deal.bot_first, deal.bot_size));
+    placed.err().map(|error| error.to_string())
 }
 
 /// What its tasks ask of a machine, or why that cannot be read.
@@ -214,6 +216,8 @@ mod tests {
             (&wasm, r#"{"iexec_result_storage_provider":"ipfs","iexec_args":"a b"}"#, None),
             (&wasm, "plain words are arguments", None),
             (&wasm, r#"{"iexec_result_encryption":true}"#, Some("not encrypted")),
+            (&wasm, r#"{"gristmill_place":{"index":7,"first":4,"size":9}}"#, None),
+            (&wasm, r#"{"gristmill_place":{"index":3,"first":4,"size":9}}"#, Some("there is none")),
             (&wasm, r#"{"iexec_developer_logger":true}"#, Some("unknown field")),
             (&image, "", Some("`docker.io/library/hello-world:latest` names no app that workers run")),
         ] {

@@ -10,6 +10,7 @@ use gristmill_types::{Amount, Needs};
 use gristmill_wallet::Wallet;
 use tokio::sync::mpsc;
 
+use crate::overflow::Overflow;
 use crate::settings::Sources;
 
 /// Tasks that one of the pool's own orders offers unless it is told: more than any ledger will ever settle.
@@ -84,6 +85,8 @@ pub struct PoolConfig {
     pub founder: Option<Founder>,
     /// What goes before its prices, fee, offers, orders, stake, policy and credibility as they stand here.
     pub settings: Sources,
+    /// Who has tasks run on a market when the pool's own machines cannot end them in time; `None`: nobody.
+    pub overflow: Option<Overflow>,
     /// Told the address of each worker whose free stake is below what a task locks, and of whoever joins: a network may fund it.
     pub newcomers: Option<mpsc::Sender<Address>>,
 }

@@ -32,6 +32,7 @@ use crate::journal::Journal;
 use crate::keeper::Keeping;
 use crate::members::Members;
 use crate::open::Opening;
+use crate::overflow::Overflow;
 use crate::reduce::{Reduces, Wait};
 use crate::run_time::ItemTimes;
 use crate::settings::{Base, Held};
@@ -127,6 +128,8 @@ pub(crate) struct Parts {
     /// Takes work and workers of members only.
     pub is_private: bool,
     pub newcomers: Option<mpsc::Sender<Address>>,
+    /// Who buys on a market.
+    pub overflow: Option<Overflow>,
     pub stake_needed: Amount,
     /// The same as workers that join are told it.
     pub stake_told: Arc<AtomicU64>,

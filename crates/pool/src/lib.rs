@@ -11,6 +11,7 @@
 //! - Its operator asks and tells it through [`control`], and is shown a [`Status`], a [`report`], and the [`trace`] of a task.
 //! - How long items of apps run is measured in [`run_time`], and told to whoever packs them.
 //! - Who may have work done, by whom, and how much: [`members`].
+//! - What its own machines cannot finish may be bought on a market by a worker of its own process: [`overflow`].
 //! - [`journal`] is what survives a restart besides the ledger.
 
 mod belief;
@@ -27,6 +28,7 @@ mod keeper;
 pub mod members;
 mod metrics;
 pub mod open;
+pub mod overflow;
 mod public;
 pub mod reduce;
 pub mod report;
@@ -40,5 +42,6 @@ pub mod trace;
 pub use config::PoolConfig;
 pub use error::PoolError;
 pub use keeper::stake_on;
+pub use overflow::{Overflow, OverflowBoard, OverflowStatus};
 pub use service::{PoolHandle, start, start_on};
 pub use status::Status;

@@ -95,6 +95,7 @@ mod tests {
             credibility: None,
             settings: crate::settings::Sources::default(),
             newcomers: None,
+            overflow: None,
             private: None,
             founder: None,
             offers: gristmill_types::Needs::default(),

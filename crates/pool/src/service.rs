@@ -242,7 +242,7 @@ pub(crate) async fn assemble(mut config: PoolConfig, ground: Ground, store: &Cli
     let bans = Arc::new(RwLock::new(journal.bans()?));
     let stake_needed = stake_needed(&config.prices);
     let stake_told = Arc::new(AtomicU64::new(told(stake_needed)));
-    let (wallet, newcomers) = (config.wallet.clone(), config.newcomers.clone());
+    let (wallet, newcomers, overflow) = (config.wallet.clone(), config.newcomers.clone(), config.overflow.clone());
     let about =
         About { since_unix_ms, url: url.to_string(), rpc: config.rpc_url.clone(), store: config.store_url.clone() };
     let scheduler = Scheduler::new(config.policy.clone(), Fence(journal.next_fence_epoch()?));
@@ -265,12 +265,14 @@ pub(crate) async fn assemble(mut config: PoolConfig, ground: Ground, store: &Cli
     let keeper = Keeper::new(wallet.clone(), hub.clone(), outbox.clone(), workerpool);
     let keeping = keeper.start(Wanted::of(&config), journal.is_draining()?).await?;
     let found = ledger::find(&hub, workerpool, |deal| Ok(journal.is_finished(deal)?)).await?;
+    let own = overflow.as_ref().map(|overflow| overflow.worker);
     let gate = Gate {
         welcome: welcome.clone(),
         stake_told: Arc::clone(&stake_told),
         bans: Arc::clone(&bans),
         members: Arc::clone(&members),
         is_private,
+        own,
     };
     let (links, events) = PoolLinks::new(gate, url.key, LinkLimits::default());
     let parts = Parts {
@@ -287,6 +289,7 @@ pub(crate) async fn assemble(mut config: PoolConfig, ground: Ground, store: &Cli
         members,
         is_private,
         newcomers,
+        overflow,
         stake_needed,
         stake_told,
         keeping,
@@ -345,6 +348,8 @@ struct Gate {
     bans: Arc<RwLock<BTreeMap<Address, String>>>,
     members: Arc<RwLock<Members>>,
     is_private: bool,
+    /// The worker of this process, if there is one: it needs no invitation.
+    own: Option<Address>,
 }
 
 #[tonic::async_trait]
@@ -361,7 +366,7 @@ impl Admission for Gate {
             return Err(refuse(RefuseReason::Banned, text));
         }
         let is_member = || self.members.read().unwrap_or_else(PoisonError::into_inner).worker(worker).is_some();
-        if self.is_private && !is_member() {
+        if self.is_private && self.own != Some(worker) && !is_member() {
             return Err(refuse(RefuseReason::NotMember, not_invited()));
         }
         Ok(Welcome { stake_needed: self.stake_told.load(Ordering::Acquire), ..self.welcome.clone() })

@@ -4,6 +4,7 @@ use gristmill_types::{Address, Amount, OrderHash, TaskId};
 use serde::{Deserialize, Serialize};
 
 use crate::members::{Group, Owned, Terms, User};
+use crate::overflow::OverflowStatus;
 
 /// What a pool does now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +43,9 @@ pub struct Status {
     pub reduces_waiting: u64,
     /// Its orders on the ledger that can be matched.
     pub orders: Vec<OrderStatus>,
+    /// What is bought on a market, if anything is to be.
+    #[serde(default)]
+    pub overflow: Option<OverflowStatus>,
     /// What the operator should look after, each a sentence with what to do.
     pub warnings: Vec<String>,
 }

@@ -321,6 +321,28 @@ impl Job {
         }
     }
 
+    /// Brings the packed result of the job's first task to the new file `pack`, checked against the ledger's digest, which is returned.
+    /// The inner error: it cannot be had, and why.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub async fn fetch_pack(&self, pack: &Path) -> Result<Result<Digest, String>, RequesterError> {
+        let completed = self.map.tasks.first().filter(|task| task.status == TaskStatus::Completed);
+        let Some(task) = completed else { return Ok(Err("it has no completed task".to_owned())) };
+        let mut scratch = pack.as_os_str().to_owned();
+        scratch.push(SCRATCH_FOLDER);
+        let scratch = PathBuf::from(scratch);
+        let brought = match self.download(task, &scratch).await {
+            Ok(Ok(_)) => {
+                fs::rename(scratch.join("pack"), pack).map_err(at("write", pack)).map(|()| Ok(Digest(task.digest)))
+            }
+            Ok(Err(why)) => Ok(Err(why)),
+            Err(error) => Err(error),
+        };
+        let _ = fs::remove_dir_all(&scratch);
+        brought
+    }
+
     async fn write_receipt(
         &self,
         order: &Order<'_>,

@@ -55,6 +55,8 @@ pub struct Prepared {
     pub pool_link: Option<PoolLink>,
     /// Whether missing deposit may be taken from the wallet's tokens.
     pub may_deposit: bool,
+    /// What makes equal jobs different; `None`: chance. Who writes it down first finds the job by it on the ledger, whatever crashes.
+    pub salt: Option<B256>,
 }
 
 /// The last step of a prepared job.
@@ -190,6 +192,7 @@ impl Requester {
                 pool,
                 pool_link,
                 may_deposit: request.may_deposit,
+                salt: None,
             })
         })
     }

@@ -101,6 +101,23 @@ impl Requester {
         (self.reporter)(notice);
     }
 
+    /// Sends what an earlier process left of this key's transactions, and waits until each has taken effect, or never will.
+    ///
+    /// # Errors
+    /// The ledger cannot be asked, or another process has the key for too long.
+    pub async fn settle(&self) -> Result<(), RequesterError> {
+        let sender = self.sender().await?;
+        let settled = loop {
+            match sender.outbox.in_flight().await {
+                Ok(0) => break Ok(()),
+                Ok(_) => tokio::time::sleep(LOCK_PAUSE).await,
+                Err(error) => break Err(error.into()),
+            }
+        };
+        sender.close().await;
+        settled
+    }
+
     /// Opens the outbox, waiting a while when another process has it.
     pub(crate) async fn sender(&self) -> Result<Sender, RequesterError> {
         let ledger = self.network.hub.ledger();

@@ -262,7 +262,7 @@ impl Requester {
             beneficiary: self.address(),
             callback: Address::ZERO,
             params: terms.params.encode()?,
-            salt: salt(),
+            salt: prepared.salt.unwrap_or_else(salt),
         };
         Ok(sign::order(&self.wallet, order, self.network.hub.domain()))
     }

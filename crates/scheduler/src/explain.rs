@@ -234,6 +234,8 @@ pub enum WorkerCause {
     OnProbation,
     /// It has worked at every task that wants a replica.
     AllTried,
+    /// It has tasks run elsewhere, and the others are expected to end what waits in time.
+    InTime,
     /// It will be asked next.
     Ready,
 }
@@ -352,6 +354,7 @@ impl fmt::Display for WorkerCause {
                 write!(f, "it is new and has no vote yet; no task has a place for a newcomer just now")
             }
             Self::AllTried => write!(f, "it has already worked at every task that wants a replica"),
+            Self::InTime => write!(f, "the pool's own machines are expected to end in time what waits"),
             Self::Ready => write!(f, "it is free and gets the next task"),
         }
     }

@@ -200,9 +200,39 @@ impl Line {
         [started, first(&tasks.unstarted)].into_iter().flatten().min()
     }
 
+    /// The last task of a deal, before this number, that a worker with this engine may work at.
+    pub fn last(
+        &self,
+        queue: Queue,
+        (requester, deal): (Address, DealId),
+        profile: &EngineProfile,
+        before: u64,
+    ) -> Option<Numbered> {
+        let waiting = &self.requesters.members.get(&requester)?.rest.members.get(&deal)?.rest;
+        let tasks = &waiting[queue as usize];
+        let last = |tasks: &BTreeSet<Numbered>| tasks.range(..(before, TaskId::default())).next_back().copied();
+        let started = tasks.started.get(profile).and_then(last);
+        [started, last(&tasks.unstarted)].into_iter().flatten().max()
+    }
+
+    /// How many tasks of a deal wait that nobody has begun with, and how many of the others.
+    pub fn waiting(&self, queue: Queue, (requester, deal): (Address, DealId)) -> (usize, usize) {
+        let deals = self.requesters.members.get(&requester).map(|member| &member.rest.members);
+        let tasks = deals.and_then(|deals| deals.get(&deal)).map(|member| &member.rest[queue as usize]);
+        tasks.map_or((0, 0), |tasks| (tasks.unstarted.len(), tasks.started.values().map(BTreeSet::len).sum()))
+    }
+
     /// What a requester has been given, level with the others if it is new.
     pub fn given(&self, requester: Address) -> u64 {
         self.requesters.members.get(&requester).map_or(0, |member| member.given).max(self.requesters.level)
+    }
+
+    /// The tasks of a deal in a queue.
+    pub fn all_of(&self, queue: Queue, (requester, deal): (Address, DealId)) -> impl Iterator<Item = TaskId> {
+        let deals = self.requesters.members.get(&requester).map(|member| &member.rest.members);
+        let tasks = deals.and_then(|deals| deals.get(&deal)).map(|member| &member.rest[queue as usize]);
+        let all = tasks.map(|tasks| tasks.unstarted.iter().chain(tasks.started.values().flatten()));
+        all.into_iter().flatten().map(|(_, task)| *task)
     }
 
     /// All tasks in a queue, by requester, deal and number.
@@ -344,6 +374,17 @@ mod tests {
             (seen(&line, "one"), seen(&line, "two"), seen(&line, "three")),
             (vec![0, 2, 3], vec![0, 1, 3, 4], vec![0, 3])
         );
+        let from_behind = |line: &Line, name: &str| {
+            let (mut before, mut seen) = (u64::MAX, Vec::new());
+            let profile = EngineProfile(name.to_owned());
+            while let Some((number, _)) = line.last(Queue::Needy, (who, of), &profile, before) {
+                seen.push(number);
+                before = number;
+            }
+            seen
+        };
+        assert_eq!((from_behind(&line, "one"), from_behind(&line, "two")), (vec![3, 2, 0], vec![4, 3, 1, 0]));
+        assert_eq!((line.waiting(Queue::Needy, (who, of)), line.waiting(Queue::Spare, (who, of))), ((2, 3), (0, 0)));
         assert_eq!(line.all(Queue::Needy).count(), 5);
         for (number, name) in (0..).zip(profiles) {
             line.leave(who, of, &place(name), (number, of.task(number)));

@@ -60,6 +60,11 @@ pub struct Policy {
     pub gain_percent: u64,
     /// Copies of a task's leases at a time at the end of a deal, late ones too. Default 4.
     pub end_copies_max: u32,
+    /// A task goes to a worker that has it run elsewhere, if there is one, where the others are not expected to end it so long after it
+    /// came. Default 10 min.
+    pub overflow_after_ms: u64,
+    /// Where such a worker declined a task, it is not asked for one of the same deal for so long. Default 30 s.
+    pub overflow_retry_ms: u64,
 }
 
 impl Default for Policy {
@@ -89,6 +94,8 @@ impl Default for Policy {
             end_percent: 20,
             gain_percent: 10,
             end_copies_max: 4,
+            overflow_after_ms: 600_000,
+            overflow_retry_ms: 30_000,
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::pace::Pace;
 use crate::policy::Policy;
 use crate::task::{Phase, Task};
 use crate::worker::Worker;
+use overflow::Overflow;
 use tail::Tail;
 
 mod belief;
@@ -24,6 +25,7 @@ mod lease;
 mod ledger;
 mod machine;
 mod member;
+mod overflow;
 mod pacing;
 mod review;
 mod tail;
@@ -68,6 +70,8 @@ pub struct Scheduler {
     dirty: BTreeSet<TaskId>,
     /// Runs on which the ends of deals wait.
     tail: Tail,
+    /// Who has tasks run elsewhere.
+    overflow: Overflow,
     /// Tasks that wait for a reserve, or for who outvotes a liar, which nobody computes yet.
     holding: BTreeSet<TaskId>,
     timers: BTreeSet<(u64, Timer)>,
@@ -103,6 +107,8 @@ struct Deal {
     work: WorkEstimate,
     /// Workers with slots that wait until more is known of the pace.
     cooling: BTreeSet<WorkerId>,
+    /// Nobody who has tasks run elsewhere is asked for one of its before: one was declined.
+    overflow_from_ms: u64,
 }
 
 /// What a task of a deal takes, by what those who ran some say of their speed: a multiple of the reference machine's, times seconds.
@@ -177,6 +183,8 @@ impl Deal {
 enum Timer {
     Task(TaskId),
     Worker(WorkerId),
+    /// What waits is to be looked at: some of it may have to be run elsewhere.
+    Overflow,
 }
 
 impl Scheduler {
@@ -201,6 +209,7 @@ impl Scheduler {
             fresh_tasks: BTreeSet::new(),
             dirty: BTreeSet::new(),
             tail: Tail::default(),
+            overflow: Overflow::default(),
             holding: BTreeSet::new(),
             timers: BTreeSet::new(),
             effects: Vec::new(),
@@ -228,8 +237,10 @@ impl Scheduler {
         self.review_all();
         self.sort_idle();
         let free = self.tail.who_may_copy(&self.fresh_workers);
+        self.take_up();
         self.dispatch();
         self.copy_stragglers(free);
+        self.spill();
         // Who found no reserve in this round does not wait for one.
         for task in mem::take(&mut self.holding) {
             self.refuse_reserve(task);
@@ -320,6 +331,7 @@ impl Scheduler {
                     }
                 }
                 Timer::Worker(id) => self.refresh_worker(id),
+                Timer::Overflow => self.overflow.ring(),
             }
         }
     }

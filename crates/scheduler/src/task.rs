@@ -20,6 +20,8 @@ pub(crate) struct Task {
     pub spec: TaskSpec,
     /// Its place in the line: first come, first served.
     pub order: u64,
+    /// When it came.
+    pub since_ms: u64,
     pub phase: Phase,
     /// Groups of the contributions on the ledger.
     pub tally: Tally,
@@ -194,6 +196,7 @@ impl Task {
         let digests = ledger.earlier_digests.into_iter().chain(ledger.digest);
         Ok(Self {
             order,
+            since_ms: now_ms,
             phase,
             tally,
             seen,

@@ -29,6 +29,8 @@ pub(crate) struct Worker {
     pub told: Told,
     /// The requesters of whose tasks it may be given any; `None`: all.
     pub serves: Option<Arc<BTreeSet<Address>>>,
+    /// It has tasks run elsewhere: of those that it has begun with. `None`: a worker like any other.
+    pub overflow: Option<Arc<BTreeSet<TaskId>>>,
     /// Leases that it had, and those that came to a result.
     pub started: u64,
     pub completed: u64,
@@ -135,6 +137,7 @@ impl Worker {
             ad: Arc::default(),
             told: Told::default(),
             serves: None,
+            overflow: None,
             started: 0,
             completed: 0,
             measured_speed: None,
@@ -165,12 +168,13 @@ impl Worker {
 
     /// It connected, for the first time or again.
     pub fn join(&mut self, spec: WorkerSpec) {
-        let WorkerSpec { worker: _, origin, slots, free_stake, score, profile, offers, ad, serves } = spec;
+        let WorkerSpec { worker: _, origin, slots, free_stake, score, profile, offers, ad, serves, overflow } = spec;
         self.origin = origin;
         self.slots = slots;
         self.free_stake = free_stake;
         self.profile = profile;
         self.offers = offers;
+        self.overflow = overflow;
         self.describe(ad);
         self.serves = serves;
         self.connected = true;
@@ -179,10 +183,16 @@ impl Worker {
         self.set_score(score);
     }
 
-    /// It said what its machine is.
+    /// It said what its machine is. Where it has tasks run is not that machine.
     pub fn describe(&mut self, ad: Arc<ClassAd>) {
+        let ad = if self.is_overflow() { Arc::default() } else { ad };
         self.told = Told::of(&ad);
         self.ad = ad;
+    }
+
+    /// It runs nothing itself.
+    pub fn is_overflow(&self) -> bool {
+        self.overflow.is_some()
     }
 
     /// The ledger's score of it.

@@ -40,7 +40,7 @@ pub use code::{AppCode, Comparator, Program};
 pub use id::{ContentId, DealId, OrderHash, TaskId};
 pub use needs::Needs;
 pub use order::{AppOrder, DatasetOrder, RequestOrder, Signed, WorkerpoolOrder};
-pub use params::{InputFile, JobParams, Reach, ReachError};
+pub use params::{BagPlace, InputFile, JobParams, Reach, ReachError};
 pub use status::{ContributionStatus, TaskStatus};
 pub use trust::Trust;
 

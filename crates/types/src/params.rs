@@ -14,6 +14,8 @@ pub const PARAMS_BYTES_MAX: usize = 16 * 1024;
 pub const WISH_BYTES_MAX: usize = 2_048;
 /// Input files a request may name.
 pub const INPUT_FILES_MAX: usize = 100;
+/// No task of a larger bag than this is run as one of it: more than the ledger settles of any request.
+pub const BAG_TASKS_MAX: u64 = 1 << 40;
 
 /// What the app gets. Keys of iExec keep their names; ours begin with `gristmill_`. Unknown keys are refused, and so is what
 /// iExec has and we have not ([`ParamsError::Unsupported`]): a result that lacks what was asked for must not be paid.
@@ -57,6 +59,30 @@ pub struct JobParams {
     /// Which hosts must agree on what a module computes; containers have no choice.
     #[serde(default, skip_serializing_if = "Reach::is_default")]
     pub gristmill_engine: Reach,
+    /// The one task of the request is run as this task of another, larger bag, whose results are then the same bit for bit. A pool
+    /// that buys elsewhere what its own machines cannot finish asks so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gristmill_place: Option<BagPlace>,
+}
+
+/// Where a task stands in the bag that its request is: what an app reads of it in `IEXEC_BOT_TASK_INDEX` and its like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BagPlace {
+    /// The task's index within the whole request; in `first..first + size`.
+    pub index: u64,
+    /// Index of the first task of its deal.
+    pub first: u64,
+    /// Tasks of its deal, at least 1.
+    pub size: u64,
+}
+
+impl BagPlace {
+    /// Whether there is such a task: `index` lies within the deal, and that ends within [`BAG_TASKS_MAX`].
+    pub fn is_possible(&self) -> bool {
+        let end = self.first.checked_add(self.size).filter(|end| *end <= BAG_TASKS_MAX);
+        end.is_some_and(|end| (self.first..end).contains(&self.index))
+    }
 }
 
 /// Which hosts agree on a result. A deal fixes it; engine version, processor features and host interface are those of the worker
@@ -126,6 +152,31 @@ pub enum ParamsError {
         /// Bytes met.
         got: usize,
     },
+    /// A place in a bag that no task has.
+    #[error(
+        "the request's `gristmill_place` names task {index} of {size} from {first} on: there is none, or the bag ends past {BAG_TASKS_MAX}"
+    )]
+    Place {
+        /// The index named.
+        index: u64,
+        /// The first of its deal.
+        first: u64,
+        /// Tasks of its deal.
+        size: u64,
+    },
+    /// A place in a bag for what is no task of a bag.
+    #[error(
+        "the request's `gristmill_place` cannot be given to a reduce (`gristmill_after`): leave one of the two out"
+    )]
+    PlaceOfReduce,
+    /// A place in a bag for more than one task.
+    #[error(
+        "the request says with `gristmill_place` that it is run as one task of another bag, and has {tasks} tasks itself: make a request of each"
+    )]
+    PlaceOfMany {
+        /// Tasks that it has, at least.
+        tasks: u64,
+    },
     /// Something that iExec has and we have not.
     #[error("the request asks for `{key}`: {why}")]
     Unsupported {
@@ -153,6 +204,18 @@ impl JobParams {
         Ok(params)
     }
 
+    /// What task `index` of a deal of `size` tasks from `first` on is told of its place: that, or what [`JobParams::gristmill_place`] says.
+    ///
+    /// # Errors
+    /// [`ParamsError::PlaceOfMany`]: which of several tasks is meant could not be told.
+    pub fn place_of(&self, index: u64, first: u64, size: u64) -> Result<BagPlace, ParamsError> {
+        match self.gristmill_place {
+            None => Ok(BagPlace { index, first, size }),
+            Some(place) if first == 0 && size == 1 => Ok(place),
+            Some(_) => Err(ParamsError::PlaceOfMany { tasks: first.saturating_add(size) }),
+        }
+    }
+
     /// The canonical params string.
     pub fn encode(&self) -> Result<String, ParamsError> {
         self.check()?;
@@ -174,6 +237,15 @@ impl JobParams {
         ];
         if let Some((key, wish)) = wishes.into_iter().find(|(_, wish)| wish.len() > WISH_BYTES_MAX) {
             return Err(ParamsError::WishTooLong { key, got: wish.len() });
+        }
+        if let Some(place) = self.gristmill_place {
+            let BagPlace { index, first, size } = place;
+            if !place.is_possible() {
+                return Err(ParamsError::Place { index, first, size });
+            }
+            if self.gristmill_after.is_some() {
+                return Err(ParamsError::PlaceOfReduce);
+            }
         }
         if let Some((key, why)) = self.unsupported() {
             return Err(ParamsError::Unsupported { key, why });

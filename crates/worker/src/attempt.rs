@@ -310,12 +310,12 @@ fn finished(outcome: Outcome) -> Result<Finished, AttemptError> {
 fn execution_of(plan: &Plan, layout: &Layout) -> Execution {
     let variable = |key: &str, value: String| (key.to_owned(), value);
     let mut env = vec![
-        variable("IEXEC_BOT_TASK_INDEX", plan.index.to_string()),
-        variable("IEXEC_BOT_TASK_SIZE", plan.deal.bot_size.to_string()),
-        variable("IEXEC_BOT_TASK_FIRST", plan.deal.bot_first.to_string()),
+        variable("IEXEC_BOT_TASK_INDEX", plan.place.index.to_string()),
+        variable("IEXEC_BOT_TASK_SIZE", plan.place.size.to_string()),
+        variable("IEXEC_BOT_TASK_FIRST", plan.place.first.to_string()),
         // The names that iExec's own workers set.
-        variable("IEXEC_BOT_SIZE", plan.deal.bot_size.to_string()),
-        variable("IEXEC_BOT_FIRST_INDEX", plan.deal.bot_first.to_string()),
+        variable("IEXEC_BOT_SIZE", plan.place.size.to_string()),
+        variable("IEXEC_BOT_FIRST_INDEX", plan.place.first.to_string()),
         variable("IEXEC_INPUT_FILES_NUMBER", plan.inputs.len().to_string()),
     ];
     for (number, file) in plan.inputs.iter().enumerate() {
@@ -326,7 +326,7 @@ fn execution_of(plan: &Plan, layout: &Layout) -> Execution {
     }
     let runs = if layout.items.is_empty() {
         let output_dir = layout.outputs.join("task");
-        vec![ItemRun { index: plan.index, env: vec![], inputs: vec![], output_dir }]
+        vec![ItemRun { index: plan.place.index, env: vec![], inputs: vec![], output_dir }]
     } else {
         layout
             .items
@@ -365,7 +365,7 @@ fn seed_of(plan: &Plan) -> [u8; 32] {
         Program::Wasm(module) => hasher.update(module.as_bytes()),
         _ => hasher.update(plan.code.to_string().as_bytes()),
     };
-    hasher.update(&plan.index.to_le_bytes());
+    hasher.update(&plan.place.index.to_le_bytes());
     for arg in &plan.args {
         hasher.update(&(arg.len() as u64).to_le_bytes());
         hasher.update(arg.as_bytes());

@@ -1,6 +1,7 @@
 //! Say where a worker lives, whom it works for and what it lends.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill_container::Runtime;
@@ -13,6 +14,7 @@ use gristmill_wallet::Wallet;
 
 use crate::conduct::Conduct;
 use crate::earnings::LedgerPlace;
+use crate::elsewhere::Elsewhere;
 use crate::guard::Senses;
 use crate::lend::Lends;
 use crate::runners::{CONTAINER_CHILD, Registries};
@@ -65,6 +67,8 @@ pub struct WorkerConfig {
     pub watch_interval: Duration,
     /// What it does with the tasks it is given: see [`Conduct`].
     pub conduct: Conduct,
+    /// Where its tasks are run, if not on this machine.
+    pub elsewhere: Option<Arc<dyn Elsewhere>>,
     /// What the machine's owner allows.
     pub policy: Policy,
     /// What the policy is held against. `None`: nobody looks, and the policy's times and sensors do not count; which tasks are
@@ -105,6 +109,7 @@ impl WorkerConfig {
             modules_dir: None,
             watch_interval: Duration::from_millis(500),
             conduct: Conduct::Honest,
+            elsewhere: None,
             policy: Policy::default(),
             senses: None,
             bandwidth: Bandwidth::default(),

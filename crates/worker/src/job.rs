@@ -15,6 +15,7 @@ use gristmill_types::{ContentId, DealId, TaskId};
 
 use crate::attempt::{self, AttemptError, Means, Progress};
 use crate::conduct::{Conduct, SLOW_START};
+use crate::elsewhere::{self, Elsewhere, Errand, NotBrought};
 use crate::fetch::{FetchError, Fetcher};
 use crate::journal::{Phase, Record};
 use crate::ledger_side::LedgerSide;
@@ -40,6 +41,8 @@ pub struct JobSpec {
     pub worker: Address,
     /// How.
     pub conduct: Conduct,
+    /// Where, if not on this machine.
+    pub elsewhere: Option<Arc<dyn Elsewhere>>,
     /// Told how far it is.
     pub progress: Arc<Progress>,
     /// Scratch folder of the attempt; removed at its end.
@@ -75,6 +78,10 @@ pub async fn run(
 ) -> Result<Result<JobOutcome, AttemptError>, Refused> {
     let plan = match plan::read(&ledger.hub, fetcher, spec.task, spec.deal, spec.index, admit).await {
         Ok(plan) => plan,
+        // Where nothing is run nothing counts as a fault of the task's.
+        Err(PlanError::Fetch(error)) if spec.elsewhere.is_some() => {
+            return Err(Refused { reason: DeclineReason::Busy, text: chain(&error) });
+        }
         Err(PlanError::Fetch(error)) => return Ok(Err(AttemptError::Input(error))),
         Err(error @ PlanError::Hub(_)) => return Err(Refused { reason: DeclineReason::Busy, text: chain(&error) }),
         Err(PlanError::Rejected(rejection)) => {
@@ -86,7 +93,32 @@ pub async fn run(
         }
         Err(error) => return Err(Refused { reason: DeclineReason::Invalid, text: chain(&error) }),
     };
-    Ok(work(&spec, plan, ledger, fetcher, runners, cancel).await)
+    match spec.elsewhere.clone() {
+        None => Ok(work(&spec, plan, ledger, fetcher, runners, cancel).await),
+        Some(elsewhere) => have_done(&spec, plan, elsewhere, fetcher, &cancel).await,
+    }
+}
+
+/// Has a task run elsewhere. What keeps it from that gives the lease back and is held against nobody.
+async fn have_done(
+    spec: &JobSpec,
+    plan: Plan,
+    elsewhere: Arc<dyn Elsewhere>,
+    fetcher: &Fetcher,
+    cancel: &Control,
+) -> Result<Result<JobOutcome, AttemptError>, Refused> {
+    spec.progress.total.store(1, Ordering::Relaxed);
+    let (folder, results) = (spec.folder.clone(), spec.results.clone());
+    let brought = elsewhere::bring(&plan, spec.worker, Errand { elsewhere, fetcher, cancel, folder, results }).await;
+    let produced = match brought {
+        Ok(produced) => produced,
+        Err(NotBrought::Cancelled) => return Ok(Err(AttemptError::Cancelled)),
+        Err(NotBrought::Later(text)) => return Err(Refused { reason: DeclineReason::Busy, text }),
+        Err(NotBrought::Never(text)) => return Err(Refused { reason: DeclineReason::Policy, text }),
+    };
+    let hashes = (produced.result_hash, produced.result_seal);
+    let outcome = upload(spec, &plan, produced, hashes, fetcher).await;
+    outcome.map(Ok).map_err(|error| Refused { reason: DeclineReason::Busy, text: chain(&error) })
 }
 
 async fn work(
@@ -97,8 +129,7 @@ async fn work(
     runners: Runners,
     cancel: Control,
 ) -> Result<JobOutcome, AttemptError> {
-    let (trust, work_clock_s) = (plan.deal.trust.value(), plan.work_clock_s);
-    let (has_callback, enclave) = (!plan.deal.callback.is_zero(), plan.deal.asks_for_enclave());
+    let known = plan.clone();
     let produced = match spec.conduct {
         Conduct::Liar | Conduct::Copier => make_up(spec)?,
         Conduct::Honest | Conduct::Slow | Conduct::Silent | Conduct::Mute => {
@@ -110,12 +141,23 @@ async fn work(
             attempt::run(plan, spec.worker, means, folder, results).await?
         }
     };
-    let (result_hash, result_seal) = match spec.conduct {
+    let hashes = match spec.conduct {
         Conduct::Copier => {
             (somebodys_hash(spec, ledger).await.unwrap_or(produced.result_hash), B256::repeat_byte(0xc0))
         }
         _ => (produced.result_hash, produced.result_seal),
     };
+    upload(spec, &known, produced, hashes, fetcher).await
+}
+
+/// Uploads a sealed result; what is to be remembered of it.
+async fn upload(
+    spec: &JobSpec,
+    plan: &Plan,
+    produced: Produced,
+    (result_hash, result_seal): (B256, B256),
+    fetcher: &Fetcher,
+) -> Result<JobOutcome, AttemptError> {
     let sealed = fetcher
         .client()
         .put_file(&produced.sealed_file)
@@ -127,10 +169,10 @@ async fn work(
         task: spec.task,
         deal: spec.deal,
         lease: spec.lease.clone(),
-        trust,
-        work_clock_s,
-        has_callback,
-        enclave,
+        trust: plan.deal.trust.value(),
+        work_clock_s: plan.work_clock_s,
+        has_callback: !plan.deal.callback.is_zero(),
+        enclave: plan.deal.asks_for_enclave(),
         digest,
         commitment,
         result_hash,

@@ -10,6 +10,8 @@
 //! owner's policy ([`settings`]) and freezes what runs when the machine is needed. [`control`] asks and tells a running worker,
 //! [`status`] is what it answers, [`earnings`] what it has earned.
 //!
+//! A worker may also have its tasks run somewhere else ([`elsewhere`]): a private pool buys so on a market.
+//!
 //! [`pools`] compares the public pools of a ledger, for a worker that was told of none.
 //!
 //! [`start()`] begins all this, a [`service`] for each pool; [`WorkerConfig`] says for whom.
@@ -22,6 +24,7 @@ pub mod config;
 pub mod control;
 mod describe;
 pub mod earnings;
+pub mod elsewhere;
 pub mod error;
 pub mod fetch;
 mod gate;
@@ -43,6 +46,7 @@ mod status_page;
 
 pub use conduct::Conduct;
 pub use config::WorkerConfig;
+pub use elsewhere::{Elsewhere, NotBrought};
 pub use error::WorkerError;
 pub use guard::Senses;
 pub use lend::Lends;

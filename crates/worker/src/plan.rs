@@ -12,7 +12,8 @@ use gristmill_result::Digest;
 use gristmill_result::items::{ItemsError, ItemsIndex, TaskItems};
 use gristmill_types::params::{ParamsError, is_plain_file_name, split_args};
 use gristmill_types::{
-    AppCode, ContentId, DealId, InputFile, JobParams, Needs, OrderHash, Reach, ResourceLimits, TaskId, TaskStatus,
+    AppCode, BagPlace, ContentId, DealId, InputFile, JobParams, Needs, OrderHash, Reach, ResourceLimits, TaskId,
+    TaskStatus,
 };
 
 use crate::fetch::{FetchError, Fetcher};
@@ -29,8 +30,9 @@ const ITEMS_INDEX_BYTES_MAX: u64 = 64 << 20;
 pub struct Plan {
     /// The task.
     pub task: TaskId,
-    /// Its index within the request order.
-    pub index: u64,
+    /// What it is told of its place in the bag, from which its seed and its items follow too: as the ledger has it, or as the request
+    /// says that it is to be run.
+    pub place: BagPlace,
     /// The id of its deal.
     pub deal_id: DealId,
     /// Its deal.
@@ -130,8 +132,9 @@ pub async fn read(
     let code = app.code().map_err(|error| refuse(format!("app {}: {error}", deal.app.address)))?;
     let category = hub.view_category(deal.category).await?;
     let params = JobParams::parse(&deal.params)?;
+    let place = params.place_of(index, deal.bot_first, deal.bot_size)?;
     let items = match params.gristmill_items {
-        Some(id) => Some(items_of(fetcher, id, index).await?),
+        Some(id) => Some(items_of(fetcher, id, place.index).await?),
         None => None,
     };
     let results = match params.gristmill_after {
@@ -140,7 +143,7 @@ pub async fn read(
     };
     Ok(Plan {
         task,
-        index,
+        place,
         deal_id,
         code,
         reach: params.gristmill_engine,

@@ -69,7 +69,7 @@ pub enum ProduceError {
     Seal(#[from] SealError),
 }
 
-fn at(path: &Path) -> impl FnOnce(io::Error) -> ProduceError {
+pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> ProduceError {
     let path = path.to_path_buf();
     move |source| ProduceError::Io { path, source }
 }
@@ -110,7 +110,6 @@ pub(crate) fn seal_pack<R: Read>(
     control: &Control,
 ) -> Result<Produced, ProduceError> {
     let pack_file = folder.join(format!("{:x}.pack", task.0));
-    let sealed_file = folder.join(format!("{:x}.sealed", task.0));
     let mut sink = HashingWriter {
         inner: BufWriter::new(File::create(&pack_file).map_err(at(&pack_file))?),
         hasher: blake3::Hasher::new(),
@@ -119,14 +118,27 @@ pub(crate) fn seal_pack<R: Read>(
     sink.flush().map_err(at(&pack_file))?;
     let pack = ContentId(*sink.hasher.finalize().as_bytes());
     drop(sink);
+    let produced = seal_open_pack((task, worker), header, (&pack_file, pack), folder, control)?;
+    fs::remove_file(&pack_file).map_err(at(&pack_file))?;
+    Ok(produced)
+}
+
+/// Writes the sealed form of the pack of `header` that lies at `pack_file`, and is content `pack`.
+pub(crate) fn seal_open_pack(
+    (task, worker): (TaskId, Address),
+    header: &Header,
+    (pack_file, pack): (&Path, ContentId),
+    folder: &Path,
+    control: &Control,
+) -> Result<Produced, ProduceError> {
+    let sealed_file = folder.join(format!("{:x}.sealed", task.0));
     let digest = header.commitment.digest();
-    let mut plain = BufReader::new(Gated::new(File::open(&pack_file).map_err(at(&pack_file))?, control));
+    let mut plain = BufReader::new(Gated::new(File::open(pack_file).map_err(at(pack_file))?, control));
     let mut sealed = BufWriter::new(File::create(&sealed_file).map_err(at(&sealed_file))?);
     seal(digest, task, worker, &mut plain, &mut sealed)?;
     let sealed = sealed.into_inner().map_err(|error| at(&sealed_file)(error.into_error()))?;
     // Synced before anybody commits to it: a digest whose bytes are lost costs the stake.
     sealed.sync_all().map_err(at(&sealed_file))?;
-    fs::remove_file(&pack_file).map_err(at(&pack_file))?;
     Ok(Produced {
         digest,
         commitment: header.commitment.clone(),

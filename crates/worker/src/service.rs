@@ -509,6 +509,7 @@ impl Service {
             lease: id.to_string(),
             worker: self.shared.config.wallet.address(),
             conduct: self.shared.config.conduct,
+            elsewhere: self.shared.config.elsewhere.clone(),
             progress,
             folder: self.folders.jobs.join(id.to_string()),
             results: self.folders.results.clone(),
@@ -572,6 +573,15 @@ impl Service {
             );
             return Some((Reason::Busy, text));
         }
+        if let Some(objection) = self.cannot_run(lease).filter(|_| self.shared.config.elsewhere.is_none()) {
+            return Some(objection);
+        }
+        self.pool.is_none().then(|| (Reason::Busy, "the ledger is not connected yet".to_owned()))
+    }
+
+    /// Why this machine cannot run it, if so.
+    fn cannot_run(&self, lease: &wire::Lease) -> Option<(wire::DeclineReason, String)> {
+        use wire::DeclineReason as Reason;
         let Runners { modules, containers, .. } = &self.shared.runners;
         match (lease.app_type.as_str(), modules, containers) {
             ("wasm", Ok(_), _) | ("oci", _, Ok(_)) => {}
@@ -589,7 +599,7 @@ impl Service {
             );
             return Some((Reason::Limits, text));
         }
-        self.pool.is_none().then(|| (Reason::Busy, "the ledger is not connected yet".to_owned()))
+        None
     }
 
     /// The disk that it lends to this pool: all get the same.

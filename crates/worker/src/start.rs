@@ -110,7 +110,8 @@ pub fn start(mut config: WorkerConfig) -> Result<WorkerHandle, WorkerError> {
         Some(shared) => shared.clone(),
         None => dir.subdir("modules")?,
     };
-    let children = PoolConfig { ready: SANDBOXES_READY, ..PoolConfig::default() };
+    let ready = if config.elsewhere.is_some() { 0 } else { SANDBOXES_READY };
+    let children = PoolConfig { ready, ..PoolConfig::default() };
     let runner = Runner::with_pool(RunnerConfig { child: config.child.clone(), cache_dir }, children)?;
     let runners = RunnersConfig {
         container_child: &config.container_child,

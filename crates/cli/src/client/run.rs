@@ -125,7 +125,7 @@ fn parse_confidence(text: &str) -> Result<Trust, String> {
     text.parse().map_err(|error: gristmill_types::trust::TrustError| error.to_string())
 }
 
-fn parse_trust(text: &str) -> Result<Trust, String> {
+pub fn parse_trust(text: &str) -> Result<Trust, String> {
     match text.parse::<u64>() {
         Ok(value) if (1..=Trust::MAX.value()).contains(&value) => Ok(Trust::new(value)),
         _ => Err(format!("a trust is a whole number from 1 to {}", Trust::MAX.value())),

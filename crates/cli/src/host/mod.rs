@@ -4,6 +4,7 @@ mod demo;
 mod demo_report;
 mod hub;
 mod join;
+mod overflow;
 mod pool;
 mod sim;
 mod up;

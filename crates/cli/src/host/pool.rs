@@ -16,6 +16,7 @@ use gristmill_types::TaskId;
 
 use crate::exit::Exit;
 
+pub use members::parse_time;
 pub use run::parse_metrics;
 
 /// What the pool does is told on standard error unless the environment says otherwise.

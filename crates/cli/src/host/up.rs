@@ -12,6 +12,7 @@ use gristmill_requester::default_data_dir;
 use gristmill_types::{Address, AddressBook};
 use gristmill_worker::Lends;
 
+use super::overflow::{self, OverflowArgs};
 use super::{Hangup, Stop, child};
 use crate::exit::Exit;
 use crate::output;
@@ -96,6 +97,8 @@ pub struct UpArgs {
     /// Coins that each of these gets for gas, once, in thousandths of a coin
     #[arg(long, value_name = "N", requires = "ledger", default_value_t = 50)]
     gas_money: u32,
+    #[command(flatten)]
+    overflow: OverflowArgs,
     /// Give 10,000 GRIST in its account and 10,000 in its wallet to this address; may be repeated
     #[arg(long, value_name = "ADDRESS")]
     fund: Vec<Address>,
@@ -121,6 +124,7 @@ pub async fn run(args: UpArgs, json: bool) -> anyhow::Result<Exit> {
     (config.public, config.metrics) = (args.public, args.metrics);
     args.fee.into_iter().for_each(|percent| config.pool_flags.fee_percent(percent));
     config.pool_flags.offers(config.lends.needs());
+    config.overflow = args.overflow.plan();
     if let (Some(rpc), Some(hub), Some(treasury)) = (args.ledger, args.hub, args.treasury) {
         let coins = U256::from(args.gas_money) * U256::from(MILLICOIN_WEI);
         config.ledger = LedgerChoice::Foreign(ForeignLedger { rpc, hub, treasury, coins });
@@ -180,7 +184,7 @@ fn announce(network: &Network, workers: usize, json: bool) -> anyhow::Result<()>
         let enclave = network.simulates_enclaves().then_some("simulated");
         return output::json(&serde_json::json!({
             "data_dir": data_dir, "addresses": book, "workerpool": network.pool().workerpool(), "workers": workers,
-            "enclave": enclave, "private": network.is_private(),
+            "enclave": enclave, "private": network.is_private(), "overflow": network.overflow(),
         }));
     }
     let mut fields = vec![
@@ -202,6 +206,7 @@ fn announce(network: &Network, workers: usize, json: bool) -> anyhow::Result<()>
             "only members have work done here, and only their machines do it; nothing costs anything".to_owned(),
         ));
     }
+    fields.extend(network.overflow().map(|status| ("overflow to", overflow::terms_text(&status))));
     let text = output::fields(fields);
     let data_dir = network.data_dir().display();
     let join = match network.is_private() {

@@ -12,6 +12,7 @@ mod lab;
 mod lend;
 mod misconduct;
 mod outbound;
+mod overflow;
 mod owner;
 mod packing;
 mod pool;

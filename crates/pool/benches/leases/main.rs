@@ -22,7 +22,8 @@ use gristmill_datadir::redb::backends::InMemoryBackend;
 use gristmill_hub::deploy::{DeployOptions, deploy};
 use gristmill_hub::{CallData, HubClient, LedgerPort, NewApp, Outbox, OutboxConfig, sign};
 use gristmill_poco::{Matching, OrderUse};
-use gristmill_pool::config::{PoolConfig, default_credibility};
+use gristmill_pool::config::{ORDER_TRUST, ORDER_VOLUME, PoolConfig, default_credibility};
+use gristmill_pool::settings::Sources;
 use gristmill_store::server::{ServerHandle, ServerLimits};
 use gristmill_store::{Store, StoreLimits};
 use gristmill_types::category::GENESIS_CATEGORIES;
@@ -200,12 +201,16 @@ fn pool_config(folder: &std::path::Path, market: &Market, store_url: String) -> 
         fee_percent: None,
         prices: vec![(category(), PRICE)],
         offers: Needs::default(),
+        order_volume: ORDER_VOLUME,
+        order_trust_max: ORDER_TRUST,
         stake_target: Amount::ZERO,
         metrics: None,
         policy: gristmill_scheduler::Policy::default(),
         credibility: default_credibility(false),
         private: None,
         founder: None,
+        overflow: None,
+        settings: Sources::default(),
         newcomers: None,
     }
 }

@@ -74,7 +74,8 @@ impl Engine {
     }
 
     fn status(&self) -> StatusReply {
-        let connected: Vec<_> = self.workers.iter().filter(|(_, entry)| entry.connected).collect();
+        let is_machine = |(worker, entry): &(&Address, &super::WorkerEntry)| entry.connected && !self.buys(**worker);
+        let connected: Vec<_> = self.workers.iter().filter(is_machine).collect();
         let leases_of = |worker: &Address| self.leases.values().filter(|lease| lease.worker == *worker).count() as u64;
         let busy = connected.iter().filter(|(worker, _)| leases_of(worker) > 0).count() as u64;
         let slots_total: u64 = connected.iter().map(|(_, entry)| u64::from(entry.slots)).sum();
@@ -258,6 +259,8 @@ impl Engine {
         };
         let requester = address_or_zero(&request.requester);
         let serves = |worker: Address| request.requester.is_empty() || self.serves(worker, requester);
+        // What no machine of the pool's could do is bought, where somebody buys.
+        let is_bought = needs.is_none() && fitting.is_empty() && self.is_buying();
         let able: Vec<_> = self.workers.iter().filter(|(worker, entry)| usable(worker, entry)).collect();
         let is_able = !able.is_empty();
         let matching: Vec<_> =
@@ -271,8 +274,10 @@ impl Engine {
         let seconds_expected = if slots == 0 { 0.0 } else { mean * (runs.div_ceil(slots)) as f64 };
         // What machines require of an app that is not on the ledger yet is told by `explain`, once it is.
         let is_of_task = unmet.nearest.iter().flat_map(|nearest| &nearest.lacks).any(|lack| lack.side == Side::Task);
-        let unmet = if fitting.is_empty() && is_of_task { unmet.to_string() } else { String::new() };
-        let note = if !unmet.is_empty() {
+        let unmet = if fitting.is_empty() && is_of_task && !is_bought { unmet.to_string() } else { String::new() };
+        let note = if is_bought {
+            "no machine of the pool's own is as the job requires: its tasks are bought on a market".to_owned()
+        } else if !unmet.is_empty() {
             unmet.clone()
         } else if matching.is_empty() && is_able {
             "rights: no connected worker serves who asks: ask the pool's operator (`gristmill pool chmod`)".to_owned()
@@ -296,6 +301,11 @@ impl Engine {
             item_ms: about.app.and_then(|app| self.item_times.item_ms(app)).unwrap_or(0.0),
             settlement_ms: self.parts.held.settings.settlement_ms as f64,
         })
+    }
+
+    /// Whether somebody is there who has tasks run on a market.
+    fn is_buying(&self) -> bool {
+        self.workers.iter().any(|(worker, entry)| entry.connected && self.buys(*worker))
     }
 
     /// Why the pool would refuse the job, if who asks is told.
@@ -372,6 +382,7 @@ fn worker_code(cause: &WorkerCause) -> &'static str {
         WorkerCause::Draining => "draining",
         WorkerCause::Working { .. } => "working",
         WorkerCause::NoRights => "no-rights",
+        WorkerCause::InTime => "in-time",
         _ => "idle",
     }
 }

@@ -37,13 +37,18 @@ impl Engine {
             self.workers.iter().filter(|(_, entry)| entry.connected).map(|(worker, _)| *worker).collect();
         for worker in connected {
             let (is_member, serves) = (self.members().worker(worker).is_some(), self.members().served_by(worker));
-            if self.parts.is_private && !is_member {
+            if self.parts.is_private && !is_member && !self.buys(worker) {
                 self.send_away(worker);
             } else {
                 self.pending.push(Event::WorkerServes { worker: WorkerId(worker), serves });
             }
         }
         Ok(())
+    }
+
+    /// Whether this is the worker that has tasks run on a market.
+    pub(super) fn buys(&self, worker: Address) -> bool {
+        self.parts.overflow.as_ref().is_some_and(|overflow| overflow.worker == worker)
     }
 
     /// Ends the connection of a worker that is no member any more; it may come back when it is one again.

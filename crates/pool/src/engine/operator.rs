@@ -13,6 +13,7 @@ use super::clients::{WORKERS_PAGE_MAX, worker_state_name};
 use super::{Engine, unix_ms};
 use crate::control::{Answer, Ask, QUEUE_MAX, REASON_CHARS_MAX, Subject};
 use crate::members::Kind;
+use crate::overflow::MARKET;
 use crate::report::{self, By};
 use crate::status::{Cause, Queue, QueueRow, Status, TaskCounts, WorkerCounts, WorkerPage, WorkerRow};
 use crate::trace::{RETIRED_MAX, Step, Timeline};
@@ -70,12 +71,14 @@ impl Engine {
             deals_open: self.book.deals.values().filter(|deal| deal.open > 0).count() as u64,
             reduces_waiting: self.reduces_waiting as u64,
             orders: standing.orders,
+            overflow: self.parts.overflow.as_ref().map(|overflow| overflow.board.status()),
             warnings: self.warnings(owner),
         }
     }
 
     fn warnings(&self, owner: Address) -> Vec<String> {
         let mut warnings = self.parts.keeping.warnings(owner);
+        warnings.extend(self.parts.overflow.iter().flat_map(|overflow| overflow.board.status().warnings()));
         let displaced = self.parts.outbox.displaced();
         if displaced > 0 {
             warnings.push(format!(
@@ -91,7 +94,8 @@ impl Engine {
             *leases_of.entry(lease.worker).or_default() += 1;
         }
         let mut counts = WorkerCounts { leases: self.leases.len() as u64, ..WorkerCounts::default() };
-        for (worker, entry) in self.workers.iter().filter(|(_, entry)| entry.connected) {
+        // Who buys on a market is no machine of the pool's.
+        for (worker, entry) in self.workers.iter().filter(|(worker, entry)| entry.connected && !self.buys(**worker)) {
             let leases = leases_of.get(worker).copied().unwrap_or_default();
             counts.connected += 1;
             counts.busy += u64::from(leases > 0);
@@ -298,7 +302,8 @@ impl Engine {
         }
         let (hub, workerpool, reader) =
             (self.parts.hub.clone(), self.parts.workerpool, self.parts.journal.work_reader());
-        let names = self.members().names();
+        let mut names = self.members().names();
+        names.workers.extend(self.parts.overflow.iter().map(|overflow| (overflow.worker, MARKET.to_owned())));
         tokio::spawn(async move {
             let answer = async {
                 let work =

@@ -105,6 +105,7 @@ impl Engine {
             offers: Offers { gpus: hello.gpus, network: hello.network },
             ad,
             serves,
+            overflow: self.parts.overflow.as_ref().filter(|_| self.buys(worker)).map(|of| Arc::new(of.board.begun())),
         }));
         tokio::spawn(read_figures(self.parts.hub.clone(), vec![worker], self.news.clone()));
     }
@@ -249,6 +250,7 @@ impl Engine {
             self.trace(offer.task, Step::Journalled, Some(worker), "");
             if let Some(lease) = self.end_lease(offer.lease, LeaseEnd::Result)
                 && lease.worker == worker
+                && !self.buys(worker)
             {
                 self.run_times.add(unix_ms().saturating_sub(lease.since_ms));
             }

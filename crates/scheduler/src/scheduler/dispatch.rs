@@ -200,7 +200,9 @@ impl Scheduler {
     /// Whether this worker, were it free, could take this task.
     pub(super) fn fit(&self, task: &Task, id: WorkerId, worker: &Worker) -> Fit {
         let (now_ms, retries) = (self.now_ms, self.policy.host_fault_retries);
+        // What a task requires of a machine is for those to look at who run it elsewhere.
         let (credibility, machines) = (self.credibility.as_ref(), Some(&self.machines));
+        let machines = machines.filter(|_| !worker.is_overflow());
         Fitting { now_ms, retries, credibility, machines }.fit(task, id, worker)
     }
 }

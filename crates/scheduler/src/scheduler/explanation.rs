@@ -71,14 +71,15 @@ impl Scheduler {
     }
 
     fn explain_missing_worker(&self, now_ms: u64, task: &Task) -> Explanation<TaskCause> {
-        let connected = self.workers.values().filter(|worker| worker.connected).count();
+        let connected = self.workers.values().filter(|worker| worker.connected && !worker.is_overflow()).count();
         if let Some(explanation) = self.explain_bans(now_ms) {
             return explanation;
         }
         if connected == 0 {
             return fixable(TaskCause::NoWorkers, "start one: `gristmill worker --pool URL`");
         }
-        let willing = || self.workers.iter().filter(|(_, worker)| worker.is_willing(now_ms));
+        // What is run elsewhere is for the others when they cannot.
+        let willing = || self.workers.iter().filter(|(_, worker)| worker.is_willing(now_ms) && !worker.is_overflow());
         if willing().next().is_none() {
             return fixable(TaskCause::NoneUsable { connected }, "start another worker: `gristmill worker --pool URL`");
         }
@@ -219,7 +220,7 @@ impl Scheduler {
         }
         let fits = || waiting().map(|task| (task, self.fit(task, id, worker)));
         if fits().any(|(_, fit)| fit.is_possible()) {
-            return because(WorkerCause::Ready);
+            return because(if worker.is_overflow() { WorkerCause::InTime } else { WorkerCause::Ready });
         }
         if fits().all(|(_, fit)| fit == Fit::Rights) {
             return fixable(WorkerCause::NoRights, "the pool's operator may let others use it: gristmill pool chmod");

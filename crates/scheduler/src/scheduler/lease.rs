@@ -140,7 +140,9 @@ impl Scheduler {
         if reason == DeclineReason::Busy {
             self.allow_retry(task_id, worker_id, now_ms);
         }
-        if let (DeclineReason::Busy, Some(worker)) = (&reason, self.workers.get_mut(&worker_id)) {
+        if self.is_overflow(worker_id) {
+            self.pause_overflow(task_id);
+        } else if let (DeclineReason::Busy, Some(worker)) = (&reason, self.workers.get_mut(&worker_id)) {
             worker.busy_until_ms = now_ms.saturating_add(self.policy.busy_ms);
             self.timers.insert((worker.busy_until_ms, Timer::Worker(worker_id)));
         }
@@ -244,6 +246,10 @@ impl Scheduler {
     }
 
     fn record_run(&mut self, task_id: TaskId, worker: WorkerId, run_ms: u64) {
+        if self.is_overflow(worker) {
+            // How long it took elsewhere says nothing of the machines here.
+            return;
+        }
         let deal_id = self.tasks.get(&task_id).map(|task| task.spec.deal);
         let Some(deal) = deal_id.and_then(|deal| self.deals.get_mut(&deal)) else { return };
         let was_unknown = deal.median_ms.is_none();

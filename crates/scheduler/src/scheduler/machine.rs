@@ -56,7 +56,7 @@ impl Scheduler {
 
     /// A worker is there, or says something else of its machine.
     pub(super) fn enter_machine(&mut self, id: WorkerId) {
-        let Some(worker) = self.workers.get(&id) else { return };
+        let Some(worker) = self.workers.get(&id).filter(|worker| !worker.is_overflow()) else { return };
         let mut ad = with_requirements(worker.ad.as_ref().clone());
         // INVARIANT: a full ad stays as it is, without the score: nothing that asks for it matches.
         let _ = ad.insert("Score", gristmill_classad::Value::from(i64::try_from(worker.score).unwrap_or(i64::MAX)));
@@ -66,6 +66,9 @@ impl Scheduler {
 
     /// Its slots, or what is known of it, changed. `since` grows: of equal machines the one that waits longest is the first.
     pub(super) fn tell_machine(&mut self, id: WorkerId, slots_free: u32, since: u64) {
+        if self.workers.get(&id).is_none_or(Worker::is_overflow) {
+            return;
+        }
         let Some(facts) = self.facts(id, slots_free) else { return };
         self.machines.update(id, facts);
         self.machines.set_free_since(id, slots_free, since);

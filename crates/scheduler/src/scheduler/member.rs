@@ -179,7 +179,9 @@ impl Scheduler {
             }
             worker.listed_weight = weight;
         }
-        let free = worker.is_willing(self.now_ms) && worker.has_slot();
+        self.overflow.note(id, worker.is_overflow());
+        // Who has tasks run elsewhere is never in line with the others.
+        let free = worker.is_willing(self.now_ms) && worker.has_slot() && !worker.is_overflow();
         let role = self.credibility.as_ref().and_then(|credibility| credibility.role_of(id.0));
         let among = usize::from(role == Some(Role::Probation));
         match (free, worker.idle_order) {

@@ -65,8 +65,9 @@ impl Scheduler {
             _ => None,
         });
         for (worker, reason) in over.collect::<Vec<_>>() {
-            // Whoever is gone keeps nothing to itself.
-            if self.workers.get(&worker).is_some_and(|worker| worker.connected) {
+            // Whoever is gone keeps nothing to itself, and what is run elsewhere may take its time.
+            let is_overflow = self.is_overflow(worker);
+            if !is_overflow && self.workers.get(&worker).is_some_and(|worker| worker.connected) {
                 self.tell(Belief::Withheld { task: task.id(), worker: worker.0 });
             }
             match reason {
@@ -79,7 +80,9 @@ impl Scheduler {
                     }
                 }
             }
-            self.worker_silent(worker, false);
+            if !is_overflow {
+                self.worker_silent(worker, false);
+            }
         }
     }
 
@@ -275,7 +278,9 @@ impl Scheduler {
         let Some(task) = self.tasks.get(&id).filter(|task| task.leased() == 0) else { return };
         let will_come = self.workers.iter().any(|(id, worker)| {
             let fit = self.fit(task, *id, worker);
-            worker.is_willing(self.now_ms) && (fit == Fit::Gpu || fit == Fit::New && !worker.has_slot())
+            !worker.is_overflow()
+                && worker.is_willing(self.now_ms)
+                && (fit == Fit::Gpu || fit == Fit::New && !worker.has_slot())
         });
         if !will_come {
             self.with_task(id, |task| match task.phase {

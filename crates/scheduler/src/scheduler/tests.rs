@@ -17,6 +17,7 @@ use crate::task::hash_of;
 
 mod belief;
 mod machines;
+mod overflow;
 mod tail;
 mod terms;
 
@@ -54,6 +55,7 @@ fn joined(index: u64) -> Event {
         offers: Offers::default(),
         ad: Arc::default(),
         serves: None,
+        overflow: None,
     })
 }
 

@@ -132,6 +132,36 @@ fn whoever_takes_part_every_task_ends() {
 }
 
 #[test]
+fn with_somebody_who_has_tasks_run_elsewhere_every_task_ends_and_more_of_them_well() {
+    let hurried = Policy { overflow_after_ms: 8_000, ..Policy::default() };
+    for belief in beliefs() {
+        let (mut bought, mut alone, mut together) = (0, 0, 0);
+        for seed in 0..40 {
+            let mut dice = world::Dice(seed);
+            let cast = (0..1 + dice.roll(4)).map(|_| [Kind::Honest, Kind::Mute, Kind::Dying][dice.roll(3) as usize]);
+            let cast = cast.collect::<Vec<_>>();
+            let (tasks, trust) = (4 + dice.roll(30), [1, 1, 2][dice.roll(3) as usize]);
+            for buys in [false, true] {
+                let mut world = World::new(seed, &cast, hurried.clone(), belief.clone());
+                if buys {
+                    world.buy_elsewhere();
+                }
+                world.add_deal(tasks, trust);
+                if seed % 3 == 0 {
+                    world.run_until(5_000);
+                    world.restart();
+                }
+                world.run();
+                bought += world.bought();
+                *(if buys { &mut together } else { &mut alone }) += completed(&world);
+            }
+        }
+        println!("{bought} bought: {together} completed, without {alone}, {belief:?}");
+        assert!(bought > 100 && together > alone + 50, "{bought} {together} {alone} {belief:?}");
+    }
+}
+
+#[test]
 fn tasks_that_need_a_gpu_go_where_one_is_free_and_hold_up_nobody() {
     for belief in beliefs() {
         for seed in 0..20 {

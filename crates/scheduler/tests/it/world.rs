@@ -103,6 +103,9 @@ pub struct World {
     stale: BTreeSet<LeaseId>,
     public: BTreeSet<TaskId>,
     rejected: Vec<Address>,
+    /// Who has tasks run elsewhere.
+    buyer: Option<Address>,
+    bought: u64,
     contributions: u64,
     pub trace: Vec<String>,
 }
@@ -134,6 +137,8 @@ impl World {
             stale: BTreeSet::new(),
             public: BTreeSet::new(),
             rejected: Vec::new(),
+            buyer: None,
+            bought: 0,
             contributions: 0,
             trace: Vec::new(),
         };
@@ -163,6 +168,23 @@ impl World {
                 scheduler.believing(Credibility::recall(policy.clone(), Seed([5; 32]), memories).unwrap())
             }
         }
+    }
+
+    /// One more worker, which has tasks run elsewhere: they take as long there as here.
+    pub fn buy_elsewhere(&mut self) {
+        let address = Address::with_last_byte(0xee);
+        self.model.deposit(address, Amount::from_grist(500)).unwrap();
+        let (leases, results) = (BTreeMap::new(), BTreeMap::new());
+        let buyer = Worker { kind: Kind::Honest, slots: 3, gpus: 0, alive: true, leases, results };
+        self.workers.insert(address, buyer);
+        self.buyer = Some(address);
+        self.plan(0, Act::Return { worker: address });
+        self.plan(HEARTBEAT_MS, Act::Heartbeat(address));
+    }
+
+    /// Leases that were given to it.
+    pub fn bought(&self) -> u64 {
+        self.bought
     }
 
     /// Every other worker lends a GPU, whatever its slots.
@@ -332,6 +354,7 @@ impl World {
             offers: Offers { gpus: self.workers[&worker].gpus, network: false },
             ad: Arc::default(),
             serves: None,
+            overflow: (self.buyer == Some(worker)).then(Arc::default),
         })
     }
 
@@ -388,6 +411,7 @@ impl World {
 
     fn take_lease(&mut self, lease: LeaseId, task: TaskId, address: Address) {
         let seed = self.seed;
+        self.bought += u64::from(self.buyer == Some(address));
         let run_ms = 500 + self.dice.roll(6_000);
         let fails = self.dice.roll(3) > 0;
         let worker = self.workers.get_mut(&address).unwrap();

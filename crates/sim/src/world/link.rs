@@ -317,6 +317,7 @@ impl World<'_> {
             offers: Offers::default(),
             ad: self.ad(index).into(),
             serves: None,
+            overflow: None,
         })
     }
 

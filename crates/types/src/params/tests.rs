@@ -50,6 +50,37 @@ fn malformed_params_are_refused_with_a_reason() {
 }
 
 #[test]
+fn a_place_in_a_bag_is_one_that_a_task_has() {
+    let of = |index, first, size| {
+        let place = BagPlace { index, first, size };
+        JobParams { gristmill_place: Some(place), ..JobParams::default() }
+    };
+    for (index, first, size) in [(0, 0, 1), (11, 0, 12), (5, 4, 2), (BAG_TASKS_MAX - 1, 0, BAG_TASKS_MAX)] {
+        let params = of(index, first, size);
+        assert_eq!(JobParams::parse(&params.encode().unwrap()).unwrap(), params);
+        assert_eq!(params.place_of(0, 0, 1), Ok(BagPlace { index, first, size }));
+        assert_eq!(params.place_of(1, 1, 1), Err(ParamsError::PlaceOfMany { tasks: 2 }));
+        assert_eq!(params.place_of(0, 0, 3), Err(ParamsError::PlaceOfMany { tasks: 3 }));
+    }
+    let plain = JobParams::default();
+    assert_eq!(plain.place_of(3, 2, 5), Ok(BagPlace { index: 3, first: 2, size: 5 }));
+    let impossible = [(0, 0, 0), (12, 0, 12), (3, 4, 2), (6, 4, 2), (BAG_TASKS_MAX, 0, u64::MAX), (1, u64::MAX, 2)];
+    for (index, first, size) in impossible {
+        let error = of(index, first, size).encode().unwrap_err();
+        assert_eq!(error, ParamsError::Place { index, first, size });
+        let text = format!(r#"{{"gristmill_place":{{"index":{index},"first":{first},"size":{size}}}}}"#);
+        assert_eq!(JobParams::parse(&text).unwrap_err(), error, "{text}");
+    }
+    let reduce = JobParams { gristmill_after: Some(OrderHash::default()), ..of(0, 0, 1) };
+    assert_eq!(reduce.encode().unwrap_err(), ParamsError::PlaceOfReduce);
+    for text in
+        [r#"{"gristmill_place":{"index":0,"size":1}}"#, r#"{"gristmill_place":{"index":-1,"first":0,"size":1}}"#]
+    {
+        assert!(JobParams::parse(text).unwrap_err().to_string().contains("not usable"), "{text}");
+    }
+}
+
+#[test]
 fn a_wish_is_short() {
     let params = JobParams { gristmill_require: "x".repeat(WISH_BYTES_MAX + 1), ..JobParams::default() };
     let error = params.encode().unwrap_err().to_string();

@@ -11,6 +11,7 @@ use gristmill_types::TaskId;
 use gristmill_types::category::GENESIS_CATEGORIES;
 
 use crate::exit::Exit;
+use crate::host::overflow;
 use crate::output;
 
 pub fn status(folder: &Path, ask: &Ask, done: &str, json: bool) -> anyhow::Result<Exit> {
@@ -143,6 +144,9 @@ fn status_text(status: &Status) -> String {
         ),
         ("deals", format!("{} open, {} waiting", status.deals_open, output::count(status.reduces_waiting, "reduce"))),
     ]);
+    fields.extend(status.overflow.iter().flat_map(|overflow| {
+        [("overflow to", overflow::terms_text(overflow)), ("overflow", overflow::sums_text(overflow))]
+    }));
     let covers = |category: u64| {
         let covers = status.stake.iter().flat_map(|stake| &stake.covers).find(|cover| cover.category == category);
         covers.and_then(|cover| cover.tasks).map_or_else(|| "-".to_owned(), |tasks| tasks.to_string())

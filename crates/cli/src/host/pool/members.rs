@@ -153,7 +153,7 @@ pub struct RemoveArgs {
 }
 
 /// `45s`, `30m`, `12h`, `7d`: in seconds.
-fn parse_time(text: &str) -> Result<u64, String> {
+pub fn parse_time(text: &str) -> Result<u64, String> {
     let bad = || format!("{text:?} is no time: a whole number and s, m, h or d, such as 30m, 12h or 7d");
     let at = text.len().checked_sub(1).filter(|at| text.is_char_boundary(*at)).ok_or_else(bad)?;
     let (number, unit) = text.split_at(at);

@@ -12,7 +12,8 @@ use gristmill_types::{Address, Amount};
 use gristmill_wallet::Wallet;
 
 use crate::exit::Exit;
-use crate::host::{Hangup, Stop};
+use crate::host::overflow::{self, OverflowArgs};
+use crate::host::{Hangup, Stop, child};
 use crate::output;
 
 #[derive(Debug, Args)]
@@ -69,6 +70,8 @@ pub struct RunArgs {
     /// Serve metrics for Prometheus at http://ADDRESS/metrics: a port of this machine's loopback, or ADDRESS:PORT
     #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = parse_metrics)]
     metrics: Option<SocketAddr>,
+    #[command(flatten)]
+    overflow: OverflowArgs,
 }
 
 /// `CLASS=GRIST`.
@@ -158,6 +161,8 @@ impl RunArgs {
             public: self.public,
             flags: said,
             metrics: self.metrics,
+            overflow: self.overflow.plan(),
+            child: child()?,
         })
     }
 }
@@ -168,7 +173,7 @@ fn announce(pool: &LonePool, json: bool) -> anyhow::Result<()> {
     if json {
         return output::json(&serde_json::json!({
             "data_dir": pool.data_dir().display().to_string(), "addresses": book, "workerpool": handle.workerpool(),
-            "owner": pool.owner(), "metrics": metrics,
+            "owner": pool.owner(), "metrics": metrics, "overflow": pool.overflow(),
         }));
     }
     let url = handle.url().to_string();
@@ -181,6 +186,7 @@ fn announce(pool: &LonePool, json: bool) -> anyhow::Result<()> {
         ("store", book.store.clone()),
     ];
     fields.extend(metrics.map(|metrics| ("metrics", metrics)));
+    fields.extend(pool.overflow().map(|status| ("overflow to", overflow::terms_text(&status))));
     let folder = pool.data_dir().display();
     let hint = format!(
         "\nLend it a machine:\n  gristmill worker --pool {url}\nLook after it:\n  gristmill pool status --data-dir {folder}\nCtrl-C stops it; the same command goes on where it stopped.\n"

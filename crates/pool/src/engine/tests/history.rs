@@ -213,6 +213,7 @@ impl Market {
             founder: None,
             settings: Sources::default(),
             newcomers: None,
+            overflow: None,
         }
     }
 

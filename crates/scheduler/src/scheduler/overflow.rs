@@ -1,0 +1,238 @@
+//! What the pool's own machines cannot finish in time is run elsewhere: by a worker that pays for it.
+//!
+//! Such a worker stands in no line. After everybody else was given something, the tasks that still wait are looked at from behind, since
+//! those in front will be begun first. A task is given to it where none of the other workers could ever take it, or where they are
+//! expected to end it too late: they work at what runs, then at what is served before it (requesters and deals take turns), then at the
+//! task itself.
+//! How long runs take is known from those of the same deal that ended; before one did, no run is taken to be longer than what has
+//! already passed of one, so that nothing is paid for on a guess. What waits for longer than [`Policy::overflow_after_ms`] is late in any
+//! case.
+//!
+//! [`Policy::overflow_after_ms`]: crate::Policy::overflow_after_ms
+
+use std::collections::BTreeSet;
+
+use gristmill_types::{Address, DealId, TaskId};
+
+use super::dispatch::Fit;
+use super::{Deal, Scheduler, Timer};
+use crate::id::WorkerId;
+use crate::line::Queue;
+use crate::task::{ReplicaState, Task};
+use crate::worker::Worker;
+
+/// What waits is looked at no oftener.
+const LOOK_MS: u64 = 1_000;
+/// Deals that are looked at, those whose turn comes first.
+const DEALS_MAX: usize = 64;
+/// Tasks of a deal that are looked at, from behind, for one that such a worker may have.
+const TASKS_MAX: usize = 32;
+/// Leases given in one look; the next one gives more.
+const GRANTS_MAX: usize = 64;
+/// So long after such a worker came first, nobody concludes that the others cannot take a task: after a restart of the pool they are on
+/// their way.
+const ARRIVAL_MS: u64 = 10_000;
+
+/// The workers that have tasks run elsewhere.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Overflow {
+    // INVARIANT: exactly the workers with `overflow`.
+    workers: BTreeSet<WorkerId>,
+    /// The timer that rings when what waits may be looked at again is set.
+    waits: bool,
+    /// When the first of them came.
+    since_ms: Option<u64>,
+}
+
+/// A deal with tasks that wait.
+struct Waiting {
+    of: (Address, DealId),
+    /// Runs that its waiting tasks need.
+    runs: u64,
+    /// How long one of them takes here.
+    run_ms: u64,
+    /// Slots of the workers here that could take a task of it now, or when they have ended another.
+    slots: u64,
+}
+
+impl Overflow {
+    /// A worker has tasks run elsewhere, or does not.
+    pub(super) fn note(&mut self, worker: WorkerId, is_overflow: bool) {
+        if is_overflow {
+            self.workers.insert(worker);
+        } else if !self.workers.is_empty() {
+            self.workers.remove(&worker);
+        }
+    }
+
+    /// What waits may be looked at again.
+    pub(super) fn ring(&mut self) {
+        self.waits = false;
+    }
+}
+
+impl Scheduler {
+    /// Whether this worker has tasks run elsewhere.
+    pub(super) fn is_overflow(&self, worker: WorkerId) -> bool {
+        self.overflow.workers.contains(&worker)
+    }
+
+    /// Such a worker declined a task: what kept it from that keeps it from the others of the deal, for now.
+    pub(super) fn pause_overflow(&mut self, task: TaskId) {
+        let deal = self.tasks.get(&task).map(|task| task.spec.deal);
+        if let Some(deal) = deal.and_then(|deal| self.deals.get_mut(&deal)) {
+            deal.overflow_from_ms = self.now_ms.saturating_add(self.policy.overflow_retry_ms);
+        }
+    }
+
+    /// Before anybody else is given something: what a worker pays for already is not begun anew by another.
+    pub(super) fn take_up(&mut self) {
+        for id in self.overflow.workers.clone() {
+            let Some(worker) = self.workers.get(&id) else { continue };
+            let begun = worker.overflow.clone().unwrap_or_default();
+            for task in begun.iter() {
+                let known = self.tasks.get(task).filter(|known| known.is_in(Queue::Needy));
+                if known.is_some_and(|known| self.has_room(id) && self.may_spill(known, id)) {
+                    self.grant(*task, id);
+                }
+            }
+        }
+    }
+
+    /// After everybody else was given something: gives away what would come too late.
+    pub(super) fn spill(&mut self) {
+        if self.overflow.workers.is_empty() || self.overflow.waits {
+            return;
+        }
+        let mut looked = false;
+        self.overflow.since_ms.get_or_insert(self.now_ms);
+        for id in self.overflow.workers.clone() {
+            if !self.has_room(id) {
+                continue;
+            }
+            let mut waiting = self.what_waits();
+            looked |= !waiting.is_empty();
+            for _ in 0..GRANTS_MAX {
+                let Some((deal, task)) = self.latest(&waiting, id).filter(|_| self.has_room(id)) else { break };
+                self.grant(task, id);
+                waiting[deal].runs = waiting[deal].runs.saturating_sub(1);
+            }
+        }
+        if looked {
+            self.overflow.waits = true;
+            self.timers.insert((self.now_ms.saturating_add(LOOK_MS), Timer::Overflow));
+        }
+    }
+
+    fn has_room(&self, id: WorkerId) -> bool {
+        self.workers.get(&id).is_some_and(|worker| worker.is_willing(self.now_ms) && worker.has_slot())
+    }
+
+    /// Whether a worker that has tasks run elsewhere could have this one run there, as far as that is known here.
+    fn may_spill(&self, task: &Task, id: WorkerId) -> bool {
+        let Some(worker) = self.workers.get(&id) else { return false };
+        let paused = self.deals.get(&task.spec.deal).is_none_or(|deal| self.now_ms < deal.overflow_from_ms);
+        !paused && self.fit(task, id, worker).is_possible()
+    }
+
+    fn what_waits(&self) -> Vec<Waiting> {
+        let deals = self.line.deals(Queue::Needy).take(DEALS_MAX);
+        let waiting = deals.filter_map(|of| {
+            let (unstarted, started) = self.line.waiting(Queue::Needy, of);
+            let deal = self.deals.get(&of.1)?;
+            let first = self.line.all_of(Queue::Needy, of).next().and_then(|task| self.tasks.get(&task))?;
+            let replicas = u64::from(first.spec.trust.replicas_of_newcomers());
+            let slots = self.own_workers().filter(|(id, worker)| {
+                let works = !worker.draining && !worker.caught && worker.aside_until_ms <= self.now_ms;
+                works && self.serves_deal(first, *id, worker)
+            });
+            Some(Waiting {
+                of,
+                runs: (unstarted as u64).saturating_mul(replicas).saturating_add(started as u64),
+                run_ms: self.known_run_ms(of.1, deal),
+                slots: slots.map(|(_, worker)| u64::from(worker.slots)).sum(),
+            })
+        });
+        waiting.collect()
+    }
+
+    /// Workers that run tasks themselves, or will when their owners let them.
+    fn own_workers(&self) -> impl Iterator<Item = (WorkerId, &Worker)> {
+        let is_own = |worker: &Worker| worker.connected && !worker.is_overflow() && !worker.is_banned(self.now_ms);
+        self.workers.iter().map(|(id, worker)| (*id, worker)).filter(move |(_, worker)| is_own(worker))
+    }
+
+    /// Whether a worker could take tasks of the deal that this one is of.
+    fn serves_deal(&self, task: &Task, id: WorkerId, worker: &Worker) -> bool {
+        matches!(self.fit(task, id, worker), Fit::New | Fit::Again | Fit::Tried | Fit::Gpu)
+    }
+
+    /// Whether a worker could still take this very task.
+    fn may_yet(&self, task: &Task, id: WorkerId, worker: &Worker) -> bool {
+        let is_coming = || task.attempts.get(&id).is_some_and(|attempt| attempt.retry_ms.is_some());
+        match self.fit(task, id, worker) {
+            Fit::New | Fit::Again | Fit::Gpu => true,
+            Fit::Tried => !task.replicas.contains_key(&id) && !task.seen.contains_key(&id) && is_coming(),
+            _ => false,
+        }
+    }
+
+    /// How long a run of a deal takes here, as far as is known for sure.
+    fn known_run_ms(&self, id: DealId, deal: &Deal) -> u64 {
+        let ended = deal.run_times_ms.iter().sum::<u64>().checked_div(deal.run_times_ms.len() as u64);
+        let so_far = || self.own_leases().filter(|(_, of, _)| *of == id).map(|(_, _, ms)| ms).max().unwrap_or(0);
+        deal.median_ms.or(ended).unwrap_or_else(so_far)
+    }
+
+    /// The leases of the workers here: of which deal, and since how long.
+    fn own_leases(&self) -> impl Iterator<Item = (WorkerId, DealId, u64)> {
+        self.leases.values().filter(|(_, worker)| !self.is_overflow(*worker)).filter_map(|(task, worker)| {
+            let task = self.tasks.get(task)?;
+            let ReplicaState::Leased { since_ms, .. } = task.replicas.get(worker)?.state else { return None };
+            Some((*worker, task.spec.deal, self.now_ms.saturating_sub(since_ms)))
+        })
+    }
+
+    /// Of the tasks that would come too late, one that is expected to end last: its deal's place among `waiting`, and it.
+    fn latest(&self, waiting: &[Waiting], id: WorkerId) -> Option<(usize, TaskId)> {
+        let running_ms: u64 = self
+            .own_leases()
+            .filter_map(|(_, of, so_far)| Some(self.known_run_ms(of, self.deals.get(&of)?).saturating_sub(so_far)))
+            .fold(0, u64::saturating_add);
+        let late = waiting.iter().enumerate().filter_map(|(place, deal)| {
+            let task = self.last_of(deal.of, id)?;
+            let spec = &task.spec;
+            let in_time_ms = task.since_ms.saturating_add(self.policy.overflow_after_ms);
+            let last_ms = spec.contribution_deadline_ms.saturating_sub(self.policy.contribution_margin_ms);
+            let arrived_ms = self.overflow.since_ms.unwrap_or(self.now_ms).saturating_add(ARRIVAL_MS);
+            let is_ours = self.own_workers().any(|(id, worker)| self.may_yet(task, id, worker));
+            if !is_ours && self.now_ms >= arrived_ms {
+                return Some((u64::MAX, place, task.id()));
+            }
+            let others = waiting.iter().filter(|other| other.of != deal.of);
+            // While its deal's runs before it are begun, the other deals have as many turns.
+            let others = others.map(|other| other.runs.min(deal.runs).saturating_mul(other.run_ms));
+            let before = deal.runs.saturating_sub(1).saturating_mul(deal.run_ms);
+            let ahead_ms = others.fold(before.saturating_add(running_ms), u64::saturating_add);
+            // When owners give their machines back is not known: of that only the time that has passed tells.
+            let wait_ms = ahead_ms.checked_div(deal.slots).unwrap_or(0);
+            let end_ms = self.now_ms.saturating_add(wait_ms).saturating_add(deal.run_ms);
+            (end_ms > in_time_ms.min(last_ms)).then_some((end_ms, place, task.id()))
+        });
+        late.max_by_key(|(end_ms, place, _)| (*end_ms, std::cmp::Reverse(*place))).map(|(_, place, task)| (place, task))
+    }
+
+    /// The last of a deal's waiting tasks that this worker may have run elsewhere.
+    fn last_of(&self, of: (Address, DealId), id: WorkerId) -> Option<&Task> {
+        let worker = self.workers.get(&id)?;
+        let mut before = u64::MAX;
+        for _ in 0..TASKS_MAX {
+            let (number, task) = self.line.last(Queue::Needy, of, &worker.profile, before)?;
+            before = number;
+            if let Some(task) = self.tasks.get(&task).filter(|task| self.may_spill(task, id)) {
+                return Some(task);
+            }
+        }
+        None
+    }
+}
