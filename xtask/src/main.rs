@@ -42,6 +42,7 @@ Usage: cargo xtask COMMAND
   iexec-e2e       iExec's own command lines, 8.24.0 and 9.0.1, against `gristmill up`, and a replicated task by ethers;
                   with 8, 9 or replicated only that
   htcondor        install HTCondor's library for the tests and the benchmark of classad, and print the Python that has it
+  peers           items and tasks a second, beside HyperQueue, Dask and Ray, which it installs from Python's index
   tidy            layers, room names in ARCHITECTURE.md, sizes of files and functions (--write to lower the ratchet)
 ";
 
@@ -79,6 +80,7 @@ fn dispatch(words: &[&str]) -> Result<()> {
             println!("{}", python::htcondor()?.display());
             Ok(())
         }
+        ["peers"] => python::peers(),
         ["tidy"] => tidy::check(),
         ["tidy", "--write"] => tidy::write_ratchet(),
         [] | ["help" | "--help" | "-h"] => {

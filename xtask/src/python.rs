@@ -10,6 +10,9 @@ use crate::step::command;
 
 /// The list with HTCondor's library.
 const ORACLE: &str = "crates/classad/oracle/requirements.txt";
+/// The list with the peers of the settlement's benchmark, and what runs them.
+const PEERS: &str = "crates/network/benches/peers/requirements.txt";
+const PEERS_SCRIPT: &str = "crates/network/benches/peers/peers.py";
 /// What the lists need: HTCondor's library is published for these versions.
 const NEEDED: &str = "Python 3.9 to 3.14";
 
@@ -52,4 +55,16 @@ pub fn environment(name: &str, list: &Path) -> Result<PathBuf> {
 /// `GRISTMILL_HTCONDOR_PYTHON`.
 pub fn htcondor() -> Result<PathBuf> {
     Ok(environment("htcondor", &crate::root().join(ORACLE))?.join("bin/python"))
+}
+
+/// Items and tasks settled a second by us, and tasks a second by HyperQueue, Dask and Ray, in one run: each line says what it counts.
+pub fn peers() -> Result<()> {
+    let python = environment("peers", &crate::root().join(PEERS))?.join("bin/python").display().to_string();
+    for [tasks, workers, trust, items] in [["1000", "4", "1", "0"], ["300", "4", "1", "100"], ["100", "4", "5", "100"]]
+    {
+        let what =
+            ["bench", "--locked", "--profile", "release", "-p", "gristmill-network", "--bench", "settlement", "--"];
+        command("cargo", &[what.as_slice(), &[tasks, workers, trust, items]].concat()).run()?;
+    }
+    command(&python, &[&crate::root().join(PEERS_SCRIPT).display().to_string()]).run()
 }

@@ -62,6 +62,7 @@ pub async fn prepare(
         trust: trust.max(plan.deal.trust),
         needs: Needs::NONE,
         tasks: 1,
+        tasks_given: true,
         items: None,
         inputs,
         params,

@@ -29,11 +29,14 @@ use gristmill_store::{Store, StoreLimits};
 use gristmill_types::category::GENESIS_CATEGORIES;
 use gristmill_types::{Amount, AppOrder, DealId, Needs, RequestOrder, Signed, WorkerpoolOrder};
 use gristmill_wallet::Wallet;
+use tokio::runtime::Runtime;
 
 use chain::TestChain;
 use ledger::{ModelLedger, STAKE};
 use worker::{Counters, Worker};
 
+/// Whose processor time is told apart.
+const ROLES: [&str; 3] = ["pool", "store", "workers"];
 const SUPPLY: Amount = Amount::from_grist(1_000_000_000);
 /// Tasks of a deal.
 const DEAL_TASKS: u64 = 5_000;
@@ -51,7 +54,10 @@ fn main() {
     let default = if args.iter().any(|arg| arg == "--bench") { 50_000 } else { 200 };
     let number = |place: usize, default: u64| numbers.get(place).copied().unwrap_or(default);
     let (tasks, workers, trust) = (number(0, default), number(1, 4), number(2, 1));
-    tokio::runtime::Runtime::new().expect("a runtime").block_on(run(tasks, workers, trust));
+    let bench = runtime("bench");
+    let places = ROLES.map(runtime);
+    bench.block_on(run(tasks, workers, trust, &places));
+    places.into_iter().for_each(Runtime::shutdown_background);
 }
 
 fn wallet(number: u64) -> Wallet {
@@ -62,12 +68,24 @@ fn category() -> u64 {
     GENESIS_CATEGORIES.iter().position(|(name, _)| *name == "XS").expect("the hub has it") as u64
 }
 
-/// Processor seconds of this process: pool, store, workers and model.
-fn processor_s() -> f64 {
-    let usage = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<&str> = usage.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |place: usize| fields.get(place).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
-    (ticks(11) + ticks(12)) / 100.0
+/// A runtime whose threads bear a name, so that it is known whose time is taken.
+fn runtime(name: &str) -> Runtime {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.thread_name(name).worker_threads(2).enable_all().build().expect("a runtime")
+}
+
+/// Processor seconds so far, of all threads of this name.
+fn processor_s(name: &str) -> f64 {
+    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let ticks = threads.map(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        let (head, tail) = stat.rsplit_once(')').unwrap_or_default();
+        let fields: Vec<&str> = tail.split_whitespace().collect();
+        let ticks = |place: usize| fields.get(place).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
+        if head.ends_with(&format!("({name}")) { ticks(11) + ticks(12) } else { 0.0 }
+    });
+    // The kernel counts in hundredths of a second.
+    ticks.sum::<f64>() / 100.0
 }
 
 /// The market's people and what they trade.
@@ -215,22 +233,26 @@ fn pool_config(folder: &std::path::Path, market: &Market, store_url: String) -> 
     }
 }
 
-async fn run(tasks: u64, workers: u64, trust: u64) {
+async fn run(tasks: u64, workers: u64, trust: u64, [pool_place, store_place, workers_place]: &[Runtime; 3]) {
     let folder = tempfile::tempdir().expect("a folder");
     let market = Market::new().await;
     let store = Store::open(folder.path().join("store"), StoreLimits::default()).expect("a store");
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let server = ServerHandle::start(listener, store.clone(), ServerLimits::default()).expect("a server");
+    let server = {
+        let _place = store_place.enter();
+        ServerHandle::start(listener, store.clone(), ServerLimits::default()).expect("a server")
+    };
     let ledger = ModelLedger::new(market.chain.clone(), market.hub.hub);
     let hub = HubClient::on(Arc::new(ledger.clone()), market.hub.hub).await.expect("the hub");
     let config = pool_config(folder.path(), &market, server.url());
-    let pool = gristmill_pool::start_on(config, hub).await.expect("a pool");
+    let pool = pool_place.spawn(gristmill_pool::start_on(config, hub)).await.expect("it runs").expect("a pool");
 
     let counters = Arc::new(Counters::default());
     let started: Vec<_> = (0..workers)
         .map(|number| {
             let (wallet, ledger, store) = (wallet(100 + number), ledger.clone(), store.clone());
             let worker = Worker { wallet, ledger, store, counters: Arc::clone(&counters), slots: SLOTS };
+            let _place = workers_place.enter();
             worker.start(pool.url())
         })
         .collect();
@@ -242,7 +264,7 @@ async fn run(tasks: u64, workers: u64, trust: u64) {
     let now = ledger::unix_s();
     let people: Vec<Address> = [&market.requester, &market.pool].map(Wallet::address).into();
     let workers_addresses: Vec<Address> = (0..workers).map(|number| wallet(100 + number).address()).collect();
-    let (began, processor) = (Instant::now(), processor_s());
+    let (began, before) = (Instant::now(), ROLES.map(processor_s));
     ledger
         .take_over(|model| {
             for account in people.into_iter().chain(workers_addresses) {
@@ -266,7 +288,9 @@ async fn run(tasks: u64, workers: u64, trust: u64) {
         }
         if settled.is_some() {
             let mut packs = counters.packs.lock().unwrap_or_else(PoisonError::into_inner);
-            packs.retain(|pack| !store.has(*pack).unwrap_or(false));
+            while packs.last().is_some_and(|pack| store.has(*pack).unwrap_or(false)) {
+                packs.pop();
+            }
             if packs.is_empty() {
                 break Instant::now();
             }
@@ -282,7 +306,8 @@ async fn run(tasks: u64, workers: u64, trust: u64) {
     };
     let first = first.unwrap_or(began);
     let leases = counters.leases.load(Ordering::Relaxed);
-    let per_lease = (processor_s() - processor) * 1e6 / leases as f64;
+    let [of_pool, of_store, of_workers] =
+        std::array::from_fn(|at| (processor_s(ROLES[at]) - before[at]) * 1e6 / leases as f64);
     let rate = |end: Instant| leases as f64 / (end - first).as_secs_f64();
     println!(
         "leases/tasks={tasks},workers={workers},trust={trust}: {:.0} leases/s settled, {:.0} leases/s until every upload lies open",
@@ -290,7 +315,8 @@ async fn run(tasks: u64, workers: u64, trust: u64) {
         rate(opened)
     );
     println!(
-        "  {leases} leases, {} authorised, {} contributed, {} reveals; processor time a lease: {per_lease:.0} us (pool, store, workers, model)",
+        "  {leases} leases, {} authorised, {} contributed, {} reveals; processor time a lease: \
+         pool {of_pool:.0} us, store {of_store:.0} us, workers and model {of_workers:.0} us",
         counters.authorised.load(Ordering::Relaxed),
         counters.contributed.load(Ordering::Relaxed),
         counters.reveals.load(Ordering::Relaxed)

@@ -43,6 +43,7 @@ fn config(path: Option<&Path>, flags: Said) -> PoolConfig {
         founder: None,
         settings: Sources { path: path.map(Path::to_path_buf), flags, is_free: false },
         newcomers: None,
+        overflow: None,
     }
 }
 
