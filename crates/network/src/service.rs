@@ -141,15 +141,8 @@ impl Network {
             let market_listen =
                 sticky(config.market, before.as_ref().and_then(|book| port_of(book.market.as_deref()?)));
             let market = start_market(&dir, market_listen, &hub, &store_url).await?;
-            let book = AddressBook {
-                rpc: ledger.rpc.clone(),
-                chain_id: hub.chain_id(),
-                hub: hub.hub,
-                pools: vec![pool.url().to_string()],
-                store: store_url,
-                market: Some(advertised(&market.url(), config.host.as_deref())),
-                wallet: Some(keys.requester_path.display().to_string()),
-            };
+            let market_url = advertised(&market.url(), config.host.as_deref());
+            let book = address_book(&ledger, &pool, (store_url, market_url), &keys);
             announce(ledger.node.as_ref(), &book);
             write_book(dir.file(ADDRESS_FILE)?, &book)?;
             let mut network = Self {
@@ -348,6 +341,24 @@ fn pool_config(
         private: config.private,
         founder: None,
         settings: Sources::default(),
+    }
+}
+
+/// Where everything is dialled.
+fn address_book(
+    ledger: &ledger::Ledger,
+    pool: &PoolHandle,
+    (store, market): (String, String),
+    keys: &Keys,
+) -> AddressBook {
+    AddressBook {
+        rpc: ledger.rpc.clone(),
+        chain_id: ledger.hub.chain_id(),
+        hub: ledger.hub.hub,
+        pools: vec![pool.url().to_string()],
+        store,
+        market: Some(market),
+        wallet: Some(keys.requester_path.display().to_string()),
     }
 }
 

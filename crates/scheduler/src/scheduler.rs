@@ -109,6 +109,8 @@ struct Deal {
     cooling: BTreeSet<WorkerId>,
     /// Nobody who has tasks run elsewhere is asked for one of its before: one was declined.
     overflow_from_ms: u64,
+    /// How long the last of its tasks that was run elsewhere took.
+    overflow_run_ms: Option<u64>,
 }
 
 /// What a task of a deal takes, by what those who ran some say of their speed: a multiple of the reference machine's, times seconds.

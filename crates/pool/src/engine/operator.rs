@@ -79,6 +79,14 @@ impl Engine {
     fn warnings(&self, owner: Address) -> Vec<String> {
         let mut warnings = self.parts.keeping.warnings(owner);
         warnings.extend(self.parts.overflow.iter().flat_map(|overflow| overflow.board.status().warnings()));
+        let bans = self.parts.bans.read().unwrap_or_else(PoisonError::into_inner);
+        warnings.extend(self.parts.overflow.iter().filter(|of| bans.contains_key(&of.worker)).map(|of| {
+            format!(
+                "the worker {0} that buys on the market is banned, so nothing is bought: let it in again (`gristmill pool unban {0}`) and start the pool anew",
+                of.worker
+            )
+        }));
+        drop(bans);
         let displaced = self.parts.outbox.displaced();
         if displaced > 0 {
             warnings.push(format!(

@@ -248,6 +248,7 @@ impl Scheduler {
     fn record_run(&mut self, task_id: TaskId, worker: WorkerId, run_ms: u64) {
         if self.is_overflow(worker) {
             // How long it took elsewhere says nothing of the machines here.
+            self.note_overflow_run(task_id, run_ms);
             return;
         }
         let deal_id = self.tasks.get(&task_id).map(|task| task.spec.deal);

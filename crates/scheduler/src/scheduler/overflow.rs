@@ -85,6 +85,14 @@ impl Scheduler {
         }
     }
 
+    /// A task was run elsewhere, and that took so long.
+    pub(super) fn note_overflow_run(&mut self, task: TaskId, run_ms: u64) {
+        let deal = self.tasks.get(&task).map(|task| task.spec.deal);
+        if let Some(deal) = deal.and_then(|deal| self.deals.get_mut(&deal)) {
+            deal.overflow_run_ms = Some(run_ms);
+        }
+    }
+
     /// Before anybody else is given something: what a worker pays for already is not begun anew by another.
     pub(super) fn take_up(&mut self) {
         for id in self.overflow.workers.clone() {
@@ -126,6 +134,13 @@ impl Scheduler {
 
     fn has_room(&self, id: WorkerId) -> bool {
         self.workers.get(&id).is_some_and(|worker| worker.is_willing(self.now_ms) && worker.has_slot())
+    }
+
+    /// Whether it would be back before the deadline if it were begun elsewhere now; T is what is expected before one was.
+    fn is_in_time(&self, task: &Task) -> bool {
+        let known_ms = self.deals.get(&task.spec.deal).and_then(|deal| deal.overflow_run_ms);
+        let run_ms = known_ms.unwrap_or(task.spec.work_clock_ms).saturating_add(self.policy.contribution_margin_ms);
+        self.now_ms.saturating_add(run_ms) <= task.spec.contribution_deadline_ms
     }
 
     /// Whether a worker that has tasks run elsewhere could have this one run there, as far as that is known here.
@@ -229,7 +244,7 @@ impl Scheduler {
         for _ in 0..TASKS_MAX {
             let (number, task) = self.line.last(Queue::Needy, of, &worker.profile, before)?;
             before = number;
-            if let Some(task) = self.tasks.get(&task).filter(|task| self.may_spill(task, id)) {
+            if let Some(task) = self.tasks.get(&task).filter(|task| self.may_spill(task, id) && self.is_in_time(task)) {
                 return Some(task);
             }
         }

@@ -46,6 +46,7 @@ fn what_would_come_too_late_is_run_elsewhere_from_behind() {
     // It is not known how long runs take: not that one takes longer than this.
     bench.at(START_MS + 9_000);
     assert!(bought(&bench).is_empty());
+    assert_eq!(bench.worker_cause(MARKET), WorkerCause::InTime);
     bench.at(START_MS + 11_000);
     assert_eq!(bought(&bench), [5], "six runs of eleven seconds or more are no minute");
     bench.at(START_MS + 20_000);
@@ -129,7 +130,7 @@ fn what_is_declined_there_waits_here_and_is_asked_for_again() {
     // A worker of one's own takes both.
     bench.on(joined(0));
     assert!(has(&bench, 0, 0));
-    assert_eq!(bench.worker_cause(MARKET), WorkerCause::InTime);
+    assert_eq!(bench.worker_cause(MARKET), WorkerCause::AllTried);
 }
 
 #[test]
@@ -159,6 +160,26 @@ fn one_who_buys_is_one_owner_and_lends_no_devices() {
     assert_eq!(bought(&bench), [0, 1]);
     // It is none of the machines that are shown, nor what one waits for.
     assert_eq!(bench.scheduler.matching(Demand::any()).0.len(), 1);
+}
+
+#[test]
+fn what_would_not_be_back_in_time_is_not_paid_for() {
+    let mut bench = lab(1, 4, 3, 1);
+    // Runs take two seconds here. Then the machine is gone.
+    for index in 0..3 {
+        bench.now_ms = START_MS + 2_000 * (index + 1);
+        bench.ready(index, 0, truth(index));
+    }
+    bench.on(Event::WorkerLeft { worker: worker(0) });
+    bench.at(START_MS + 30_000);
+    // The next task's deadline is nearer than the T that may be needed elsewhere.
+    bench.on(added(TaskSpec { contribution_deadline_ms: START_MS + 90_000, ..spec(3, 1) }));
+    bench.on(added(spec(4, 1))).at(START_MS + 32_000);
+    assert_eq!(bought(&bench), [4]);
+    // It took ten seconds.
+    bench.now_ms = START_MS + 42_000;
+    bench.ready(4, MARKET, truth(4)).at(START_MS + 44_000);
+    assert_eq!(bought(&bench), [3]);
 }
 
 #[test]
