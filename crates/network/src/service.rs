@@ -129,11 +129,7 @@ impl Network {
                 newcomers: Some(newcomers),
                 founder: private.then(|| founder(&config, &dir, &keys)).transpose()?,
                 private: Some(private),
-                settings: Sources {
-                    path: Some(dir.file(SETTINGS_FILE)?),
-                    flags: config.pool_flags.clone(),
-                    is_free: private,
-                },
+                settings: settings(&config, dir.file(SETTINGS_FILE)?, private),
                 overflow: buying.as_ref().map(overflow::Opened::for_pool),
                 ..pool_config(&config, pool_dir, &keys, &ledger, &store_url)
             };
@@ -310,6 +306,11 @@ fn welcome_newcomers(
 }
 
 /// The network's pool, before it is known where it listens.
+/// Where the pool's settings come from.
+fn settings(config: &NetworkConfig, path: PathBuf, is_free: bool) -> Sources {
+    Sources { path: Some(path), flags: config.pool_flags.clone(), is_free }
+}
+
 fn pool_config(
     config: &NetworkConfig,
     data_dir: PathBuf,

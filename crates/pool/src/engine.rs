@@ -193,6 +193,11 @@ pub(crate) fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64)
 }
 
+/// What came, and what else is there already.
+fn gather<T>(first: T, more: impl FnMut() -> Option<T>) -> Vec<T> {
+    std::iter::once(first).chain(std::iter::from_fn(more)).take(DRAIN_MAX).collect()
+}
+
 impl Engine {
     pub fn new(parts: Parts, news: mpsc::UnboundedSender<News>) -> Self {
         let reduces = Some(Box::new(Reduces::new(parts.hub.clone(), parts.workerpool)));
@@ -287,16 +292,8 @@ impl Engine {
                         }
                     }
                 }
-                Some(event) = events.recv() => {
-                    let mut drained = vec![event];
-                    while drained.len() < DRAIN_MAX && let Some(event) = events.try_recv() { drained.push(event) }
-                    self.on_worker_events(drained)?;
-                }
-                Some(first) = news.recv() => {
-                    let mut drained = vec![first];
-                    while drained.len() < DRAIN_MAX && let Ok(more) = news.try_recv() { drained.push(more) }
-                    self.on_all_news(drained)?;
-                }
+                Some(event) = events.recv() => self.on_worker_events(gather(event, || events.try_recv()))?,
+                Some(first) = news.recv() => self.on_all_news(gather(first, || news.try_recv().ok()))?,
                 Some(query) = queries.recv() => self.answer(query),
                 _ = refresh.tick() => {
                     self.refresh_workers();

@@ -233,6 +233,45 @@ fn pool_config(folder: &std::path::Path, market: &Market, store_url: String) -> 
     }
 }
 
+/// When things happened.
+struct Moments {
+    /// The first lease came.
+    first: Instant,
+    /// The last task was over.
+    settled: Instant,
+    /// The last upload lay open.
+    opened: Instant,
+}
+
+/// Waits until all is done, and says each second how far it is.
+async fn watch(ledger: &ModelLedger, store: &Store, counters: &Counters, tasks: u64, began: Instant) -> Moments {
+    let (mut first, mut settled, mut told) = (None, None, Instant::now());
+    loop {
+        tokio::time::sleep(POLL).await;
+        let leases = counters.leases.load(Ordering::Relaxed);
+        if leases > 0 {
+            first.get_or_insert_with(Instant::now);
+        }
+        let (begun, over) = if settled.is_none() { ledger.counts() } else { (tasks, tasks) };
+        if over == tasks {
+            let settled = *settled.get_or_insert_with(Instant::now);
+            let mut packs = counters.packs.lock().unwrap_or_else(PoisonError::into_inner);
+            while packs.last().is_some_and(|pack| store.has(*pack).unwrap_or(false)) {
+                packs.pop();
+            }
+            if packs.is_empty() {
+                return Moments { first: first.unwrap_or(began), settled, opened: Instant::now() };
+            }
+        }
+        if told.elapsed() > Duration::from_secs(1) {
+            told = Instant::now();
+            let authorised = counters.authorised.load(Ordering::Relaxed);
+            eprintln!("  {begun} tasks begun, {leases} leases, {authorised} authorised, {over} over");
+        }
+        assert!(began.elapsed() < PATIENCE, "it takes too long");
+    }
+}
+
 async fn run(tasks: u64, workers: u64, trust: u64, [pool_place, store_place, workers_place]: &[Runtime; 3]) {
     let folder = tempfile::tempdir().expect("a folder");
     let market = Market::new().await;
@@ -275,49 +314,19 @@ async fn run(tasks: u64, workers: u64, trust: u64, [pool_place, store_place, wor
             }
         })
         .await;
-    let mut first = None;
-    let mut settled = None;
-    let mut told = Instant::now();
-    let opened = loop {
-        tokio::time::sleep(POLL).await;
-        if counters.leases.load(Ordering::Relaxed) > 0 {
-            first.get_or_insert_with(Instant::now);
-        }
-        if settled.is_none() && ledger.counts().1 == tasks {
-            settled = Some(Instant::now());
-        }
-        if settled.is_some() {
-            let mut packs = counters.packs.lock().unwrap_or_else(PoisonError::into_inner);
-            while packs.last().is_some_and(|pack| store.has(*pack).unwrap_or(false)) {
-                packs.pop();
-            }
-            if packs.is_empty() {
-                break Instant::now();
-            }
-        }
-        if told.elapsed() > Duration::from_secs(1) {
-            told = Instant::now();
-            let of = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-            let (leases, authorised) = (of(&counters.leases), of(&counters.authorised));
-            let (begun, over) = ledger.counts();
-            eprintln!("  {begun} tasks begun, {leases} leases, {authorised} authorised, {over} over");
-        }
-        assert!(began.elapsed() < PATIENCE, "it takes too long");
-    };
-    let first = first.unwrap_or(began);
+    let moments = watch(&ledger, &store, &counters, tasks, began).await;
     let leases = counters.leases.load(Ordering::Relaxed);
     let [of_pool, of_store, of_workers] =
         std::array::from_fn(|at| (processor_s(ROLES[at]) - before[at]) * 1e6 / leases as f64);
-    let rate = |end: Instant| leases as f64 / (end - first).as_secs_f64();
+    let rate = |end: Instant| leases as f64 / (end - moments.first).as_secs_f64();
     println!(
         "leases/tasks={tasks},workers={workers},trust={trust}: {:.0} leases/s settled, {:.0} leases/s until every upload lies open",
-        settled.map_or(0.0, rate),
-        rate(opened)
+        rate(moments.settled),
+        rate(moments.opened)
     );
     println!(
-        "  {leases} leases, {} authorised, {} contributed, {} reveals; processor time a lease: \
-         pool {of_pool:.0} us, store {of_store:.0} us, workers and model {of_workers:.0} us",
-        counters.authorised.load(Ordering::Relaxed),
+        "  {leases} leases, {} contributed, {} reveals; processor time a lease: pool {of_pool:.0} us, store {of_store:.0} us, \
+         workers and model {of_workers:.0} us",
         counters.contributed.load(Ordering::Relaxed),
         counters.reveals.load(Ordering::Relaxed)
     );

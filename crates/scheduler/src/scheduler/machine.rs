@@ -132,7 +132,7 @@ impl Scheduler {
             (count <= FEW_WORKERS).then(|| taken().flatten().map(|(_, worker)| *worker).collect())
         };
         let count = if credibility.is_some_and(|credibility| credibility.policy().public) { DRAWN_WORKERS } else { 1 };
-        let best = machines.best_among(task.demand?, count, few, &passes);
+        let best = machines.best_among(task.demand?, count, few, passes);
         let order = |worker: &WorkerId| {
             let drawn = credibility.map_or(0, |credibility| credibility.order(id, worker.0));
             (drawn, workers.get(worker).and_then(|known| known.idle_order).map(|(_, order)| order))
