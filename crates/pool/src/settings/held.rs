@@ -223,15 +223,14 @@ impl Base {
     /// Prices by the names of the classes as the hub has them; `whence` says where one stands.
     fn with_known_classes(&self, said: Said, whence: impl Fn(&str) -> String) -> Result<Said, SettingsError> {
         let mut known = BTreeMap::new();
-        for ((section, key), value) in said.0 {
-            let refused = |text| SettingsError::Price { whence: whence(&key), name: key.clone(), text };
+        for ((section, written), value) in said.0 {
+            let refused = |text| SettingsError::Price { whence: whence(&written), name: written.clone(), text };
             let key = match section.as_str() {
-                "price" => self.class(&key).ok_or_else(|| refused(self.unknown_class()))?.to_owned(),
-                _ => key.clone(),
+                "price" => self.class(&written).ok_or_else(|| refused(self.unknown_class()))?.to_owned(),
+                _ => written.clone(),
             };
-            if known.insert((section, key.clone()), value).is_some() {
-                let text = "its price is said twice".to_owned();
-                return Err(SettingsError::Price { whence: whence(&key), name: key, text });
+            if known.insert((section, key), value).is_some() {
+                return Err(refused("its price is said twice".to_owned()));
             }
         }
         Ok(Said(known))
