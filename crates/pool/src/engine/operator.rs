@@ -239,7 +239,8 @@ impl Engine {
                 "nothing is remembered of the task {task}: timelines begin anew with each start of the pool, and of deals that are over the last {RETIRED_MAX} tasks are kept"
             ));
         };
-        let begins_late = deal.deal.start_time.saturating_mul(1_000) < since_unix_ms;
+        // The ledger counts in seconds: a deal of the second in which the pool began is not older.
+        let begins_late = deal.deal.start_time < since_unix_ms / 1_000;
         Ok(Answer::Trace(Box::new(Timeline { task, deal: entry.deal, since_unix_ms, begins_late, forgotten, moments })))
     }
 
