@@ -1,6 +1,5 @@
 //! The pool's loop: what happens goes into the scheduler's core, what it decides is done.
 
-mod backlog;
 mod clients;
 mod effects;
 pub(crate) mod ledger;
@@ -38,7 +37,6 @@ use crate::run_time::ItemTimes;
 use crate::settings::{Base, Held};
 use crate::trace::{Step, Traces};
 
-use backlog::Backlog;
 pub use clients::Query;
 use records::Records;
 
@@ -172,8 +170,6 @@ pub(crate) struct Engine {
     records: Records,
     traces: Traces,
     item_times: ItemTimes,
-    /// What workers have no room for.
-    backlog: Backlog,
     /// The first block that was not looked at.
     next_block: u64,
     /// Deals that are being read.
@@ -218,7 +214,6 @@ impl Engine {
             records: Records::default(),
             traces: Traces::default(),
             item_times: ItemTimes::default(),
-            backlog: Backlog::default(),
             next_block: 0,
             reading: BTreeSet::new(),
             news,
@@ -302,7 +297,6 @@ impl Engine {
                 _ = review.tick() => self.review(),
                 () = tokio::time::sleep(sleep) => self.pending.push(Event::Tick),
             }
-            self.backlog.flush(&self.parts.links);
             self.look_at_reduces();
         };
         self.write_records()?;
@@ -314,9 +308,6 @@ impl Engine {
     }
 
     fn sleep(&self) -> Duration {
-        if !self.backlog.is_empty() {
-            return Duration::from_millis(TICK_MIN_MS);
-        }
         let now = unix_ms();
         let due = self.parts.scheduler.next_deadline().map_or(TICK_MAX_MS, |at| at.saturating_sub(now));
         Duration::from_millis(due.clamp(TICK_MIN_MS, TICK_MAX_MS))
@@ -339,15 +330,13 @@ impl Engine {
     fn on_all_news(&mut self, all: Vec<News>) -> Result<(), PoolError> {
         let mut openings = Vec::new();
         for news in all {
-            match news {
-                News::Opened { task, worker, opening } => openings.push((task, worker, opening)),
-                news => self.on_news(news)?,
-            }
+            self.on_news(news, &mut openings)?;
         }
         self.on_opened(openings)
     }
 
-    fn on_news(&mut self, news: News) -> Result<(), PoolError> {
+    /// Takes in what a task of the engine's own reports; what came of uploads is put to the others.
+    fn on_news(&mut self, news: News, openings: &mut Vec<(TaskId, Address, Opening)>) -> Result<(), PoolError> {
         match news {
             News::DealRead { id, deal } => {
                 self.reading.remove(&id);
@@ -364,7 +353,7 @@ impl Engine {
                 tracing::warn!(%deal, reason, "tasks could not be initialised, looking at them again");
                 self.uninitialised.insert(deal, unix_ms() + 2_000);
             }
-            News::Opened { task, worker, opening } => self.on_opened(vec![(task, worker, opening)])?,
+            News::Opened { task, worker, opening } => openings.push((task, worker, opening)),
             News::OpenAgain { task, worker } => self.open_again(task, worker),
             News::CallFailed { task, call, reason } => {
                 self.span(task).in_scope(|| tracing::info!(%task, ?call, reason, "a call did not succeed"));

@@ -8,7 +8,7 @@ use alloy_primitives::{Address, Bytes};
 use gristmill_result::Digest;
 use gristmill_result::pack::verify_pack;
 use gristmill_result::seal::{self, SealError};
-use gristmill_store::Client;
+use gristmill_store::{Client, ClientError};
 use gristmill_types::{ContentId, TaskId};
 
 use crate::journal::Opened;
@@ -39,15 +39,20 @@ pub async fn open_upload(
     digest: Digest,
     (sealed, size): (ContentId, u64),
 ) -> Opening {
-    let result = if size <= SMALL_BYTES_MAX {
-        open_small(store, task, worker, digest, sealed).await
-    } else {
-        let folder = scratch.join(format!("{:x}-{:x}", task.0, worker));
-        let result = open_in(store, &folder, task, worker, digest, sealed).await;
-        if let Err(error) = std::fs::remove_dir_all(&folder) {
-            tracing::warn!(folder = %folder.display(), %error, "a scratch folder could not be removed");
+    let small = match size <= SMALL_BYTES_MAX {
+        true => open_small(store, task, worker, digest, sealed).await,
+        false => None,
+    };
+    let result = match small {
+        Some(result) => result,
+        None => {
+            let folder = scratch.join(format!("{:x}-{:x}", task.0, worker));
+            let result = open_in(store, &folder, task, worker, digest, sealed).await;
+            if let Err(error) = std::fs::remove_dir_all(&folder) {
+                tracing::warn!(folder = %folder.display(), %error, "a scratch folder could not be removed");
+            }
+            result
         }
-        result
     };
     match result {
         Ok(opened) => Opening::Matches(opened),
@@ -72,20 +77,27 @@ fn unavailable(error: impl std::fmt::Display) -> Failure {
     Failure::Unavailable(error.to_string())
 }
 
-/// In memory. An upload that is larger than it was said to be does not open.
+/// In memory; `None` for an upload that is larger than it was said to be.
 async fn open_small(
     store: &Client,
     task: TaskId,
     worker: Address,
     digest: Digest,
     sealed: ContentId,
-) -> Result<Opened, Failure> {
-    let bytes = store.get_bytes(sealed, SMALL_BYTES_MAX).await.map_err(unavailable)?;
-    let mut plain = Vec::with_capacity(bytes.len());
-    seal::open(digest, task, worker, &mut bytes.as_slice(), &mut plain).map_err(of_seal)?;
-    let commitment = verify(&mut plain.as_slice(), digest)?;
-    let pack = store.put_bytes(plain).await.map_err(unavailable)?;
-    Ok(Opened { pack, commitment })
+) -> Option<Result<Opened, Failure>> {
+    let bytes = match store.get_bytes(sealed, SMALL_BYTES_MAX).await {
+        Ok(bytes) => bytes,
+        Err(ClientError::TooLarge { .. }) => return None,
+        Err(error) => return Some(Err(unavailable(error))),
+    };
+    let opened = async {
+        let mut plain = Vec::with_capacity(bytes.len());
+        seal::open(digest, task, worker, &mut bytes.as_slice(), &mut plain).map_err(of_seal)?;
+        let commitment = verify(&mut plain.as_slice(), digest)?;
+        let pack = store.put_bytes(plain).await.map_err(unavailable)?;
+        Ok(Opened { pack, commitment })
+    };
+    Some(opened.await)
 }
 
 async fn open_in(

@@ -43,15 +43,10 @@ impl fmt::Debug for TestChain {
 
 impl TestChain {
     pub fn new() -> Self {
-        Self::beginning(GENESIS_TIME)
-    }
-
-    /// One that begins at this time, in Unix seconds.
-    pub fn beginning(timestamp: u64) -> Self {
         let db = Db::open_on(InMemoryBackend::new()).unwrap();
-        let genesis = Genesis { timestamp, ..Genesis::new(CHAIN_ID) };
+        let genesis = Genesis { timestamp: GENESIS_TIME, ..Genesis::new(CHAIN_ID) };
         let chain = Chain::open(db, &genesis).unwrap();
-        let inner = Inner { chain, clock: AtomicU64::new(timestamp), waiting: Mutex::default() };
+        let inner = Inner { chain, clock: AtomicU64::new(GENESIS_TIME), waiting: Mutex::default() };
         Self { inner: Arc::new(inner) }
     }
 

@@ -1,4 +1,4 @@
-"""Tasks a second of HyperQueue, Dask and Ray on this machine, each with two workers of one core; none of them verifies anything.
+"""Tasks a second of HyperQueue, Dask and Ray on this machine, each with two cores; none of them verifies anything.
 
     peers.py [TASKS]      # 2,000 unless told otherwise
 

@@ -16,7 +16,7 @@ use gristmill_hub::abi::{IHub, IexecLibCore_v5 as wire};
 use gristmill_hub::ledger::{Answer, BlockHead, Call, Fees, Log, LogQuery, Receipt};
 use gristmill_hub::{HubEvent, LedgerError, LedgerPort};
 use gristmill_poco::{Model, Revert};
-use gristmill_types::{Amount, DealId, TaskId};
+use gristmill_types::{DealId, TaskId};
 
 use crate::chain::{CHAIN_ID, TestChain};
 
@@ -143,9 +143,9 @@ impl ModelLedger {
         let answer = match IHub::IHubCalls::abi_decode(&call.data).ok()? {
             IHub::IHubCalls::viewTask(call) => {
                 let id = TaskId(call.taskid);
-                let Some(task) = books.tasks.get(&id) else { return Some(none::<IHub::viewTaskCall>(&unset(&id))) };
+                let Some(task) = books.tasks.get(&id) else { return Some(returned::<IHub::viewTaskCall>(&unset())) };
                 let terms = books.terms_of(id)?;
-                let record = wire::Task {
+                returned::<IHub::viewTaskCall>(&wire::Task {
                     status: task.status as u8,
                     dealid: task.deal.0,
                     idx: U256::from(task.index),
@@ -159,26 +159,19 @@ impl ModelLedger {
                     contributors: task.contributors.clone(),
                     resultDigest: task.digest.unwrap_or_default(),
                     results: task.results.clone(),
-                    resultsTimestamp: U256::ZERO,
-                    resultsCallback: Bytes::new(),
-                };
-                none::<IHub::viewTaskCall>(&record)
+                    ..unset()
+                })
             }
             IHub::IHubCalls::viewWeight(call) => {
                 let vote = books.tasks.get(&TaskId(call.taskid)).and_then(|task| task.contributions.get(&call.worker));
                 let weight = vote.map_or(0, |vote| vote.weight);
-                IHub::viewWeightCall::abi_encode_returns(&U256::from(weight)).into()
+                returned::<IHub::viewWeightCall>(&U256::from(weight))
             }
-            IHub::IHubCalls::viewScore(call) => {
-                IHub::viewScoreCall::abi_encode_returns(&U256::from(books.score(call.worker))).into()
-            }
+            IHub::IHubCalls::viewScore(call) => returned::<IHub::viewScoreCall>(&U256::from(books.score(call.worker))),
             IHub::IHubCalls::viewAccount(call) => {
                 let account = books.account(call.account);
-                let record = gristmill_hub::abi::IexecLibCore_v5::Account {
-                    stake: account.stake.to_u256(),
-                    locked: account.locked.to_u256(),
-                };
-                IHub::viewAccountCall::abi_encode_returns(&record).into()
+                let (stake, locked) = (account.stake.to_u256(), account.locked.to_u256());
+                returned::<IHub::viewAccountCall>(&wire::Account { stake, locked })
             }
             _ => return None,
         };
@@ -186,7 +179,8 @@ impl ModelLedger {
     }
 }
 
-fn unset(_: &TaskId) -> wire::Task {
+/// A task that nobody has begun.
+fn unset() -> wire::Task {
     wire::Task {
         status: 0,
         dealid: B256::ZERO,
@@ -206,7 +200,8 @@ fn unset(_: &TaskId) -> wire::Task {
     }
 }
 
-fn none<C: SolCall>(record: &C::Return) -> Bytes {
+/// What a view returns.
+fn returned<C: SolCall>(record: &C::Return) -> Bytes {
     C::abi_encode_returns(record).into()
 }
 
@@ -265,9 +260,6 @@ fn refused(why: impl ToString) -> LedgerError {
 fn now<T: Send + 'static>(answer: Result<T, LedgerError>) -> Answer<'static, T> {
     Box::pin(async move { answer })
 }
-
-/// The stake that people have at the hub, on both.
-pub const STAKE: Amount = Amount::from_grist(1_000_000);
 
 impl LedgerPort for ModelLedger {
     fn chain_id(&self) -> Answer<'_, u64> {

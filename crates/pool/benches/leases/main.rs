@@ -9,6 +9,9 @@
 #[allow(dead_code, reason = "the hub's tests do more with it")]
 mod chain;
 mod ledger;
+#[path = "../../../hub/tests/it/market.rs"]
+#[allow(dead_code, reason = "the hub's tests do more with it")]
+mod market;
 mod worker;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,35 +19,34 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use alloy_primitives::{Address, B256, Bytes, U256};
-use gristmill_datadir::Db;
-use gristmill_datadir::redb::backends::InMemoryBackend;
-use gristmill_hub::deploy::{DeployOptions, deploy};
-use gristmill_hub::{CallData, HubClient, LedgerPort, NewApp, Outbox, OutboxConfig, sign};
+use alloy_primitives::Address;
+use gristmill_hub::HubClient;
 use gristmill_poco::{Matching, OrderUse};
 use gristmill_pool::config::{ORDER_TRUST, ORDER_VOLUME, PoolConfig, default_credibility};
 use gristmill_pool::settings::Sources;
 use gristmill_store::server::{ServerHandle, ServerLimits};
 use gristmill_store::{Store, StoreLimits};
 use gristmill_types::category::GENESIS_CATEGORIES;
-use gristmill_types::{Amount, AppOrder, DealId, Needs, RequestOrder, Signed, WorkerpoolOrder};
-use gristmill_wallet::Wallet;
+use gristmill_types::{Amount, Needs};
 use tokio::runtime::Runtime;
 
-use chain::TestChain;
-use ledger::{ModelLedger, STAKE};
+use ledger::ModelLedger;
+use market::{Market, Person};
 use worker::{Counters, Worker};
 
 /// Whose processor time is told apart.
 const ROLES: [&str; 3] = ["pool", "store", "workers"];
-const SUPPLY: Amount = Amount::from_grist(1_000_000_000);
-/// Tasks of a deal.
-const DEAL_TASKS: u64 = 5_000;
+/// What everybody has at the model's hub.
+const STAKE: Amount = Amount::from_grist(100_000);
+/// Tasks of a deal: what the market's orders of a pool offer.
+const DEAL_TASKS: u64 = 1_000;
 /// Slots of a worker: as many of its tasks are on their way at a time.
 const SLOTS: u32 = 256;
 /// How long a run may take.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// How often it is looked whether all is done.
 const POLL: Duration = Duration::from_millis(10);
+/// Of a task of the first deal.
 const PRICE: Amount = Amount::from_ngrist(1_000);
 
 fn main() {
@@ -58,10 +60,6 @@ fn main() {
     let places = ROLES.map(runtime);
     bench.block_on(run(tasks, workers, trust, &places));
     places.into_iter().for_each(Runtime::shutdown_background);
-}
-
-fn wallet(number: u64) -> Wallet {
-    Wallet::import_hex(&format!("{number:064x}")).expect("a key")
 }
 
 fn category() -> u64 {
@@ -88,129 +86,30 @@ fn processor_s(name: &str) -> f64 {
     ticks.sum::<f64>() / 100.0
 }
 
-/// The market's people and what they trade.
-struct Market {
-    chain: TestChain,
-    hub: HubClient,
-    owner: Wallet,
-    requester: Wallet,
-    pool: Wallet,
-    app: Address,
-}
-
-impl Market {
-    async fn new() -> Self {
-        let chain = TestChain::beginning(ledger::unix_s());
-        let (owner, requester, pool) = (wallet(1), wallet(2), wallet(3));
-        let port: Arc<dyn LedgerPort> = Arc::new(chain.clone());
-        let db = Db::open_on(InMemoryBackend::new()).expect("a database in memory");
-        let config = OutboxConfig { poll_ms: 1, ..OutboxConfig::default() };
-        let outbox = Outbox::open_on(db, owner.clone(), Arc::clone(&port), config).await.expect("an outbox");
-        let options = DeployOptions::local(owner.address(), SUPPLY);
-        let deployment = deploy(&chain, &outbox, &options).await.expect("a hub");
-        outbox.shutdown().await;
-        let hub = HubClient::on(port, deployment.hub).await.expect("the hub");
-        let app = NewApp {
-            owner: owner.address(),
-            name: "no-op".to_owned(),
-            kind: "DOCKER".to_owned(),
-            multiaddr: format!("wasm:{}", "ab".repeat(32)).into_bytes().into(),
-            checksum: B256::ZERO,
-            mrenclave: Bytes::new(),
-        };
-        let address = hub.predict_app(&app).await.expect("an address");
-        let market = Self { chain, hub, owner, requester, pool, app: address };
-        market.must(&market.owner, market.hub.create_app(&app));
-        market.must(&market.owner, market.hub.approve(SUPPLY));
-        for person in [&market.requester, &market.pool] {
-            market.must(&market.owner, market.hub.deposit_for(STAKE, person.address()));
-        }
-        market
-    }
-
-    fn must(&self, wallet: &Wallet, call: CallData) {
-        assert!(self.chain.execute(wallet, &call.call(wallet.address())).0, "the bench's own call was refused");
-    }
-
-    /// A deal, on the chain; what the model has to know of it.
-    async fn order(&self, workerpool: Address, volume: u64, trust: u64, salt: u64) -> (DealId, Matching) {
-        let salt = B256::from(U256::from(salt));
-        let (app, pool) = (self.app_order(), self.pool_order(workerpool, salt));
-        let request = self.request(workerpool, volume, trust, salt);
-        let hash = self.hub.order_hash(&request.order);
-        self.must(&self.requester, self.hub.match_orders(&app, &sign::no_dataset(), &pool, &request));
-        let id = DealId::derive(hash, 0);
-        let deal = self.hub.view_deal(id).await.expect("the deal").expect("the deal is there");
-        let work_clock_s = self.hub.view_category(deal.category).await.expect("the category").work_clock_s;
-        let used = |hash, volume| OrderUse { hash, volume };
-        let matching = Matching {
-            app: used(self.hub.order_hash(&app.order), u64::MAX),
-            dataset: None,
-            workerpool: used(self.hub.order_hash(&pool.order), volume),
-            request: used(hash, volume),
-            terms: deal.terms(work_clock_s),
-        };
-        (id, matching)
-    }
-
-    fn app_order(&self) -> Signed<AppOrder> {
-        let order = AppOrder {
-            app: self.app,
-            appprice: U256::ZERO,
-            volume: U256::from(u64::MAX),
-            tag: B256::ZERO,
-            datasetrestrict: Address::ZERO,
-            workerpoolrestrict: Address::ZERO,
-            requesterrestrict: Address::ZERO,
-            salt: B256::ZERO,
-        };
-        sign::order(&self.owner, order, self.hub.domain())
-    }
-
-    fn pool_order(&self, workerpool: Address, salt: B256) -> Signed<WorkerpoolOrder> {
-        let order = WorkerpoolOrder {
-            workerpool,
-            workerpoolprice: PRICE.to_u256(),
-            volume: U256::from(DEAL_TASKS),
-            tag: B256::ZERO,
-            category: U256::from(category()),
-            trust: U256::from(1_000),
-            apprestrict: Address::ZERO,
-            datasetrestrict: Address::ZERO,
-            requesterrestrict: Address::ZERO,
-            salt,
-        };
-        sign::order(&self.pool, order, self.hub.domain())
-    }
-
-    fn request(&self, workerpool: Address, volume: u64, trust: u64, salt: B256) -> Signed<RequestOrder> {
-        let order = RequestOrder {
-            app: self.app,
-            appmaxprice: U256::MAX,
-            dataset: Address::ZERO,
-            datasetmaxprice: U256::ZERO,
-            workerpool,
-            workerpoolmaxprice: U256::MAX,
-            requester: self.requester.address(),
-            volume: U256::from(volume),
-            tag: B256::ZERO,
-            category: U256::from(category()),
-            trust: U256::from(trust),
-            beneficiary: self.requester.address(),
-            callback: Address::ZERO,
-            params: "{}".to_owned(),
-            salt,
-        };
-        sign::order(&self.requester, order, self.hub.domain())
+/// A deal of the market's, on the chain, and what the model has to know of it. Each has a price of its own: an order of a pool is good
+/// for one.
+async fn order(market: &Market, number: u64, trust: u64, volume: u64) -> Matching {
+    let (hub, price) = (&market.client, PRICE.ngrist() as u64 + number);
+    let id = market.deal(category(), volume, trust, price, number).await;
+    let deal = hub.view_deal(id).await.expect("the deal").expect("the deal is there");
+    let work_clock_s = hub.view_category(deal.category).await.expect("the category").work_clock_s;
+    let request = market.request(category(), volume, trust, number).order;
+    let used = |hash, volume| OrderUse { hash, volume };
+    Matching {
+        app: used(hub.order_hash(&market.app_order(price / 10).order), u64::MAX),
+        dataset: None,
+        workerpool: used(hub.order_hash(&market.pool_order(category(), price, trust).order), volume),
+        request: used(hub.order_hash(&request), volume),
+        terms: deal.terms(work_clock_s),
     }
 }
 
 fn pool_config(folder: &std::path::Path, market: &Market, store_url: String) -> PoolConfig {
     PoolConfig {
         data_dir: folder.join("pool"),
-        wallet: market.pool.clone(),
+        wallet: market.pool_owner.wallet.clone(),
         rpc_url: "http://127.0.0.1:1".to_owned(),
-        hub: market.hub.hub,
+        hub: market.client.hub,
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         advertised_host: None,
         store_url,
@@ -274,43 +173,40 @@ async fn watch(ledger: &ModelLedger, store: &Store, counters: &Counters, tasks: 
 
 async fn run(tasks: u64, workers: u64, trust: u64, [pool_place, store_place, workers_place]: &[Runtime; 3]) {
     let folder = tempfile::tempdir().expect("a folder");
-    let market = Market::new().await;
+    let market = Market::new(u8::try_from(workers).expect("255 workers at most")).await;
     let store = Store::open(folder.path().join("store"), StoreLimits::default()).expect("a store");
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let server = {
         let _place = store_place.enter();
         ServerHandle::start(listener, store.clone(), ServerLimits::default()).expect("a server")
     };
-    let ledger = ModelLedger::new(market.chain.clone(), market.hub.hub);
-    let hub = HubClient::on(Arc::new(ledger.clone()), market.hub.hub).await.expect("the hub");
+    let ledger = ModelLedger::new(market.chain.clone(), market.client.hub);
+    let hub = HubClient::on(Arc::new(ledger.clone()), market.client.hub).await.expect("the hub");
     let config = pool_config(folder.path(), &market, server.url());
     let pool = pool_place.spawn(gristmill_pool::start_on(config, hub)).await.expect("it runs").expect("a pool");
 
     let counters = Arc::new(Counters::default());
-    let started: Vec<_> = (0..workers)
-        .map(|number| {
-            let (wallet, ledger, store) = (wallet(100 + number), ledger.clone(), store.clone());
-            let worker = Worker { wallet, ledger, store, counters: Arc::clone(&counters), slots: SLOTS };
-            let _place = workers_place.enter();
-            worker.start(pool.url())
-        })
-        .collect();
+    let start = |person: &Person| {
+        let (wallet, ledger, store) = (person.wallet.clone(), ledger.clone(), store.clone());
+        let worker = Worker { wallet, ledger, store, counters: Arc::clone(&counters), slots: SLOTS };
+        let _place = workers_place.enter();
+        worker.start(pool.url())
+    };
+    let started: Vec<_> = market.workers.iter().map(start).collect();
     let mut deals = Vec::new();
-    while deals.len() as u64 * DEAL_TASKS < tasks {
-        let volume = DEAL_TASKS.min(tasks - deals.len() as u64 * DEAL_TASKS);
-        deals.push(market.order(pool.workerpool(), volume, trust, deals.len() as u64).await.1);
+    for number in 0..tasks.div_ceil(DEAL_TASKS) {
+        deals.push(order(&market, number, trust, DEAL_TASKS.min(tasks - number * DEAL_TASKS)).await);
     }
-    let now = ledger::unix_s();
-    let people: Vec<Address> = [&market.requester, &market.pool].map(Wallet::address).into();
-    let workers_addresses: Vec<Address> = (0..workers).map(|number| wallet(100 + number).address()).collect();
+    let people: Vec<Address> =
+        market.workers.iter().chain([&market.requester, &market.pool_owner]).map(Person::address).collect();
     let (began, before) = (Instant::now(), ROLES.map(processor_s));
     ledger
         .take_over(|model| {
-            for account in people.into_iter().chain(workers_addresses) {
+            for account in people {
                 model.deposit(account, STAKE).expect("a deposit");
             }
             for matching in deals {
-                model.match_orders(now, matching).expect("a deal");
+                model.match_orders(ledger::unix_s(), matching).expect("a deal");
             }
         })
         .await;

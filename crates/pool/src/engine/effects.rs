@@ -114,8 +114,16 @@ impl Engine {
     }
 
     /// Sends a message, now or when there is room; a worker that is gone will be told what still matters when it comes back.
-    fn tell(&mut self, worker: Address, body: pool_frame::Body) -> bool {
-        self.backlog.send(&self.parts.links, worker, body)
+    fn tell(&self, worker: Address, body: pool_frame::Body) -> bool {
+        let Err(error) = self.parts.links.send(worker, body) else { return true };
+        if let link::SendError::WindowFull { window } = error {
+            tracing::warn!(%worker, window, "a worker takes no messages, and is sent away");
+            let text = format!("{window} messages waited for this worker, which took none of them: connect again");
+            self.parts.links.dismiss(worker, link::refuse(RefuseReason::Session, text));
+        } else {
+            tracing::debug!(%worker, %error, "a message could not be sent");
+        }
+        false
     }
 
     fn lease(&mut self, lease: LeaseId, fence: Fence, task: TaskId, worker: WorkerId, expires_ms: u64) {

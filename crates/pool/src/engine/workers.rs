@@ -39,12 +39,7 @@ impl Engine {
                 entry.last_seen_unix_ms = unix_ms();
             }
             match kind {
-                PoolEventKind::Connected { hello, new_session, peer } => {
-                    if new_session {
-                        self.backlog.forget(worker);
-                    }
-                    self.on_connected(worker, &hello, origin(worker, peer));
-                }
+                PoolEventKind::Connected { hello, peer, .. } => self.on_connected(worker, &hello, origin(worker, peer)),
                 PoolEventKind::Disconnected { reason } => {
                     tracing::info!(%worker, reason, "a worker's connection ended");
                     if let Some(entry) = self.workers.get_mut(&worker) {

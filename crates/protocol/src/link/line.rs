@@ -120,6 +120,9 @@ struct State<O: Frame, I: Frame, N> {
     ack_sent: u64,
     pong: Option<u64>,
     latest_out: Option<O::Body>,
+    /// Messages that wait for room in the session, which gives them their numbers.
+    // INVARIANT: empty while there is room.
+    queue: VecDeque<O::Body>,
     notes: VecDeque<N>,
     latest_in: Option<I::Body>,
     /// Delivered messages. None stands for one of a kind that this version does not know.
@@ -181,6 +184,7 @@ impl<O: Frame, I: Frame, N: Note> Line<O, I, N> {
             ack_sent: 0,
             pong: None,
             latest_out: None,
+            queue: VecDeque::new(),
             notes: VecDeque::new(),
             latest_in: None,
             inbox: VecDeque::new(),
@@ -191,7 +195,7 @@ impl<O: Frame, I: Frame, N: Note> Line<O, I, N> {
 
     /// Sends a message, or gives it back when there is no room or no session. A heartbeat without a connection is
     /// dropped.
-    pub(crate) fn push(&self, body: O::Body) -> Result<Option<O::Body>, SendError> {
+    fn push(&self, body: O::Body) -> Result<Option<O::Body>, SendError> {
         O::check_outgoing(&body)?;
         let mut guard = self.lock();
         let state = &mut *guard;
@@ -199,7 +203,7 @@ impl<O: Frame, I: Frame, N: Note> Line<O, I, N> {
             return Err(SendError::Closed);
         }
         match (O::class(&body), &mut state.session) {
-            (Class::Message, Some(session)) if session.outgoing.has_room() => {
+            (Class::Message, Some(session)) if state.queue.is_empty() && session.outgoing.has_room() => {
                 // Cannot fail: there is room, and nobody else can take it while the lock is held.
                 session.outgoing.push(body).map_err(|full| SendError::WindowFull { window: full.window })?;
             }
@@ -219,6 +223,22 @@ impl<O: Frame, I: Frame, N: Note> Line<O, I, N> {
             Some(_) if self.lock().session.is_none() => Err(SendError::NoSession),
             Some(_) => Err(SendError::WindowFull { window: SESSION_WINDOW }),
         }
+    }
+
+    /// Sends a message now, or when there is room: up to `queue_max` wait for that, in their order. It fails without a session.
+    pub(crate) fn send_later(&self, body: O::Body, queue_max: usize) -> Result<(), SendError> {
+        let Some(body) = self.push(body)? else { return Ok(()) };
+        let mut state = self.lock();
+        if state.session.is_none() {
+            return Err(SendError::NoSession);
+        }
+        if state.queue.len() >= queue_max {
+            return Err(SendError::WindowFull { window: SESSION_WINDOW + queue_max });
+        }
+        state.queue.push_back(body);
+        // Room may have been made since.
+        state.advance();
+        Ok(())
     }
 
     /// Sends a message when there is room.
@@ -321,6 +341,7 @@ impl<O: Frame, I: Frame, N: Note> Line<O, I, N> {
     pub(crate) fn forget_session(&self) {
         let mut state = self.lock();
         state.session = None;
+        state.queue.clear();
         state.inbox.clear();
     }
 
@@ -350,8 +371,10 @@ impl<O: Frame, I: Frame, N: Note> Line<O, I, N> {
         }
         let Some(session) = &mut state.session else { return Ok(Received::Nothing) };
         if session.outgoing.on_ack(ack)? > 0 {
+            state.advance();
             self.room.notify_waiters();
         }
+        let Some(session) = &mut state.session else { return Ok(Received::Nothing) };
         if let Some(body) = &body {
             I::check(body)?;
         }
@@ -465,7 +488,9 @@ impl<O: Frame, I: Frame, N: Note> State<O, I, N> {
             // What was not taken belongs to a conversation that the other end has forgotten.
             self.inbox.clear();
             self.latest_in = None;
+            self.queue.clear();
         }
+        self.advance();
         self.latest_out = None;
         self.pong = None;
         self.ack_sent = self.session.as_ref().map_or(0, |session| session.incoming.ack());
@@ -474,6 +499,21 @@ impl<O: Frame, I: Frame, N: Note> State<O, I, N> {
             previous.end(last);
         }
         self.wake();
+    }
+
+    /// Gives numbers to those that wait for it, as far as there is room.
+    fn advance(&mut self) {
+        let Some(session) = &mut self.session else { return };
+        let mut moved = false;
+        while session.outgoing.has_room()
+            && let Some(body) = self.queue.pop_front()
+        {
+            // Cannot fail: there is room.
+            moved |= session.outgoing.push(body).is_ok();
+        }
+        if moved {
+            self.wake();
+        }
     }
 
     fn note(&mut self, mut note: N) {

@@ -19,7 +19,9 @@ mod worker;
 use crate::wire::{Refuse, RefuseReason};
 
 pub use line::{Fault, SendError};
-pub use pool::{Admission, Inbound, LinkLimits, PoolEvent, PoolEventKind, PoolEvents, PoolFrames, PoolLinks};
+pub use pool::{
+    Admission, Inbound, LinkLimits, PoolEvent, PoolEventKind, PoolEvents, PoolFrames, PoolLinks, QUEUE_MAX,
+};
 pub use worker::{
     Backoff, HelloSigner, LinkError, Profile, WorkerConfig, WorkerEvent, WorkerEvents, WorkerLink, start,
 };

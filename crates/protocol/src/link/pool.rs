@@ -41,6 +41,9 @@ pub trait Inbound: Stream<Item = Result<WorkerFrame, Status>> + Send + Unpin + '
 
 impl<S: Stream<Item = Result<WorkerFrame, Status>> + Send + Unpin + 'static> Inbound for S {}
 
+/// Messages that wait for one worker besides those in its session's window: a few for each slot that one may have.
+pub const QUEUE_MAX: usize = 4_096;
+
 /// What a pool puts up with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkLimits {
@@ -186,23 +189,15 @@ impl PoolLinks {
     }
 
     /// Sends a message to a worker. It never waits: the message is kept until the worker takes it, and goes out at
-    /// once if the worker is connected.
+    /// once if the worker is connected and has taken the ones before.
     ///
     /// # Errors
     /// [`SendError::UnknownWorker`] without a session, [`SendError::WindowFull`] when
-    /// [`crate::SESSION_WINDOW`] messages wait for it, [`SendError::Field`] and [`SendError::NotAMessage`] for a
-    /// message that no link sends.
+    /// [`crate::SESSION_WINDOW`] and [`QUEUE_MAX`] messages more wait for it, [`SendError::Field`] and
+    /// [`SendError::NotAMessage`] for a message that no link sends.
     pub fn send(&self, worker: Address, body: pool_frame::Body) -> Result<(), SendError> {
         let line = self.inner.line(worker).ok_or(SendError::UnknownWorker)?;
-        line.try_send(body)
-    }
-
-    /// As [`PoolLinks::send`], but for a message that there is no room for: it comes back.
-    ///
-    /// # Errors
-    /// As [`PoolLinks::send`], but [`SendError::WindowFull`].
-    pub fn offer(&self, worker: Address, body: pool_frame::Body) -> Result<Option<pool_frame::Body>, SendError> {
-        self.inner.line(worker).ok_or(SendError::UnknownWorker)?.push(body)
+        line.send_later(body, QUEUE_MAX)
     }
 
     /// Whether a worker is connected now.

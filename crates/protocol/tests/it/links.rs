@@ -5,7 +5,7 @@ use std::time::Duration;
 use gristmill_protocol::{
     SESSION_WINDOW,
     client::{ConnectError, Timeouts, connect, pool_client},
-    link::{LinkError, LinkLimits, PoolEventKind, SendError, WorkerEvent, start},
+    link::{LinkError, LinkLimits, PoolEventKind, QUEUE_MAX, SendError, WorkerEvent, start},
     server::ListenLimits,
     tls::{KeyHash, PoolUrl, ServerTls},
     wire::{
@@ -184,11 +184,13 @@ async fn a_listener_that_does_not_listen_holds_back_the_speaker() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(link.try_send(up(0)), Err(SendError::WindowFull { window: SESSION_WINDOW }));
 
-    for number in 0..SESSION_WINDOW as u32 {
+    // The pool never waits: what is past the window is kept, up to a bound.
+    let most = (SESSION_WINDOW + QUEUE_MAX) as u32;
+    for number in 0..most {
         pool.links.send(worker_address(7), down(number)).unwrap();
     }
     let full = pool.links.send(worker_address(7), down(0));
-    assert_eq!(full, Err(SendError::WindowFull { window: SESSION_WINDOW }));
+    assert_eq!(full, Err(SendError::WindowFull { window: SESSION_WINDOW + QUEUE_MAX }));
 
     let waiting = tokio::spawn({
         let link = link.clone();
@@ -200,6 +202,10 @@ async fn a_listener_that_does_not_listen_holds_back_the_speaker() {
         assert_eq!(body, up(number));
     }
     soon("room in the window", waiting).await.unwrap().unwrap();
+    for number in 0..most {
+        let WorkerEvent::Message(body) = next(&mut events).await else { panic!("no message") };
+        assert_eq!(body, down(number), "each once, in order");
+    }
     drop(events);
     pool.stop().await;
 }
