@@ -165,7 +165,11 @@ async fn watch(ledger: &ModelLedger, store: &Store, counters: &Counters, tasks: 
         if told.elapsed() > Duration::from_secs(1) {
             told = Instant::now();
             let authorised = counters.authorised.load(Ordering::Relaxed);
-            eprintln!("  {begun} tasks begun, {leases} leases, {authorised} authorised, {over} over");
+            let (contributed, reveals) =
+                (counters.contributed.load(Ordering::Relaxed), counters.reveals.load(Ordering::Relaxed));
+            eprintln!(
+                "  {begun} tasks begun, {leases} leases, {authorised} authorised, {contributed} contributed, {reveals} reveals, {over} over"
+            );
         }
         assert!(began.elapsed() < PATIENCE, "it takes too long");
     }

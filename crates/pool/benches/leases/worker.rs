@@ -78,7 +78,7 @@ impl Worker {
                 pool_frame::Body::Lease(lease) => self.leased(&link, &mut held, lease).await,
                 pool_frame::Body::Authorise(authorise) => {
                     self.counters.authorised.fetch_add(1, Ordering::Relaxed);
-                    self.contribute(&mut held, TaskId(B256::from_slice(&authorise.task_id)));
+                    self.contribute(&link, &mut held, TaskId(B256::from_slice(&authorise.task_id))).await;
                 }
                 pool_frame::Body::Reveal(reveal) => {
                     let task = TaskId(B256::from_slice(&reveal.task_id));
@@ -124,7 +124,7 @@ impl Worker {
         let _ = link.send(worker_frame::Body::ResultReady(ready)).await;
     }
 
-    fn contribute(&self, held: &mut HashMap<TaskId, Held>, task: TaskId) {
+    async fn contribute(&self, link: &WorkerLink, held: &mut HashMap<TaskId, Held>, task: TaskId) {
         let me: Address = self.wallet.address();
         let Some(result) = held.get(&task) else { return };
         let (digest, trust) = (result.digest, result.trust);
@@ -138,7 +138,12 @@ impl Worker {
                 model.contribute(me, now, task, hash, seal, true)
             }
         });
-        done.unwrap_or_else(|revert| panic!("a contribution is refused: {revert}"));
+        if let Err(revert) = done {
+            // The others were enough before it came.
+            let failed = wire::ContributeFailed { task_id: task.as_bytes().to_vec(), text: revert.to_string() };
+            let _ = link.send(worker_frame::Body::ContributeFailed(failed)).await;
+            return;
+        }
         self.counters.contributed.fetch_add(1, Ordering::Relaxed);
         if trust == 1 {
             held.remove(&task);
