@@ -213,7 +213,7 @@ mod tests {
             place: BagPlace { index: 0, first: 0, size: 1 },
             deal_id: deal.id,
             deal,
-            code: AppCode::wasm(ContentId::of(b"app")),
+            code: AppCode::wasm(ContentId([1; 32])),
             reach,
             args: Vec::new(),
             inputs: Vec::new(),
