@@ -97,8 +97,6 @@ impl LonePool {
             let categories = hub.view_categories().await?;
             let mut config = pool_config(&plan, &categories);
             require_stake(&hub, &config, &categories).await?;
-            let (store_url, store) = open_store(&plan, store_port).await?;
-            config.store_url.clone_from(&store_url);
             let pool_port = before.as_ref().and_then(|book| port_of(book.pools.first()?));
             config.listen = sticky(plan.listen, pool_port);
             let buying = match plan.overflow.take() {
@@ -109,7 +107,9 @@ impl LonePool {
                 }
             };
             config.overflow = buying.as_ref().map(overflow::Opened::for_pool);
-            let pool = match gristmill_pool::start(config).await {
+            let (store_url, store) = open_store(&plan, store_port).await?;
+            config.store_url.clone_from(&store_url);
+            let pool = match gristmill_pool::start_on(config, hub.clone()).await {
                 Ok(pool) => pool,
                 Err(error) => {
                     stop_store(store).await;
@@ -125,14 +125,32 @@ impl LonePool {
                 market: None,
                 wallet: None,
             };
-            write_book(book_file, &book)?;
             let owner = plan.wallet.address();
             let mut lone = Self { book, data_dir: plan.data_dir, owner, pool, store, overflow: None };
-            if let Some(buying) = buying {
-                lone.overflow = Some(buying.start(lone.pool.url().clone(), plan.child).await?);
+            match lone.complete(book_file, buying, plan.child).await {
+                Ok(()) => Ok(lone),
+                Err(error) => {
+                    if let Err(second) = lone.shutdown().await {
+                        tracing::debug!(error = %second, "a pool that did not start did not stop either");
+                    }
+                    Err(error)
+                }
             }
-            Ok(lone)
         })
+    }
+
+    /// What follows when the pool runs.
+    async fn complete(
+        &mut self,
+        book_file: PathBuf,
+        buying: Option<overflow::Opened>,
+        child: ChildCommand,
+    ) -> Result<(), NetworkError> {
+        write_book(book_file, &self.book)?;
+        if let Some(buying) = buying {
+            self.overflow = Some(buying.start(self.pool.url().clone(), child).await?);
+        }
+        Ok(())
     }
 
     /// Where everything is.

@@ -30,6 +30,7 @@ use buyer::Buyer;
 mod book;
 mod buyer;
 mod order;
+mod turn;
 
 /// The folder of all this in a data folder.
 pub const OVERFLOW_FOLDER: &str = "overflow";
@@ -82,7 +83,7 @@ pub struct Opened {
 /// The worker that buys, and what looks after its book.
 pub struct Running {
     worker: WorkerHandle,
-    sweeping: JoinHandle<()>,
+    looking: JoinHandle<()>,
     account: Address,
     board: OverflowBoard,
     _dir: DataDir,
@@ -155,14 +156,12 @@ impl Opened {
         let Self { folder, worker, buyer, slots, dir } = self;
         let mut config = WorkerConfig::new(folder.join("worker"), worker, vec![pool], child);
         config.slots = slots;
-        // Nothing runs here, however large.
-        config.memory_bytes = u64::MAX;
         config.elsewhere = Some(buyer.clone());
         let worker = gristmill_worker::start(config)?;
         let (account, board) = (buyer.account(), buyer.board().clone());
-        buyer.sweep().await;
-        let sweeping = tokio::spawn(async move { buyer.keep_sweeping().await });
-        Ok(Running { worker, sweeping, account, board, _dir: dir })
+        buyer.look_at_account().await;
+        let looking = tokio::spawn(async move { buyer.keep_looking().await });
+        Ok(Running { worker, looking, account, board, _dir: dir })
     }
 }
 
@@ -177,8 +176,8 @@ impl Running {
         if let Err(error) = self.worker.shutdown().await {
             tracing::debug!(%error, "the worker that buys had ended");
         }
-        self.sweeping.abort();
-        let _ = self.sweeping.await;
+        self.looking.abort();
+        let _ = self.looking.await;
     }
 }
 

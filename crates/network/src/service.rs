@@ -305,12 +305,12 @@ fn welcome_newcomers(
     (newcomers, tokio::spawn(treasury::fund_newcomers(hub.clone(), treasury.clone(), coins, stake, queue)))
 }
 
-/// The network's pool, before it is known where it listens.
 /// Where the pool's settings come from.
 fn settings(config: &NetworkConfig, path: PathBuf, is_free: bool) -> Sources {
     Sources { path: Some(path), flags: config.pool_flags.clone(), is_free }
 }
 
+/// The network's pool, before it is known where it listens.
 fn pool_config(
     config: &NetworkConfig,
     data_dir: PathBuf,

@@ -81,7 +81,7 @@ impl OverflowBoard {
         self.0.read().unwrap_or_else(PoisonError::into_inner).status.clone()
     }
 
-    /// The pool's tasks that are bought and not handed in yet.
+    /// The pool's tasks for which an order stands on the market, or may, and those that it has done: not what it gave back.
     pub fn begun(&self) -> BTreeSet<TaskId> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).begun.clone()
     }
@@ -91,7 +91,7 @@ impl OverflowBoard {
         change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner).status);
     }
 
-    /// Says which of the pool's tasks are bought.
+    /// Says which these are.
     pub fn set_begun(&self, begun: BTreeSet<TaskId>) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).begun = begun;
     }

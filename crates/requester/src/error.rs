@@ -250,6 +250,16 @@ pub enum RequesterError {
         /// What to do.
         fix: String,
     },
+    /// What was sent before has no effect yet.
+    #[error(
+        "{count} transactions that this wallet sent before have had no effect within {seconds} s: the ledger is slow or stands still; try again later"
+    )]
+    Unsettled {
+        /// How many.
+        count: u64,
+        /// How long they were waited for.
+        seconds: u64,
+    },
     /// More tasks than a job may have.
     #[error("{got} tasks are too many: a job has {max} at most; put several items into a task with --tasks")]
     TooManyTasks {

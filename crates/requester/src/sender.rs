@@ -14,6 +14,8 @@ use crate::find::{Network, load_wallet};
 
 /// How long another process may hold the key before it is an error.
 const LOCK_PATIENCE: Duration = Duration::from_secs(30);
+/// How long what an earlier process sent may take to have its effect before it is an error.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(60);
 const LOCK_PAUSE: Duration = Duration::from_millis(100);
 /// A refused transaction may be tried so many times, each under a key of its own.
 const ATTEMPTS_MAX: u32 = 8;
@@ -104,13 +106,17 @@ impl Requester {
     /// Sends what an earlier process left of this key's transactions, and waits until each has taken effect, or never will.
     ///
     /// # Errors
-    /// The ledger cannot be asked, or another process has the key for too long.
+    /// The ledger cannot be asked, or another process has the key for too long; [`RequesterError::Unsettled`].
     pub async fn settle(&self) -> Result<(), RequesterError> {
         let sender = self.sender().await?;
+        let started = Instant::now();
         let settled = loop {
             match sender.outbox.in_flight().await {
                 Ok(0) => break Ok(()),
-                Ok(_) => tokio::time::sleep(LOCK_PAUSE).await,
+                Ok(_) if started.elapsed() < SETTLE_PATIENCE => tokio::time::sleep(LOCK_PAUSE).await,
+                Ok(count) => {
+                    break Err(RequesterError::Unsettled { count: count as u64, seconds: SETTLE_PATIENCE.as_secs() });
+                }
                 Err(error) => break Err(error.into()),
             }
         };

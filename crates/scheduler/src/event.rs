@@ -378,8 +378,8 @@ pub struct WorkerSpec {
     /// The requesters of whose tasks it may be given any; `None`: all of them.
     pub serves: Option<Arc<BTreeSet<Address>>>,
     /// It runs nothing itself but has tasks run elsewhere, for money: it is given what the other workers cannot finish in time
-    /// ([`Policy::overflow_after_ms`](crate::Policy::overflow_after_ms)), and first of all the tasks named here, which it has begun to
-    /// pay for. `None`: a worker like any other. Never set it at a worker's own word.
+    /// ([`Policy::overflow_after_ms`](crate::Policy::overflow_after_ms)), and first of all the tasks named here, for which it pays
+    /// already, or may. `None`: a worker like any other. Never set it at a worker's own word.
     pub overflow: Option<Arc<BTreeSet<TaskId>>>,
 }
 

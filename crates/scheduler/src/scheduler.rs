@@ -109,7 +109,7 @@ struct Deal {
     cooling: BTreeSet<WorkerId>,
     /// Nobody who has tasks run elsewhere is asked for one of its before: one was declined.
     overflow_from_ms: u64,
-    /// How long the last of its tasks that was run elsewhere took.
+    /// How long those of its tasks took that were run elsewhere, at most.
     overflow_run_ms: Option<u64>,
 }
 
@@ -177,6 +177,12 @@ impl Deal {
             times.sort_unstable();
             self.median_ms = Some(times[times.len() / 2]);
         }
+    }
+
+    /// How long its runs take, once one has ended.
+    fn known_run_ms(&self) -> Option<u64> {
+        let mean_ms = || self.run_times_ms.iter().sum::<u64>().checked_div(self.run_times_ms.len() as u64);
+        self.median_ms.or_else(mean_ms)
     }
 }
 

@@ -125,7 +125,10 @@ pub(crate) enum Check {
 /// Leases a worker had of a task.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attempt {
+    /// Without those that it declined.
     pub leases: u32,
+    /// It was asked more than once, counting those that it declined.
+    pub is_again: bool,
     /// The last one ended through no verdict of the worker's: it may have another from then on.
     pub retry_ms: Option<u64>,
 }

@@ -29,7 +29,7 @@ pub struct Purchase {
 }
 
 impl Purchase {
-    /// Nothing is ordered yet. The salt follows from the task: even who has lost the book orders a task once.
+    /// Nothing is ordered yet. The salt follows from the task and from the orders for it that failed.
     fn new(task: TaskId, failures: u32) -> Self {
         let words = [SALT_CONTEXT, task.as_bytes(), &failures.to_le_bytes()].concat();
         Self { task, salt: keccak256(words), job: None, failures, over: false }
@@ -108,9 +108,11 @@ impl Book {
         self.kept().sums
     }
 
-    /// The tasks for which an order stands, or may: it was written down that it would be made.
+    /// The tasks for which an order stands, or may: it was written down that it would be made. Not those that the market gave back,
+    /// with the money.
     pub fn begun(&self) -> BTreeSet<TaskId> {
-        self.kept().purchases.keys().copied().collect()
+        let is_begun = |purchase: &&Purchase| purchase.job.is_some() || purchase.failures == 0;
+        self.kept().purchases.values().filter(is_begun).map(|purchase| purchase.task).collect()
     }
 
     /// Writes and syncs. Blocks for the disk.
@@ -124,17 +126,16 @@ impl Book {
         Ok(())
     }
 
-    /// The market completed the order for a task at this price, or gave it back (`None`): it counts once. An order that was given back
-    /// makes room for the next. Blocks for the disk.
+    /// The market completed the order of this purchase at this price, or gave it back (`None`): it counts once, and never for another
+    /// order of the same task. An order that was given back makes room for the next. Blocks for the disk.
     ///
     /// # Errors
     /// [`DbError`]; then nothing has changed.
-    pub fn end(&self, task: TaskId, paid: Option<Amount>) -> Result<(), DbError> {
+    pub fn end(&self, of: &Purchase, paid: Option<Amount>) -> Result<(), DbError> {
+        let task = of.task;
         let mut kept = self.kept();
-        let Some(purchase) = kept.purchases.get(&task).filter(|purchase| !purchase.over && purchase.job.is_some())
-        else {
-            return Ok(());
-        };
+        let stands = |known: &&Purchase| !known.over && known.job.is_some() && known.job == of.job;
+        let Some(purchase) = kept.purchases.get(&task).filter(stands) else { return Ok(()) };
         let mut sums = kept.sums;
         let next = match paid {
             Some(paid) => {
@@ -185,7 +186,7 @@ mod tests {
             assert!(book.begun().is_empty());
             book.put(book.of(task(1))).unwrap();
             book.put(Purchase { job: Some(OrderHash(B256::repeat_byte(9))), ..book.of(task(2)) }).unwrap();
-            book.end(task(1), Some(price)).unwrap();
+            book.end(&book.of(task(1)), Some(price)).unwrap();
             assert_eq!(book.sums(), Sums::default(), "no order of it stands");
         }
         let book = Book::open(&Db::open(&path).unwrap()).unwrap();
@@ -194,7 +195,7 @@ mod tests {
         let deal = DealId::derive(OrderHash(B256::repeat_byte(9)), 0);
         assert_eq!((bought.bought(), book.of(task(1)).bought()), (Some((deal, deal.task(0))), None));
         for _ in 0..2 {
-            book.end(task(2), Some(price)).unwrap();
+            book.end(&bought, Some(price)).unwrap();
         }
         assert_eq!(book.sums(), Sums { completed: 1, failed: 0, spent: price });
         book.forget(task(2)).unwrap();
@@ -204,17 +205,36 @@ mod tests {
     }
 
     #[test]
-    fn an_order_that_was_given_back_makes_room_for_another_and_a_lost_book_for_none() {
+    fn an_order_that_was_given_back_makes_room_for_another() {
         let folder = tempfile::tempdir().unwrap();
         let book = Book::open(&Db::open(folder.path().join("one.redb")).unwrap()).unwrap();
-        let first = Purchase { job: Some(OrderHash::default()), ..book.of(task(1)) };
+        let ordered = |byte: u8| Purchase { job: Some(OrderHash(B256::repeat_byte(byte))), ..book.of(task(1)) };
+        let first = ordered(1);
         book.put(first.clone()).unwrap();
-        book.end(task(1), None).unwrap();
+        book.end(&first, None).unwrap();
         let second = book.of(task(1));
         assert_eq!((second.job, second.failures, book.sums().failed), (None, 1, 1));
         assert_ne!(second.salt, first.salt);
-        let lost = Book::open(&Db::open(folder.path().join("two.redb")).unwrap()).unwrap();
-        assert_eq!(lost.of(task(1)).salt, first.salt);
-        assert_ne!(lost.of(task(2)).salt, first.salt);
+        assert!(book.begun().is_empty(), "nothing is paid for");
+        book.put(ordered(2)).unwrap();
+        assert_eq!(book.begun(), BTreeSet::from([task(1)]));
+    }
+
+    #[test]
+    fn an_answer_that_comes_late_ends_no_later_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let book = Book::open(&Db::open(folder.path().join("one.redb")).unwrap()).unwrap();
+        let ordered = |byte: u8| Purchase { job: Some(OrderHash(B256::repeat_byte(byte))), ..book.of(task(1)) };
+        let first = ordered(1);
+        book.put(first.clone()).unwrap();
+        book.end(&first, None).unwrap();
+        let second = ordered(2);
+        book.put(second.clone()).unwrap();
+        for paid in [None, Some(Amount::from_grist(3))] {
+            book.end(&first, paid).unwrap();
+            assert_eq!((book.of(task(1)), book.sums().failed), (second.clone(), 1));
+        }
+        book.end(&second, Some(Amount::from_grist(3))).unwrap();
+        assert_eq!((book.of(task(1)).over, book.sums().completed), (true, 1));
     }
 }

@@ -2,8 +2,11 @@
 
 use gristmill_hub::{HubClient, OrderBook};
 use gristmill_requester::inputs::{LocalFile, read_file};
-use gristmill_requester::{LocalApp, Network as Market, Prepared, Quote, RequesterError, catalog, chain};
-use gristmill_types::{Amount, ContentId, JobParams, Needs, Trust};
+use gristmill_requester::{
+    Job, JobIndex, LocalApp, Network as Market, PoolView, Prepared, Quote, RequestRecord, Requester, RequesterError,
+    catalog, chain,
+};
+use gristmill_types::{Address, Amount, ContentId, JobParams, Needs, OrderHash, Reach, Trust};
 use gristmill_worker::NotBrought;
 use gristmill_worker::fetch::Fetcher;
 use gristmill_worker::plan::Plan;
@@ -20,6 +23,8 @@ pub fn objection(plan: &Plan) -> Option<&'static str> {
         Some("not for the market: it needs a GPU or a way out to the network")
     } else if plan.deal.asks_for_enclave() {
         Some("not for the market: it asks for an enclave")
+    } else if plan.reach == Reach::SameArchitecture {
+        Some("not for the market: its bits are those of one kind of processor")
     } else {
         None
     }
@@ -33,7 +38,7 @@ pub async fn prepare(
     plan: &Plan,
     fetcher: &Fetcher,
     (lab, market): (&HubClient, &Market),
-    requester: &gristmill_requester::Requester,
+    requester: &Requester,
     (purchase, trust, max_price): (&Purchase, Trust, Amount),
 ) -> Result<Prepared, NotBrought> {
     let categories = market.hub.view_categories().await.map_err(|error| later(&error))?;
@@ -79,7 +84,7 @@ async fn app(
     plan: &Plan,
     fetcher: &Fetcher,
     (lab, market): (&HubClient, &Market),
-    requester: &gristmill_requester::Requester,
+    requester: &Requester,
 ) -> Result<catalog::AppChoice, NotBrought> {
     let mut files = Vec::new();
     let comparator = plan.code.compare.as_ref().map(|compare| compare.module);
@@ -99,29 +104,42 @@ async fn app(
     catalog::app_of_ours(&market.hub, &book, requester.address(), app).await.map_err(|error| failed(&error))
 }
 
-/// Why an order of this price and these prospects is not made.
+/// Why an order is not made now that these pools would be given.
 ///
 /// # Errors
 /// [`NotBrought::Later`].
-pub fn check(quote: &Quote, max_price: Amount) -> Result<(), NotBrought> {
-    let later = |text: String| Err(NotBrought::Later(text));
-    if quote.total > max_price {
-        let total = quote.total;
-        return later(format!("the market asks {total} for it, more than --overflow-max-price ({max_price})"));
-    }
-    if !quote.missing.is_zero() {
-        let (total, missing) = (quote.total, quote.missing);
-        return later(format!("the account on the market lacks {missing} of the {total} that it costs there"));
-    }
-    for pool in &quote.pools {
-        if !pool.refusal.is_empty() {
-            return later(format!("the market's pool {} refuses it: {}", pool.workerpool, pool.refusal));
-        }
-        if !pool.reachable || !pool.trust_reachable || pool.workers_matching == 0 {
-            return later(format!("the market's pool {} cannot do it now: {}", pool.workerpool, pool.note));
+pub fn check_pools(quote: &Quote) -> Result<(), NotBrought> {
+    let cannot = |pool: &&PoolView| !pool.reachable || !pool.trust_reachable || pool.workers_matching == 0;
+    match quote.pools.iter().find(cannot) {
+        None => Ok(()),
+        Some(PoolView { workerpool, note, .. }) => {
+            Err(NotBrought::Later(format!("the market's pool {workerpool} cannot do it now: {note}")))
         }
     }
-    Ok(())
+}
+
+/// All orders of the market's ledger, when what this key sent before has taken effect.
+pub async fn settled_index(requester: &Requester) -> Result<JobIndex, RequesterError> {
+    requester.settle().await?;
+    JobIndex::read(&requester.network().hub).await
+}
+
+/// The order of this purchase, as the market's ledger has it.
+pub fn record_of<'a>(index: &'a JobIndex, account: Address, purchase: &Purchase) -> Option<&'a RequestRecord> {
+    let is_it =
+        |record: &&RequestRecord| record.signed.as_ref().is_some_and(|signed| signed.order.salt == purchase.salt);
+    index.jobs(Some(account)).into_iter().find(is_it)
+}
+
+/// Takes back an order that nobody wants any more, unless it has a pool: then it stands.
+pub async fn withdraw(
+    requester: &Requester,
+    record: Option<&RequestRecord>,
+) -> Result<Option<OrderHash>, RequesterError> {
+    let Some(record) = record else { return Ok(None) };
+    let mut job = Job::of(requester.network(), record, None).await?;
+    requester.cancel(&mut job).await?;
+    Ok((!job.deals().is_empty()).then_some(record.hash))
 }
 
 async fn file(fetcher: &Fetcher, content: ContentId) -> Result<LocalFile, NotBrought> {
@@ -146,10 +164,70 @@ fn later(error: &dyn std::error::Error) -> NotBrought {
 
 /// What a step on the market failed with.
 pub fn failed(error: &RequesterError) -> NotBrought {
-    match error {
-        RequesterError::NoOffer { .. } | RequesterError::NotEnough { .. } | RequesterError::TooDear { .. } => {
-            NotBrought::Later(format!("the market: {}", chain(error)))
+    let text = match error {
+        RequesterError::TooDear { price, max } => {
+            format!("the market asks {price} for it, more than --overflow-max-price ({max})")
         }
-        _ => later(error),
+        RequesterError::NotEnough { price, missing, .. } => {
+            format!("the account on the market lacks {missing} of the {price} that it costs there")
+        }
+        RequesterError::NoOffer { .. } | RequesterError::PoolRefuses { .. } | RequesterError::NoMachine { .. } => {
+            format!("the market: {}", chain(error))
+        }
+        _ => return later(error),
+    };
+    NotBrought::Later(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::B256;
+    use gristmill_hub::{Deal, Resource};
+    use gristmill_types::{AppCode, BagPlace, DealId, ResourceLimits};
+
+    use super::*;
+
+    fn plan(reach: Reach) -> Plan {
+        let resource = Resource { address: Address::ZERO, owner: Address::ZERO, price: Amount::ZERO };
+        let deal = Deal {
+            id: DealId::default(),
+            app: resource,
+            dataset: resource,
+            workerpool: resource,
+            trust: Trust::new(1),
+            category: 0,
+            tag: B256::ZERO,
+            requester: Address::ZERO,
+            beneficiary: Address::ZERO,
+            callback: Address::ZERO,
+            params: String::new(),
+            start_time: 0,
+            bot_first: 0,
+            bot_size: 1,
+            worker_stake: Amount::ZERO,
+            scheduler_reward_ratio: 1,
+            sponsor: Address::ZERO,
+        };
+        Plan {
+            task: deal.id.task(0),
+            place: BagPlace { index: 0, first: 0, size: 1 },
+            deal_id: deal.id,
+            deal,
+            code: AppCode::wasm(ContentId([1; 32])),
+            reach,
+            args: Vec::new(),
+            inputs: Vec::new(),
+            dataset: None,
+            items: None,
+            results: Vec::new(),
+            limits: ResourceLimits::of_work_clock(60),
+            work_clock_s: 60,
+        }
+    }
+
+    #[test]
+    fn what_depends_on_the_processor_is_not_bought() {
+        assert_eq!(objection(&plan(Reach::Portable)), None);
+        assert!(objection(&plan(Reach::SameArchitecture)).unwrap().contains("one kind of processor"));
     }
 }

@@ -27,8 +27,10 @@ impl Scheduler {
         if let Some(deal) = self.deals.get_mut(&deal) {
             deal.pace.begin(worker_id);
         }
-        let attempt = task.attempts.entry(worker_id).or_insert(Attempt { leases: 0, retry_ms: None });
-        *attempt = Attempt { leases: attempt.leases + 1, retry_ms: None };
+        let before = task.attempts.get(&worker_id);
+        let leases = before.map_or(0, |attempt| attempt.leases).saturating_add(1);
+        let attempt = Attempt { leases, is_again: before.is_some(), retry_ms: None };
+        task.attempts.insert(worker_id, attempt);
         task.profile.get_or_insert_with(|| worker.profile.clone());
         let heartbeat_ms = self.policy.heartbeat_ms(task.spec.work_clock_ms);
         worker.committed = worker.committed.checked_add(stake).unwrap_or(gristmill_types::Amount::MAX);
@@ -240,7 +242,7 @@ impl Scheduler {
         worker.replicas.insert(task_id);
         let deal = task.spec.deal;
         task.replicas.insert(worker_id, Replica { lease, fence, deal, weight, stake, state });
-        task.attempts.entry(worker_id).or_insert(Attempt { leases: 1, retry_ms: None });
+        task.attempts.entry(worker_id).or_insert(Attempt { leases: 1, is_again: false, retry_ms: None });
         self.dirty.insert(task_id);
         self.tell_of_answer(task_id, worker_id);
     }
@@ -248,7 +250,7 @@ impl Scheduler {
     fn record_run(&mut self, task_id: TaskId, worker: WorkerId, run_ms: u64) {
         if self.is_overflow(worker) {
             // How long it took elsewhere says nothing of the machines here.
-            self.note_overflow_run(task_id, run_ms);
+            self.note_overflow_run(task_id, worker, run_ms);
             return;
         }
         let deal_id = self.tasks.get(&task_id).map(|task| task.spec.deal);

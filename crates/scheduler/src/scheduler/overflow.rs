@@ -10,7 +10,7 @@
 //!
 //! [`Policy::overflow_after_ms`]: crate::Policy::overflow_after_ms
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gristmill_types::{Address, DealId, TaskId};
 
@@ -55,6 +55,14 @@ struct Waiting {
     slots: u64,
 }
 
+/// What the workers here run, as of one look.
+struct Running {
+    /// What all of it is expected to take from now on.
+    left_ms: u64,
+    /// The longest run of each deal so far.
+    so_far_ms: BTreeMap<DealId, u64>,
+}
+
 impl Overflow {
     /// A worker has tasks run elsewhere, or does not.
     pub(super) fn note(&mut self, worker: WorkerId, is_overflow: bool) {
@@ -85,11 +93,14 @@ impl Scheduler {
         }
     }
 
-    /// A task was run elsewhere, and that took so long.
-    pub(super) fn note_overflow_run(&mut self, task: TaskId, run_ms: u64) {
-        let deal = self.tasks.get(&task).map(|task| task.spec.deal);
-        if let Some(deal) = deal.and_then(|deal| self.deals.get_mut(&deal)) {
-            deal.overflow_run_ms = Some(run_ms);
+    /// A task was run elsewhere by this worker, whose lease of it was so long: as long as the run, unless that had begun before.
+    pub(super) fn note_overflow_run(&mut self, id: TaskId, worker: WorkerId, run_ms: u64) {
+        let Some(task) = self.tasks.get(&id) else { return };
+        let begun = self.workers.get(&worker).and_then(|worker| worker.overflow.as_ref());
+        let is_whole = begun.is_none_or(|begun| !begun.contains(&id))
+            && task.attempts.get(&worker).is_some_and(|attempt| !attempt.is_again);
+        if let Some(deal) = self.deals.get_mut(&task.spec.deal).filter(|_| is_whole) {
+            deal.overflow_run_ms = deal.overflow_run_ms.max(Some(run_ms));
         }
     }
 
@@ -114,14 +125,18 @@ impl Scheduler {
         }
         let mut looked = false;
         self.overflow.since_ms.get_or_insert(self.now_ms);
+        // Nothing below changes what runs here.
+        let running = self.what_runs();
         for id in self.overflow.workers.clone() {
             if !self.has_room(id) {
                 continue;
             }
-            let mut waiting = self.what_waits();
+            let mut waiting = self.what_waits(&running);
             looked |= !waiting.is_empty();
             for _ in 0..GRANTS_MAX {
-                let Some((deal, task)) = self.latest(&waiting, id).filter(|_| self.has_room(id)) else { break };
+                let Some((deal, task)) = self.latest(&waiting, &running, id).filter(|_| self.has_room(id)) else {
+                    break;
+                };
                 self.grant(task, id);
                 waiting[deal].runs = waiting[deal].runs.saturating_sub(1);
             }
@@ -150,7 +165,7 @@ impl Scheduler {
         !paused && self.fit(task, id, worker).is_possible()
     }
 
-    fn what_waits(&self) -> Vec<Waiting> {
+    fn what_waits(&self, running: &Running) -> Vec<Waiting> {
         let deals = self.line.deals(Queue::Needy).take(DEALS_MAX);
         let waiting = deals.filter_map(|of| {
             let (unstarted, started) = self.line.waiting(Queue::Needy, of);
@@ -164,7 +179,7 @@ impl Scheduler {
             Some(Waiting {
                 of,
                 runs: (unstarted as u64).saturating_mul(replicas).saturating_add(started as u64),
-                run_ms: self.known_run_ms(of.1, deal),
+                run_ms: deal.known_run_ms().unwrap_or_else(|| running.so_far_ms.get(&of.1).copied().unwrap_or(0)),
                 slots: slots.map(|(_, worker)| u64::from(worker.slots)).sum(),
             })
         });
@@ -192,43 +207,48 @@ impl Scheduler {
         }
     }
 
-    /// How long a run of a deal takes here, as far as is known for sure.
-    fn known_run_ms(&self, id: DealId, deal: &Deal) -> u64 {
-        let ended = deal.run_times_ms.iter().sum::<u64>().checked_div(deal.run_times_ms.len() as u64);
-        let so_far = || self.own_leases().filter(|(_, of, _)| *of == id).map(|(_, _, ms)| ms).max().unwrap_or(0);
-        deal.median_ms.or(ended).unwrap_or_else(so_far)
+    /// What the workers here run. No run of a deal of which none has ended is taken to be longer than the longest so far.
+    fn what_runs(&self) -> Running {
+        let leases: Vec<(DealId, u64)> = self.own_leases().collect();
+        let mut so_far_ms = BTreeMap::new();
+        for (of, ms) in &leases {
+            let longest = so_far_ms.entry(*of).or_insert(0);
+            *longest = *ms.max(longest);
+        }
+        let run_ms: BTreeMap<DealId, u64> = so_far_ms
+            .iter()
+            .map(|(of, longest)| (*of, self.deals.get(of).and_then(Deal::known_run_ms).unwrap_or(*longest)))
+            .collect();
+        let left = leases.iter().filter_map(|(of, ms)| Some(run_ms.get(of)?.saturating_sub(*ms)));
+        Running { left_ms: left.fold(0, u64::saturating_add), so_far_ms }
     }
 
     /// The leases of the workers here: of which deal, and since how long.
-    fn own_leases(&self) -> impl Iterator<Item = (WorkerId, DealId, u64)> {
+    fn own_leases(&self) -> impl Iterator<Item = (DealId, u64)> {
         self.leases.values().filter(|(_, worker)| !self.is_overflow(*worker)).filter_map(|(task, worker)| {
             let task = self.tasks.get(task)?;
             let ReplicaState::Leased { since_ms, .. } = task.replicas.get(worker)?.state else { return None };
-            Some((*worker, task.spec.deal, self.now_ms.saturating_sub(since_ms)))
+            Some((task.spec.deal, self.now_ms.saturating_sub(since_ms)))
         })
     }
 
     /// Of the tasks that would come too late, one that is expected to end last: its deal's place among `waiting`, and it.
-    fn latest(&self, waiting: &[Waiting], id: WorkerId) -> Option<(usize, TaskId)> {
-        let running_ms: u64 = self
-            .own_leases()
-            .filter_map(|(_, of, so_far)| Some(self.known_run_ms(of, self.deals.get(&of)?).saturating_sub(so_far)))
-            .fold(0, u64::saturating_add);
+    fn latest(&self, waiting: &[Waiting], running: &Running, id: WorkerId) -> Option<(usize, TaskId)> {
+        let arrived_ms = self.overflow.since_ms.unwrap_or(self.now_ms).saturating_add(ARRIVAL_MS);
         let late = waiting.iter().enumerate().filter_map(|(place, deal)| {
             let task = self.last_of(deal.of, id)?;
             let spec = &task.spec;
             let in_time_ms = task.since_ms.saturating_add(self.policy.overflow_after_ms);
             let last_ms = spec.contribution_deadline_ms.saturating_sub(self.policy.contribution_margin_ms);
-            let arrived_ms = self.overflow.since_ms.unwrap_or(self.now_ms).saturating_add(ARRIVAL_MS);
-            let is_ours = self.own_workers().any(|(id, worker)| self.may_yet(task, id, worker));
-            if !is_ours && self.now_ms >= arrived_ms {
+            let is_ours = || self.own_workers().any(|(id, worker)| self.may_yet(task, id, worker));
+            if self.now_ms >= arrived_ms && !is_ours() {
                 return Some((u64::MAX, place, task.id()));
             }
             let others = waiting.iter().filter(|other| other.of != deal.of);
             // While its deal's runs before it are begun, the other deals have as many turns.
             let others = others.map(|other| other.runs.min(deal.runs).saturating_mul(other.run_ms));
             let before = deal.runs.saturating_sub(1).saturating_mul(deal.run_ms);
-            let ahead_ms = others.fold(before.saturating_add(running_ms), u64::saturating_add);
+            let ahead_ms = others.fold(before.saturating_add(running.left_ms), u64::saturating_add);
             // When owners give their machines back is not known: of that only the time that has passed tells.
             let wait_ms = ahead_ms.checked_div(deal.slots).unwrap_or(0);
             let end_ms = self.now_ms.saturating_add(wait_ms).saturating_add(deal.run_ms);

@@ -89,11 +89,11 @@ impl Scheduler {
     fn lose_lease(&mut self, task: &mut Task, worker: WorkerId, reason: RevokeReason) {
         let Some(replica) = task.replicas.remove(&worker) else { return };
         self.effects.push(Effect::RevokeLease { lease: replica.lease, worker, reason });
-        // A worker that comes back after its death may try again, one that is there and silent later, one that ran for ever
-        // never.
+        // A worker that comes back after its death may try again, one that is there and silent later, one that ran for ever never.
+        // What is run elsewhere goes on there and is paid for, whatever becomes of the lease: who waits for it may have another.
         let connected = self.workers.get(&worker).is_some_and(|worker| worker.connected);
         let delay_ms = if connected { self.policy.lease_ms(task.spec.work_clock_ms) } else { 0 };
-        if reason == RevokeReason::Expired {
+        if reason == RevokeReason::Expired || self.is_overflow(worker) {
             let retry_ms = self.now_ms.saturating_add(delay_ms);
             self.note_retry(task, worker, retry_ms);
             if connected {

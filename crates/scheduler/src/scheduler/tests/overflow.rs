@@ -207,3 +207,46 @@ fn deals_take_turns_in_what_is_expected() {
     bench.at(START_MS + 15_000);
     assert_eq!(bought(&bench), [12]);
 }
+
+#[test]
+fn what_takes_longer_there_than_a_lease_may_is_waited_for_under_another() {
+    let mut bench = lab(0, 4, 1, 1);
+    let policy = Policy { run_limit_ratio: 1, reserve_replicas: 0, ..Policy::default() };
+    bench.on(Event::PolicyChanged(Box::new(policy))).at(START_MS + 11_000);
+    assert_eq!(bought(&bench), [0]);
+    let lease = bench.lease_of(task(0), worker(MARKET));
+    let end_ms = bench.now_ms + T_MS;
+    for now_ms in (bench.now_ms..end_ms).step_by(5_000) {
+        bench.at(now_ms).on(Event::Heartbeat { worker: worker(MARKET), leases: vec![lease] });
+        assert_eq!(bought(&bench), [0]);
+    }
+    bench.at(end_ms);
+    assert!(bought(&bench).is_empty(), "it ran for T");
+    bench.at(end_ms + 12_000);
+    assert_eq!(bought(&bench), [0], "it is paid for");
+    bench.ready(0, MARKET, truth(0));
+    assert!(bench.scheduler.deals.values().all(|deal| deal.overflow_run_ms.is_none()), "it took longer than that");
+}
+
+#[test]
+fn only_runs_that_were_seen_whole_say_how_long_it_takes_there() {
+    let mut bench = lab(0, 4, 0, 1);
+    bench.on(market(4, &[0]));
+    (0..4).for_each(|index| _ = bench.on(added(spec(index, 1))));
+    bench.at(START_MS + 11_000);
+    assert_eq!(bought(&bench), [0, 1, 2, 3]);
+    let known = |bench: &Bench| bench.scheduler.deals.values().next().unwrap().overflow_run_ms;
+    bench.ready(0, MARKET, truth(0));
+    assert_eq!(known(&bench), None, "it was begun before a restart");
+    let lease = bench.lease_of(task(1), worker(MARKET));
+    bench.on(Event::LeaseDeclined { lease, reason: DeclineReason::Busy });
+    let since_ms = bench.now_ms;
+    bench.now_ms = since_ms + 5_000;
+    bench.ready(2, MARKET, truth(2));
+    let longest = known(&bench);
+    assert!(longest >= Some(5_000));
+    bench.at(since_ms + 31_000);
+    assert!(has(&bench, 1, MARKET));
+    bench.ready(1, MARKET, truth(1));
+    assert_eq!(known(&bench), longest, "nor does the end of one say it");
+}
