@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -56,6 +56,37 @@ pub fn write_atomic(path: impl AsRef<Path>, bytes: &[u8], mode: u32) -> Result<(
         return Err(error);
     }
     sync_dir(parent(path))
+}
+
+/// Why a file of bounded size was not read; who asked knows which file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BoundedError {
+    /// The operating system did not let it be read, or it is no text.
+    #[error("it cannot be read")]
+    Read(#[source] io::Error),
+    /// It is longer than was allowed.
+    #[error("it is too large")]
+    TooLarge,
+}
+
+/// The text of the file at `path`, of `bytes_max` bytes at most; `None` if there is none. Never more than that is read.
+///
+/// # Errors
+/// [`BoundedError`].
+pub fn read_bounded(path: impl AsRef<Path>, bytes_max: u64) -> Result<Option<String>, BoundedError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(BoundedError::Read(error)),
+    };
+    let mut bytes = Vec::new();
+    file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes).map_err(BoundedError::Read)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(BoundedError::TooLarge);
+    }
+    let no_text = || io::Error::new(io::ErrorKind::InvalidData, "stream did not contain valid UTF-8");
+    String::from_utf8(bytes).map(Some).map_err(|_| BoundedError::Read(no_text()))
 }
 
 /// Makes renames and new names in the folder `path` durable.
@@ -112,4 +143,25 @@ fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
     file.set_permissions(Permissions::from_mode(mode)).map_err(at("set the mode of", path))?;
     file.write_all(bytes).map_err(at("write", path))?;
     file.sync_all().map_err(at("sync", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_read_up_to_its_bound() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("text");
+        assert!(read_bounded(&path, 5).unwrap().is_none());
+        fs::write(&path, "vier\n").unwrap();
+        assert_eq!(read_bounded(&path, 5).unwrap().as_deref(), Some("vier\n"));
+        assert!(matches!(read_bounded(&path, 4), Err(BoundedError::TooLarge)));
+        // A letter that the bound cuts in two makes it no less too large.
+        fs::write(&path, "éé").unwrap();
+        assert!(matches!(read_bounded(&path, 2), Err(BoundedError::TooLarge)));
+        fs::write(&path, [b'#', 0xff]).unwrap();
+        assert!(matches!(read_bounded(&path, 9), Err(BoundedError::Read(_))));
+        assert!(matches!(read_bounded(folder.path(), 9), Err(BoundedError::Read(_))));
+    }
 }

@@ -4,6 +4,7 @@
 //! - [`Db`] is a redb database whose commits are durable when they return; [`Table`] and [`Batch`] are its
 //!   small key-value interface, and [`Db::redb`] gives the whole of [`redb`] to those who need it.
 //! - [`write_atomic`] replaces a file so that a reader sees the old bytes or the new ones, never a mixture.
+//! - [`read_bounded`] reads a text that may be of no more than a given size.
 //! - [`secret`] reads and writes files that only their owner may see.
 //! - [`faults`] is a disk for tests that fills up, breaks, and loses power.
 //!
@@ -31,5 +32,5 @@ pub mod secret;
 
 pub use db::{Batch, Db, DbError, Entries, Entry, Table};
 pub use dir::{DataDir, DataDirError, LOCK_FILE, VERSION_FILE};
-pub use file::{FileError, sync_dir, write_atomic};
+pub use file::{BoundedError, FileError, read_bounded, sync_dir, write_atomic};
 pub use redb;

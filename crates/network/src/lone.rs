@@ -8,7 +8,7 @@ use std::time::Duration;
 use alloy_primitives::Address;
 use futures_util::future::BoxFuture;
 use gristmill_hub::HubClient;
-use gristmill_pool::config::{ORDER_TRUST, ORDER_VOLUME, default_credibility};
+use gristmill_pool::config::default_credibility;
 use gristmill_pool::settings::{Base, SETTINGS_FILE, Said, Settings, Sources, default_policy};
 use gristmill_pool::{OverflowStatus, PoolConfig, PoolError, PoolHandle, stake_on};
 use gristmill_sandbox::ChildCommand;
@@ -256,8 +256,6 @@ fn pool_config(plan: &PoolPlan, categories: &[Category]) -> PoolConfig {
         fee_percent: None,
         prices: categories.iter().map(|category| (category.id, default_price(category.work_clock_s))).collect(),
         offers: Needs::NONE,
-        order_volume: ORDER_VOLUME,
-        order_trust_max: ORDER_TRUST,
         stake_target: Settings::default().stake.0,
         metrics: plan.metrics,
         policy: default_policy(),

@@ -14,7 +14,7 @@ use gristmill_hub::abi::IHub;
 use gristmill_hub::{HubClient, Outbox, OutboxConfig};
 use gristmill_market::{MarketConfig, MarketHandle};
 use gristmill_node::NodeHandle;
-use gristmill_pool::config::{FOUNDER, Founder, ORDER_TRUST, ORDER_VOLUME, default_credibility};
+use gristmill_pool::config::{FOUNDER, Founder, default_credibility};
 use gristmill_pool::settings::{SETTINGS_FILE, Sources};
 use gristmill_pool::{OverflowStatus, PoolConfig, PoolHandle};
 use gristmill_store::{Client, Store, StoreLimits, server};
@@ -331,8 +331,6 @@ fn pool_config(
         fee_percent: None,
         prices: config.prices.clone(),
         offers: config.lends.needs(),
-        order_volume: ORDER_VOLUME,
-        order_trust_max: ORDER_TRUST,
         stake_target: treasury::POOL_STAKE,
         metrics: config.metrics,
         policy: config.policy.clone(),

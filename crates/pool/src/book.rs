@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256};
 use gristmill_hub::{AppInfo, Deal, HubClient, HubError};
 use gristmill_scheduler::index::Demand;
 use gristmill_types::{AppCode, DealId, JobParams, TaskId, TaskStatus};
@@ -42,6 +42,8 @@ pub struct TaskBook {
     pub status: TaskStatus,
     /// Its digest, once revealed.
     pub digest: Option<B256>,
+    /// Which result each worker contributed, as seen on the ledger; none once it is over.
+    pub contributions: BTreeMap<Address, B256>,
     /// What happened to it, for people; the latest last.
     pub notes: Vec<String>,
 }
@@ -50,6 +52,11 @@ pub struct TaskBook {
 const NOTES_MAX: usize = 16;
 
 impl TaskBook {
+    /// Whether a worker's contribution of this result was seen on the ledger. Others may claim a result that is public by then.
+    pub fn has_contributed(&self, worker: Address, result_hash: B256) -> bool {
+        self.contributions.get(&worker) == Some(&result_hash)
+    }
+
     /// Adds a note and drops the oldest past the bound.
     pub fn note(&mut self, text: String) {
         if self.notes.len() == NOTES_MAX {
@@ -80,7 +87,14 @@ impl Book {
             return false;
         }
         for index in deal.deal.indices() {
-            let task = TaskBook { deal: id, index, status: TaskStatus::Unset, digest: None, notes: Vec::new() };
+            let task = TaskBook {
+                deal: id,
+                index,
+                status: TaskStatus::Unset,
+                digest: None,
+                contributions: BTreeMap::new(),
+                notes: Vec::new(),
+            };
             self.tasks.insert(id.task(index), task);
         }
         self.deals.insert(id, deal);
@@ -94,6 +108,7 @@ impl Book {
             return None;
         }
         entry.status = status;
+        entry.contributions.clear();
         match status {
             TaskStatus::Completed => self.completed += 1,
             _ => self.failed += 1,
@@ -151,7 +166,7 @@ fn wishes_of(deal: &Deal, work_clock_s: u64) -> (Demand, Option<String>) {
 
 #[cfg(test)]
 mod tests {
-    use alloy_primitives::{Address, Bytes};
+    use alloy_primitives::Bytes;
     use gristmill_hub::Resource;
     use gristmill_types::{Amount, Trust};
 
@@ -192,6 +207,22 @@ mod tests {
             checksum: B256::ZERO,
             mrenclave: Bytes::new(),
         }
+    }
+
+    #[test]
+    fn who_contributed_what_is_known_until_the_task_is_over() {
+        let (mut book, deal) = (Book::default(), deal(""));
+        let task = deal.id.task(0);
+        let (demand, args) = (Demand::any(), String::new());
+        let demand = Arc::new(demand);
+        book.insert(DealBook { deal, work_clock_s: 1, app: None, demand, refusal: None, args, open: 1, delivered: 0 });
+        let (honest, other, hash) = (Address::repeat_byte(1), Address::repeat_byte(2), B256::repeat_byte(3));
+        let entry = book.tasks.get_mut(&task).unwrap();
+        entry.contributions.extend([(honest, hash), (other, B256::repeat_byte(4))]);
+        assert!(entry.has_contributed(honest, hash) && !entry.has_contributed(other, hash));
+        assert!(!entry.has_contributed(Address::repeat_byte(5), hash), "it only says so");
+        book.finish(task, TaskStatus::Completed);
+        assert!(!book.tasks[&task].has_contributed(honest, hash));
     }
 
     #[test]

@@ -67,10 +67,6 @@ pub struct PoolConfig {
     pub prices: Vec<(u64, Amount)>,
     /// What its workers may offer besides a processor: orders with these flags are kept beside those without.
     pub offers: Needs,
-    /// Tasks that one of its orders offers.
-    pub order_volume: u64,
-    /// Trust up to which one may be matched.
-    pub order_trust_max: u64,
     /// What the pool's account on the hub is filled up to from its tokens when the pool starts.
     pub stake_target: Amount,
     /// Where its metrics are served, by HTTP, at `/metrics`; port 0 for a free one. `None`: nowhere.

@@ -13,7 +13,7 @@ use gristmill_wallet::Wallet;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::config::{ORDER_TRUST, ORDER_VOLUME, PoolConfig};
+use crate::config::{ORDER_TRUST, ORDER_VOLUME};
 use crate::engine::unix_ms;
 use crate::error::PoolError;
 use crate::settings::{Base, Settings};
@@ -58,8 +58,8 @@ pub(crate) struct Keeper {
     workerpool: Address,
     book: OrderBook,
     warned_unix_ms: u64,
-    /// The aim whose fee and stake are on the ledger.
-    reached: u64,
+    /// The fee and the stake that were last brought about, as they were wanted.
+    reached: (Option<u64>, Amount),
 }
 
 /// A keeper at work. Dropping it stops the work.
@@ -79,6 +79,17 @@ struct Aim {
     wanted: Wanted,
 }
 
+impl Aim {
+    /// Takes in what is wanted from now on; whether that is something else.
+    fn want(&mut self, wanted: Wanted) -> bool {
+        let is_other = self.wanted != wanted;
+        if is_other {
+            (self.number, self.wanted) = (self.number + 1, wanted);
+        }
+        is_other
+    }
+}
+
 /// What the pool wants on the ledger.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Wanted {
@@ -91,19 +102,8 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    pub fn of(config: &PoolConfig) -> Self {
-        Self {
-            prices: config.prices.clone(),
-            offers: config.offers,
-            volume: config.order_volume,
-            trust_max: config.order_trust_max,
-            stake_target: config.stake_target,
-            fee_percent: config.fee_percent,
-        }
-    }
-
-    /// The same by its settings.
-    pub fn set(base: &Base, settings: &Settings) -> Self {
+    /// By a pool's settings.
+    pub fn of(base: &Base, settings: &Settings) -> Self {
         Self {
             prices: base.prices(settings),
             offers: settings.offer.needs(),
@@ -124,7 +124,7 @@ impl Drop for Keeping {
 impl Keeper {
     pub fn new(wallet: Wallet, hub: HubClient, outbox: Outbox, workerpool: Address) -> Self {
         let book = OrderBook::new(hub.clone());
-        Self { wallet, hub, outbox, workerpool, book, warned_unix_ms: 0, reached: 0 }
+        Self { wallet, hub, outbox, workerpool, book, warned_unix_ms: 0, reached: (None, Amount::ZERO) }
     }
 
     /// Looks once, so that the orders stand when this returns, and goes on looking in the background. Fee and stake are as wanted already.
@@ -132,6 +132,7 @@ impl Keeper {
     /// # Errors
     /// [`PoolError`] of the first look.
     pub async fn start(mut self, wanted: Wanted, draining: bool) -> Result<Keeping, PoolError> {
+        self.reached = (wanted.fee_percent, wanted.stake_target);
         let aim = Aim { number: 0, draining, wanted };
         let first = self.look(&aim).await?;
         let (aim, wish) = watch::channel(aim);
@@ -164,10 +165,15 @@ impl Keeper {
 
     async fn look(&mut self, aim: &Aim) -> Result<Standing, PoolError> {
         let (owner, draining) = (self.wallet.address(), aim.draining);
-        if self.reached < aim.number {
-            public::set_fee(aim.wanted.fee_percent, &self.hub, &self.outbox, self.workerpool).await?;
-            setup::fill_account(&self.hub, &self.outbox, owner, aim.wanted.stake_target).await?;
-            self.reached = aim.number;
+        // What is in the account falls and rises with every task: it is filled up when something else is wanted, not at every look.
+        let Wanted { fee_percent, stake_target, .. } = aim.wanted;
+        if self.reached.0 != fee_percent {
+            public::set_fee(fee_percent, &self.hub, &self.outbox, self.workerpool).await?;
+            self.reached.0 = fee_percent;
+        }
+        if self.reached.1 != stake_target {
+            setup::fill_account(&self.hub, &self.outbox, owner, stake_target).await?;
+            self.reached.1 = stake_target;
         }
         self.book.refresh().await?;
         let mut open = self.book.workerpool_orders_of(self.workerpool).await?;
@@ -267,13 +273,11 @@ impl Keeping {
         self.aim.send_modify(|aim| aim.draining = draining);
     }
 
-    /// Has it brought about what is wanted from now on; completes when that was tried, with what went wrong. It goes on trying.
+    /// Has it brought about what is wanted from now on; completes when that was tried, with what went wrong. It goes on trying. Where
+    /// nothing else is wanted nothing is done, and the last look is the answer.
     pub fn want(&self, wanted: Wanted) -> impl Future<Output = Option<String>> + Send + use<> {
-        let mut number = 0;
-        self.aim.send_modify(|aim| {
-            number = aim.number + 1;
-            *aim = Aim { number, wanted, draining: aim.draining };
-        });
+        self.aim.send_if_modified(|aim| aim.want(wanted));
+        let number = self.aim.borrow().number;
         let mut standing = self.standing.clone();
         async move {
             match standing.wait_for(|standing| standing.aim >= number).await {
@@ -407,6 +411,31 @@ mod tests {
     use super::*;
 
     const GRIST: fn(u64) -> Amount = Amount::from_grist;
+
+    #[test]
+    fn the_aim_is_another_only_when_something_else_is_wanted() {
+        let wanted = Wanted {
+            prices: vec![(0, GRIST(1))],
+            offers: Needs::NONE,
+            volume: 5,
+            trust_max: 6,
+            stake_target: GRIST(7),
+            fee_percent: None,
+        };
+        let mut aim = Aim { number: 3, draining: true, wanted: wanted.clone() };
+        assert!(!aim.want(wanted.clone()));
+        assert_eq!((aim.number, aim.draining), (3, true));
+        for other in [
+            Wanted { prices: vec![(0, GRIST(2))], ..wanted.clone() },
+            Wanted { volume: 6, ..wanted.clone() },
+            Wanted { stake_target: GRIST(8), ..wanted.clone() },
+            Wanted { fee_percent: Some(1), ..wanted },
+        ] {
+            let before = aim.number;
+            assert!(aim.want(other.clone()) && !aim.want(other.clone()));
+            assert_eq!((aim.number, aim.draining, &aim.wanted), (before + 1, true, &other));
+        }
+    }
 
     #[test]
     fn the_stake_is_told_before_it_runs_out() {

@@ -87,8 +87,6 @@ mod tests {
             public: None,
             fee_percent: None,
             prices: Vec::new(),
-            order_volume: crate::config::ORDER_VOLUME,
-            order_trust_max: crate::config::ORDER_TRUST,
             stake_target: Amount::ZERO,
             metrics: None,
             policy: gristmill_scheduler::Policy::default(),

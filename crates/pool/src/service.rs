@@ -263,7 +263,7 @@ pub(crate) async fn assemble(mut config: PoolConfig, ground: Ground, store: &Cli
     };
     let members = found_members(&config, &journal, is_private)?;
     let keeper = Keeper::new(wallet.clone(), hub.clone(), outbox.clone(), workerpool);
-    let keeping = keeper.start(Wanted::of(&config), journal.is_draining()?).await?;
+    let keeping = keeper.start(Wanted::of(&base, &held.settings), journal.is_draining()?).await?;
     let found = ledger::find(&hub, workerpool, |deal| Ok(journal.is_finished(deal)?)).await?;
     let own = overflow.as_ref().map(|overflow| overflow.worker);
     let gate = Gate {

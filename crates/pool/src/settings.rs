@@ -11,12 +11,13 @@ mod template;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use gristmill_datadir::{BoundedError, read_bounded};
 use gristmill_scheduler::Policy;
 use gristmill_types::Needs;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{ORDER_TRUST, ORDER_VOLUME};
-pub use fields::{AMOUNT_GRIST_MAX, Grist};
+pub use fields::{AMOUNT_GRIST_MAX, Grist, GristError};
 use fields::{percent, share, within};
 pub use held::{Base, Change, Held, Origin, Said, Sources};
 pub use template::TEMPLATE;
@@ -323,6 +324,12 @@ pub enum SettingsError {
         /// What is wrong, and where.
         text: String,
     },
+    /// What was said on the command line, or the defaults with it, is out of bounds.
+    #[error("the flags of the command line, or the pool's defaults, are refused: {text}")]
+    Flags {
+        /// What is wrong.
+        text: String,
+    },
     /// A price of a size class that the hub does not have, or a second one of the same.
     #[error("{whence} is refused: price.{name}: {text}")]
     Price {
@@ -343,19 +350,10 @@ pub enum SettingsError {
 
 /// The text of a file, of bounded size; `None` if there is none.
 fn read_text(path: &Path) -> Result<Option<String>, SettingsError> {
-    use std::io::Read;
-    let failed = |source| SettingsError::Read { path: path.to_path_buf(), source };
-    let file = match std::fs::File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
-    };
-    let mut text = String::new();
-    file.take(SETTINGS_BYTES_MAX + 1).read_to_string(&mut text).map_err(failed)?;
-    match text.len() as u64 > SETTINGS_BYTES_MAX {
-        true => Err(SettingsError::TooLarge { path: path.to_path_buf() }),
-        false => Ok(Some(text)),
-    }
+    read_bounded(path, SETTINGS_BYTES_MAX).map_err(|error| match error {
+        BoundedError::Read(source) => SettingsError::Read { path: path.to_path_buf(), source },
+        _ => SettingsError::TooLarge { path: path.to_path_buf() },
+    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Remember what happened to each task, and when: its timeline, for whoever wonders where the time went.
 //!
-//! It lies in memory alone. Tasks of open deals have one each; of deals that are retired the last [`RETIRED_MAX`] are kept.
+//! It lies in memory alone. Up to [`OPEN_MAX`] tasks of open deals have one each; of deals that are retired the last [`RETIRED_MAX`] are
+//! kept.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -10,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 /// Moments of a task that are remembered: past it the oldest go, and are counted.
 pub const MOMENTS_MAX: usize = 128;
+/// Tasks of open deals that are remembered; those that come when there are so many are not. Each takes about 2 KB.
+pub const OPEN_MAX: usize = 200_000;
 /// Tasks of retired deals that are remembered.
 pub const RETIRED_MAX: usize = 1_000;
 /// Characters of a moment's text.
@@ -150,13 +153,14 @@ pub(crate) struct Traces {
 }
 
 impl Traces {
-    /// Something happened. Each timeline begins with its deal: a task that was forgotten stays so.
+    /// Something happened. Each timeline begins with its deal: a task that was forgotten stays so, as one for which there is no room.
     pub fn note(&mut self, at_unix_ms: u64, task: TaskId, step: Step, worker: Option<Address>, text: &str) {
         let text: Box<str> = match text.chars().count() > TEXT_CHARS_MAX {
             true => text.chars().take(TEXT_CHARS_MAX).collect::<String>().into(),
             false => text.into(),
         };
-        if step == Step::DealSeen {
+        // INVARIANT: those that are retired are in both.
+        if step == Step::DealSeen && self.by_task.len() - self.retired.len() < OPEN_MAX {
             self.by_task.entry(task).or_default();
         }
         let Some(trace) = self.by_task.get_mut(&task) else { return };
@@ -213,6 +217,22 @@ mod tests {
         let (moments, forgotten) = traces.of(task(0)).unwrap();
         assert_eq!((moments.len(), forgotten, moments[0].at_unix_ms), (MOMENTS_MAX, 3, 3));
         assert_eq!(traces.of(task(1)).unwrap().0[1].text.chars().count(), TEXT_CHARS_MAX);
+    }
+
+    #[test]
+    fn of_open_deals_no_more_than_the_bound_are_kept() {
+        let mut traces = Traces::default();
+        let see = |traces: &mut Traces, index| traces.note(0, task(index), Step::DealSeen, None, "");
+        let most = OPEN_MAX as u64;
+        (0..most + 2).for_each(|index| see(&mut traces, index));
+        traces.note(1, task(most), Step::Leased, None, "");
+        assert_eq!((traces.by_task.len(), traces.of(task(most))), (OPEN_MAX, None));
+        assert!(traces.of(task(most - 1)).is_some());
+        // Those of a deal that is over make room.
+        traces.retire([task(0), task(1)].into_iter());
+        (most..most + 3).for_each(|index| see(&mut traces, index));
+        let known = |index| traces.of(task(most + index)).is_some();
+        assert_eq!((known(0), known(1), known(2), traces.by_task.len()), (true, true, false, OPEN_MAX + 2));
     }
 
     #[test]

@@ -102,12 +102,16 @@ pub fn pack_items(path: &Path, items: &[Item], tasks: Option<u64>) -> Result<Pac
 ///
 /// # Errors
 /// [`InputError::TooMuch`] when an item is too large, which then was so before.
+///
+/// # Panics
+/// When `packed` is not what [`pack_items`] made: items must not get lost without a word.
 pub fn pack_anew(packed: &PackedItems, tasks: u64) -> Result<PackedItems, InputError> {
     let mut items = Vec::new();
     for (entry, pack) in packed.index.tasks.iter().zip(&packed.packs) {
-        // INVARIANT: the packs were made by `pack`, and can be read.
         items.extend(decode_items(pack, entry.count).unwrap_or_default());
     }
+    // INVARIANT: the packs were made by `pack`, and can be read.
+    assert_eq!(items.len() as u64, packed.index.count, "items were lost between two packings");
     pack(Path::new("--items"), &items, tasks, false)
 }
 

@@ -153,6 +153,10 @@ impl Requester {
         Box::pin(async move {
             let quote = self.quote(&prepared).await?;
             let Some(packing) = packing_of(&prepared, &quote) else { return Ok((prepared, quote)) };
+            if packing.tasks == prepared.tasks {
+                // So many items in so many tasks are always packed the same.
+                return Ok((prepared, Quote { packing: Some(packing), ..quote }));
+            }
             let packed = tokio::task::spawn_blocking(move || prepared.in_tasks(packing.tasks)).await;
             let prepared = packed.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
             // Where a pack would have been too large there are more tasks.

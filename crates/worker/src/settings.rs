@@ -6,11 +6,13 @@
 use std::path::{Path, PathBuf};
 
 use gristmill_container::Runtime;
+use gristmill_datadir::{BoundedError, read_bounded};
 use gristmill_machine::{Told, ToldError};
 use gristmill_owner::{Policy, PolicyError};
 use gristmill_protocol::tls::PoolUrl;
 use gristmill_store::{Bandwidth, CEILING_BYTES_MIN};
 use gristmill_types::Address;
+use nix::errno::Errno;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::config::{CACHE_BYTES_MAX, MEMORY_BYTES_DEFAULT, POOLS_MAX, SLOTS_MAX};
@@ -218,15 +220,8 @@ impl Settings {
     /// # Errors
     /// [`SettingsError`].
     pub fn read(path: &Path) -> Result<Self, SettingsError> {
-        use std::io::Read;
-        let failed = |source| SettingsError::Read { path: path.to_path_buf(), source };
-        let mut text = String::new();
-        let file = std::fs::File::open(path).map_err(failed)?;
-        file.take(SETTINGS_BYTES_MAX + 1).read_to_string(&mut text).map_err(failed)?;
-        if text.len() as u64 > SETTINGS_BYTES_MAX {
-            return Err(SettingsError::TooLarge { path: path.to_path_buf() });
-        }
-        Self::parse(&text, path)
+        let not_there = || SettingsError::Read { path: path.to_path_buf(), source: Errno::ENOENT.into() };
+        Self::parse(&read_text(path)?.ok_or_else(not_there)?, path)
     }
 
     /// Reads the file if there is one, else takes the defaults.
@@ -234,12 +229,7 @@ impl Settings {
     /// # Errors
     /// [`SettingsError`] for a file that is there and cannot be used.
     pub fn read_if_there(path: &Path) -> Result<Self, SettingsError> {
-        match Self::read(path) {
-            Err(SettingsError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                Ok(Self::default())
-            }
-            read => read,
-        }
+        read_text(path)?.map_or_else(|| Ok(Self::default()), |text| Self::parse(&text, path))
     }
 
     /// Reads a text; `path` is for the errors.
@@ -296,6 +286,14 @@ impl Settings {
         self.machine.check().map_err(|source| SettingsError::Machine { path: path.to_path_buf(), source })?;
         self.policy.check().map_err(|source| SettingsError::Policy { path: path.to_path_buf(), source })
     }
+}
+
+/// The text of a file, of bounded size; `None` if there is none.
+fn read_text(path: &Path) -> Result<Option<String>, SettingsError> {
+    read_bounded(path, SETTINGS_BYTES_MAX).map_err(|error| match error {
+        BoundedError::Read(source) => SettingsError::Read { path: path.to_path_buf(), source },
+        _ => SettingsError::TooLarge { path: path.to_path_buf() },
+    })
 }
 
 /// One pool, or a list.

@@ -15,6 +15,7 @@ use gristmill_pool::PoolHandle;
 use gristmill_sandbox::ChildCommand;
 use gristmill_worker::runners::CONTAINER_CHILD;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
 
 use crate::exit::Exit;
 
@@ -110,28 +111,44 @@ impl Stop {
     }
 }
 
-/// The hangup signal: a pool that runs without a terminal reads its settings again at each.
+/// Readings of the settings that may be under way at a time after hangup signals: each waits for the ledger.
+const RELOADS_MAX: usize = 8;
+
+/// The hangup signal: a pool reads its settings again at each, unless it says that the terminal is closed.
 struct Hangup {
     signal: Signal,
-    /// It was started in a terminal.
-    has_terminal: bool,
+    /// It was started in a terminal whose closing is to end it.
+    ends_with_terminal: bool,
 }
 
 impl Hangup {
     /// Catches the signal from now on: it does not end the program any more.
     fn listen() -> anyhow::Result<Self> {
-        Ok(Self { signal: signal(SignalKind::hangup())?, has_terminal: terminal_is_there() })
+        // Read before the signal is caught: whoever ignored it for this program (`nohup`) wants it to outlive the terminal.
+        let ignored = std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores_hangup(&status));
+        Ok(Self { signal: signal(SignalKind::hangup())?, ends_with_terminal: !ignored && terminal_is_there() })
     }
 
     /// Has the pool read its settings again at each signal. Completes when the signal says that the terminal is closed in which the pool
-    /// was started: then the program is to end, as others do. Cancel safe.
+    /// was started: then the program is to end, as others do.
     async fn reloading(&mut self, pool: &PoolHandle) {
-        while self.signal.recv().await.is_some() {
-            if self.has_terminal && !terminal_is_there() {
-                return;
+        let (mut reloads, mut again) = (JoinSet::new(), false);
+        loop {
+            tokio::select! {
+                signalled = self.signal.recv() => {
+                    if signalled.is_none() || (self.ends_with_terminal && !terminal_is_there()) {
+                        return;
+                    }
+                    again = true;
+                }
+                Some(_) = reloads.join_next() => {}
             }
-            // The pool's log says what came of it, which is where whoever sends signals looks.
-            let _ = pool.reload().await;
+            // Signals that come when too many wait are answered by one reading, as soon as there is room. The pool's log says what came
+            // of each, which is where whoever sends signals looks.
+            if again && reloads.len() < RELOADS_MAX {
+                again = false;
+                reloads.spawn(pool.reload());
+            }
         }
     }
 }
@@ -139,4 +156,28 @@ impl Hangup {
 /// Whether this process has a controlling terminal that is not hung up.
 fn terminal_is_there() -> bool {
     std::fs::File::open("/dev/tty").is_ok()
+}
+
+/// Whether a process ignores the hangup signal, the first of its mask, by its `/proc/PID/status`.
+fn ignores_hangup(status: &str) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_ignores_the_hangup_signal_is_known() {
+        for (status, ignores) in [
+            ("Name:\tpool\nSigBlk:\t0000000000000001\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000000\n", true),
+            ("Name:\tpool\nSigBlk:\t0000000000000001\nSigIgn:\t0000000000001000\nSigCgt:\t0000000000000001\n", false),
+            ("SigIgn:\tmany\n", false),
+            ("", false),
+        ] {
+            assert_eq!(ignores_hangup(status), ignores, "{status}");
+        }
+        assert!(std::fs::read_to_string("/proc/self/status").unwrap().contains("\nSigIgn:"), "the kernel writes it so");
+    }
 }

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
-use gristmill_network::SUPPLY;
 use gristmill_types::{AddressBook, Amount};
 use gristmill_wallet::Wallet;
 use serde_json::Value;
@@ -136,8 +135,7 @@ fn kill_9_of_the_pool_and_of_its_workers_loses_nothing() {
     let kills = if slow_run { POOL_KILLS_SLOW } else { POOL_KILLS_FAST };
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let ledger = Ledger::start(folder);
-    ledger.send("approve", ledger.hub.approve(SUPPLY));
+    let ledger = Ledger::approved(folder, &[]);
     let requester_key = folder.join("requester.json");
     funded(&ledger, &requester_key, Amount::from_grist(3_000));
     let mut mill = Mill::start(&ledger, folder);

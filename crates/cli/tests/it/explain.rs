@@ -6,7 +6,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use gristmill_network::SUPPLY;
 use gristmill_types::Amount;
 use gristmill_wallet::Wallet;
 use serde_json::Value;
@@ -235,8 +234,7 @@ fn whatever_keeps_a_job_from_running_is_told_with_a_fix_that_works() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let ledger = Ledger::with_categories(folder, &[("TINY", TINY_S)]);
-    ledger.send("approve", ledger.hub.approve(SUPPLY));
+    let ledger = Ledger::approved(folder, &[("TINY", TINY_S)]);
     let root = folder.join("pool");
     let (owner_key, owner_file) = (folder.join("owner.json"), folder.join("owner.json").display().to_string());
     let owner = Wallet::load_or_generate(&owner_key).unwrap().address();

@@ -9,7 +9,6 @@ use std::process::{Child, Command, Output};
 
 use alloy_primitives::Address;
 use gristmill_hub::Activity;
-use gristmill_network::SUPPLY;
 use gristmill_types::Amount;
 use gristmill_wallet::Wallet;
 use serde_json::Value;
@@ -314,8 +313,7 @@ fn a_pool_alone_is_asked_and_told_and_adds_up_with_the_ledger() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let ledger = Ledger::start(folder);
-    ledger.send("approve", ledger.hub.approve(SUPPLY));
+    let ledger = Ledger::approved(folder, &[]);
     let more = ["--public", "The mill", "--fee", "5", "--metrics", "0"];
     let root = folder.join("pool");
     let pool = open(&ledger, &root, &more);

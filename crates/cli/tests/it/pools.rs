@@ -67,6 +67,13 @@ impl Ledger {
         Self { runtime, node, hub, wallet, outbox }
     }
 
+    /// The same, whose hub may take what its deployer pays into others' accounts.
+    pub fn approved(folder: &Path, more: &[(&str, u64)]) -> Self {
+        let ledger = Self::with_categories(folder, more);
+        ledger.send("approve", ledger.hub.approve(SUPPLY));
+        ledger
+    }
+
     pub fn send(&self, key: &str, call: CallData) {
         self.runtime.block_on(self.outbox.execute(call.intent(key))).unwrap();
     }

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::process::Command;
 
 use alloy_primitives::Address;
-use gristmill_network::SUPPLY;
 use gristmill_types::Amount;
 use serde_json::Value;
 
@@ -60,8 +59,7 @@ fn a_pool_takes_other_settings_while_it_runs() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let ledger = Ledger::start(folder);
-    ledger.send("approve", ledger.hub.approve(SUPPLY));
+    let ledger = Ledger::approved(folder, &[]);
     let root = folder.join("pool");
     let owner = funded(&ledger, &root.join("wallet.json"), GRIST(100));
     ledger.send("tokens of the pool", ledger.hub.transfer_tokens(owner, GRIST(500)));

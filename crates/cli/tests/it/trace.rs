@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use gristmill_network::SUPPLY;
 use gristmill_types::Amount;
 use serde_json::Value;
 
@@ -71,8 +70,7 @@ fn a_tasks_timeline_and_logs_tell_its_story() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let ledger = Ledger::start(folder);
-    ledger.send("approve", ledger.hub.approve(SUPPLY));
+    let ledger = Ledger::approved(folder, &[]);
     let root = folder.join("pool");
     funded(&ledger, &root.join("wallet.json"), GRIST(100));
     // One worker is enough for the whole way at trust 2, as far as the hub is concerned.

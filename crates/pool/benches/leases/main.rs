@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use alloy_primitives::Address;
 use gristmill_hub::HubClient;
 use gristmill_poco::{Matching, OrderUse};
-use gristmill_pool::config::{ORDER_TRUST, ORDER_VOLUME, PoolConfig, default_credibility};
+use gristmill_pool::config::{PoolConfig, default_credibility};
 use gristmill_pool::settings::Sources;
 use gristmill_store::server::{ServerHandle, ServerLimits};
 use gristmill_store::{Store, StoreLimits};
@@ -118,8 +118,6 @@ fn pool_config(folder: &std::path::Path, market: &Market, store_url: String) -> 
         fee_percent: None,
         prices: vec![(category(), PRICE)],
         offers: Needs::default(),
-        order_volume: ORDER_VOLUME,
-        order_trust_max: ORDER_TRUST,
         stake_target: Amount::ZERO,
         metrics: None,
         policy: gristmill_scheduler::Policy::default(),

@@ -205,7 +205,8 @@ impl Engine {
             HubEvent::TaskInitialize { task, .. } => self.add_task(task, LedgerState::default()),
             HubEvent::TaskContribute { task, worker, hash } => {
                 let weight = weight_of(task, worker);
-                if self.book.tasks.contains_key(&task) {
+                if let Some(entry) = self.book.tasks.get_mut(&task) {
+                    entry.contributions.insert(worker, hash);
                     self.records.counters.contributions += 1;
                     self.span(task).in_scope(|| tracing::debug!(%task, %worker, "a contribution"));
                     self.trace(task, Step::Contributed, Some(worker), "");
@@ -349,6 +350,8 @@ impl Engine {
             .map(|(worker, upload)| HeldResult { worker: WorkerId(worker), result_hash: upload.result_hash })
             .collect();
         let Some(entry) = self.book.tasks.get_mut(&task) else { return };
+        let voted = ledger.contributions.iter().filter(|vote| vote.status != ContributionStatus::Unset);
+        entry.contributions.extend(voted.map(|vote| (vote.worker.0, vote.hash)));
         if entry.status == TaskStatus::Unset {
             entry.status = TaskStatus::Active;
             self.traces.note(super::unix_ms(), task, Step::Initialised, None, "");
@@ -393,12 +396,15 @@ impl Engine {
         }
     }
 
-    /// What the accepted results of a task took.
+    /// What the accepted results of a task took, by the words of those who were seen to contribute them.
     fn measure_items(&mut self, task: TaskId) {
         let Some((entry, deal)) = self.book.task(task) else { return };
         let (Some(digest), false) = (entry.digest, entry.status.is_final()) else { return };
         let (app, accepted) = (deal.deal.app.address, result_hash(task, Digest(digest)));
-        for (_, upload) in self.parts.journal.uploads(task).filter(|(_, upload)| upload.result_hash == accepted) {
+        let uploads = self.parts.journal.uploads(task);
+        for (_, upload) in uploads
+            .filter(|(worker, upload)| upload.result_hash == accepted && entry.has_contributed(*worker, accepted))
+        {
             self.item_times.add(app, upload.items, upload.run_us);
         }
     }

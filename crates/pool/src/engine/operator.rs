@@ -16,7 +16,7 @@ use crate::members::Kind;
 use crate::overflow::MARKET;
 use crate::report::{self, By};
 use crate::status::{Cause, Queue, QueueRow, Status, TaskCounts, WorkerCounts, WorkerPage, WorkerRow};
-use crate::trace::{RETIRED_MAX, Step, Timeline};
+use crate::trace::{OPEN_MAX, RETIRED_MAX, Step, Timeline};
 
 pub(super) type Reply = oneshot::Sender<Result<Answer, String>>;
 
@@ -236,7 +236,7 @@ impl Engine {
         let since_unix_ms = self.parts.about.since_unix_ms;
         let Some(((moments, forgotten), (entry, deal))) = self.traces.of(task).zip(self.book.task(task)) else {
             return Err(format!(
-                "nothing is remembered of the task {task}: timelines begin anew with each start of the pool, and of deals that are over the last {RETIRED_MAX} tasks are kept"
+                "nothing is remembered of the task {task}: timelines begin anew with each start of the pool; at most {OPEN_MAX} tasks of open deals have one, and of deals that are over the last {RETIRED_MAX} are kept"
             ));
         };
         // The ledger counts in seconds: a deal of the second in which the pool began is not older.

@@ -29,7 +29,7 @@ impl Engine {
         if changes.is_empty() {
             tracing::info!("the settings were read again: nothing is different");
         }
-        let on_ledger = self.parts.keeping.want(Wanted::set(&self.parts.base, &self.parts.held.settings));
+        let on_ledger = self.parts.keeping.want(Wanted::of(&self.parts.base, &self.parts.held.settings));
         tokio::spawn(async move {
             let trouble = on_ledger.await;
             let _ = reply.send(Ok(Answer::Reloaded(Reloaded { changes, trouble })));

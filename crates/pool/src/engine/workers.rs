@@ -51,7 +51,7 @@ impl Engine {
                     let leases = heartbeat.leases.iter().filter_map(|lease| lease_id(&lease.lease_id).ok()).collect();
                     self.pending.push(Event::Heartbeat { worker: WorkerId(worker), leases });
                 }
-                PoolEventKind::Message(worker_frame::Body::ResultReady(ready)) => match self.offer(&ready) {
+                PoolEventKind::Message(worker_frame::Body::ResultReady(ready)) => match self.offer(worker, &ready) {
                     Ok(Some(offer)) => offers.push((worker, offer)),
                     Ok(None) => {
                         let task =
@@ -203,7 +203,7 @@ impl Engine {
     }
 
     /// `None` for a task that is not ours.
-    fn offer(&self, ready: &wire::ResultReady) -> Result<Option<Offer>, FieldError> {
+    fn offer(&self, worker: Address, ready: &wire::ResultReady) -> Result<Option<Offer>, FieldError> {
         let task = TaskId(fixed::<32>("result_ready.task_id", &ready.task_id)?.into());
         let lease = lease_id(&ready.lease_id)?;
         let result_hash = B256::from(fixed::<32>("result_ready.result_hash", &ready.result_hash)?);
@@ -214,10 +214,7 @@ impl Engine {
         }
         let Some(entry) = self.book.tasks.get(&task) else { return Ok(None) };
         let before_reveal = entry.digest.is_none();
-        // No run is longer than its lease; of a lease of an earlier process nothing is known.
-        let lease_us =
-            self.leases.get(&lease).map(|entry| (unix_ms().saturating_sub(entry.since_ms) + 1).saturating_mul(1_000));
-        let run_us = lease_us.filter(|lease_us| ready.run_us <= *lease_us).map_or(0, |_| ready.run_us);
+        let run_us = possible_run_us(self.leases.get(&lease), worker, task, unix_ms(), ready.run_us);
         let upload = Upload {
             result_hash,
             sealed,
@@ -291,6 +288,14 @@ impl Engine {
     }
 }
 
+/// How long a run took, as a worker says; 0 where that says nothing: no run is longer than its lease, which must be this worker's of this
+/// task. Of a lease of an earlier process nothing is known.
+fn possible_run_us(lease: Option<&LeaseEntry>, worker: Address, task: TaskId, now_ms: u64, run_us: u64) -> u64 {
+    let own = lease.filter(|lease| (lease.worker, lease.task) == (worker, task));
+    let longest_us = own.map_or(0, |lease| (now_ms.saturating_sub(lease.since_ms) + 1).saturating_mul(1_000));
+    if run_us <= longest_us { run_us } else { 0 }
+}
+
 /// Reads stakes and scores; the news of them follows. What could not be read is read with the next look at all of them.
 async fn read_figures(hub: HubClient, workers: Vec<Address>, news: mpsc::UnboundedSender<News>) {
     let (accounts, scores) = tokio::join!(hub.view_accounts(&workers), hub.view_scores(&workers));
@@ -321,4 +326,21 @@ fn fault_of(reason: wire::FailReason) -> Fault {
 
 fn lease_id(bytes: &[u8]) -> Result<LeaseId, FieldError> {
     fixed("lease_id", bytes).map(LeaseId)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_no_longer_than_its_own_lease() {
+        let (worker, task, now_ms) = (Address::repeat_byte(1), TaskId(B256::repeat_byte(2)), 10_000);
+        let lease = LeaseEntry { task, worker, since_ms: now_ms - 99 };
+        let run_us = |lease: Option<&LeaseEntry>, run_us| possible_run_us(lease, worker, task, now_ms, run_us);
+        assert_eq!((run_us(Some(&lease), 100_000), run_us(Some(&lease), 100_001)), (100_000, 0));
+        assert_eq!(run_us(None, 1), 0);
+        // Somebody's else, or of another task, which may run since long.
+        assert_eq!(run_us(Some(&LeaseEntry { worker: Address::ZERO, ..lease }), 1), 0);
+        assert_eq!(run_us(Some(&LeaseEntry { task: TaskId::default(), ..lease }), 1), 0);
+    }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use gristmill_types::Amount;
+use gristmill_types::amount::AmountError;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -12,6 +13,33 @@ pub const AMOUNT_GRIST_MAX: u64 = 1_000_000_000;
 /// An amount as people write it: a number of GRIST, in quotes or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grist(pub Amount);
+
+/// An amount that cannot be set.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GristError {
+    /// It is no amount.
+    #[error(transparent)]
+    Amount(#[from] AmountError),
+    /// There is not so much.
+    #[error("{amount} is too much: {AMOUNT_GRIST_MAX} GRIST at most")]
+    TooMuch {
+        /// What was said.
+        amount: Amount,
+    },
+}
+
+impl std::str::FromStr for Grist {
+    type Err = GristError;
+
+    fn from_str(text: &str) -> Result<Self, GristError> {
+        let amount: Amount = text.parse()?;
+        match amount > Amount::from_grist(AMOUNT_GRIST_MAX) {
+            true => Err(GristError::TooMuch { amount }),
+            false => Ok(Self(amount)),
+        }
+    }
+}
 
 impl fmt::Display for Grist {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -41,11 +69,7 @@ impl Visitor<'_> for GristVisitor {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Grist, E> {
-        let amount: Amount = text.parse().map_err(E::custom)?;
-        match amount > Amount::from_grist(AMOUNT_GRIST_MAX) {
-            true => Err(E::custom(format_args!("{amount} is too much: {AMOUNT_GRIST_MAX} GRIST at most"))),
-            false => Ok(Grist(amount)),
-        }
+        text.parse().map_err(E::custom)
     }
 
     fn visit_u64<E: Error>(self, grist: u64) -> Result<Grist, E> {

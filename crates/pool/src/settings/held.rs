@@ -31,8 +31,9 @@ impl Said {
         self.say("", "stake", Value::String(Grist(stake).to_string()));
     }
 
-    /// What a task of a size class costs.
+    /// What a task of a size class costs; of several words on one class, in whatever case, the last holds.
     pub fn price(&mut self, class: &str, price: Amount) {
+        self.0.retain(|(section, said), _| section != "price" || !said.eq_ignore_ascii_case(class));
         self.say("price", class, Value::String(Grist(price).to_string()));
     }
 
@@ -165,7 +166,7 @@ impl Base {
             stake: Grist(config.stake_target),
             settlement_ms: SETTLEMENT_MS,
             price: categories.iter().filter_map(price).collect(),
-            order: OrderSettings { volume: config.order_volume, trust_max: config.order_trust_max },
+            order: OrderSettings::default(),
             offer: OfferSettings { network: config.offers.network, gpu: config.offers.gpu },
             scheduler: SchedulerSettings::of(&config.policy),
             credibility: CredibilitySettings::of(config.credibility.is_some(), &credibility),
@@ -194,21 +195,14 @@ impl Base {
             text: error.to_string().trim_end().to_owned(),
         };
         // Read as what it means for the errors, and as a table for what it says and what not.
-        let settings: Settings = toml::from_str(text).map_err(malformed)?;
+        let _: Settings = toml::from_str(text).map_err(malformed)?;
         let file = Said::of(toml::from_str(text).map_err(malformed)?);
         let file = self.with_known_classes(file, |name| place(text, path, name))?;
         let flags = self.with_known_classes(self.sources.flags.clone(), |name| format!("--price {name}"))?;
-        if self.sources.is_free
-            && let Some((name, price)) = settings.price.iter().find(|(_, price)| !price.0.is_zero())
-        {
-            let (whence, name) = (place(text, path, name), name.clone());
-            let text = format!("{price} GRIST is asked, and in this network nothing costs anything");
-            return Err(SettingsError::Price { whence, name, text });
-        }
         if file.0.is_empty() && flags.0.is_empty() {
             // They need not be within the bounds of what can be said.
             let from = said_by(&self.defaults).0.keys().map(|key| (dotted(key), Origin::Default)).collect();
-            return Ok(Held { path: self.sources.path.clone(), settings: self.defaults.clone(), from });
+            return Ok(self.held(self.defaults.clone(), from));
         }
         let mut all = said_by(&self.defaults);
         let mut from: BTreeMap<String, Origin> = all.0.keys().map(|key| (dotted(key), Origin::Default)).collect();
@@ -216,8 +210,20 @@ impl Base {
             from.extend(said.0.keys().map(|key| (dotted(key), origin)));
             all.0.extend(said.0);
         }
-        let settings = all.into_table().try_into().map_err(malformed)?;
-        Ok(Held { path: self.sources.path.clone(), settings, from })
+        // The file was good by itself, and so are the defaults.
+        let settings = all
+            .into_table()
+            .try_into()
+            .map_err(|error: toml::de::Error| SettingsError::Flags { text: error.to_string().trim_end().to_owned() })?;
+        Ok(self.held(settings, from))
+    }
+
+    /// Where nothing costs anything all prices are zero, whoever said what.
+    fn held(&self, mut settings: Settings, from: BTreeMap<String, Origin>) -> Held {
+        if self.sources.is_free {
+            settings.price.values_mut().for_each(|price| *price = Grist(Amount::ZERO));
+        }
+        Held { path: self.sources.path.clone(), settings, from }
     }
 
     /// Prices by the names of the classes as the hub has them; `whence` says where one stands.
@@ -252,7 +258,6 @@ impl Base {
         config.stake_target = settings.stake.0;
         config.prices = self.prices(settings);
         config.offers = settings.offer.needs();
-        (config.order_volume, config.order_trust_max) = (settings.order.volume, settings.order.trust_max);
         config.policy = self.policy(settings);
         config.credibility = settings.credibility.over(self.credibility.clone());
     }

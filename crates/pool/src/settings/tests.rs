@@ -33,8 +33,6 @@ fn config(path: Option<&Path>, flags: Said) -> PoolConfig {
         fee_percent: None,
         prices: vec![(0, GRIST(1)), (4, GRIST(10)), (5, Amount::ZERO)],
         offers: Needs::NONE,
-        order_volume: ORDER_VOLUME,
-        order_trust_max: ORDER_TRUST,
         stake_target: GRIST(1_000),
         metrics: None,
         policy: default_policy(),
@@ -70,7 +68,7 @@ fn nothing_said_is_the_default_and_what_is_shown_reads_the_same() {
     let quarter = Amount::from_ngrist(250_000_000);
     assert_eq!(config.prices, [(0, quarter), (4, GRIST(10)), (5, GRIST(3))]);
     assert_eq!((config.fee_percent, config.stake_target.ngrist()), (Some(7), 12_500_000_000));
-    assert_eq!((config.order_volume, config.offers.gpu, config.offers.network), (9, true, false));
+    assert_eq!((held.settings.order.volume, config.offers.gpu, config.offers.network), (9, true, false));
     assert_eq!((config.policy.late_percent, config.policy.ban_duration_ms), (0, Some(60_000)));
     let unset = Policy { late_percent: 150, ban_duration_ms: None, ..config.policy.clone() };
     assert_eq!(unset, default_policy(), "the rest is as it was");
@@ -128,12 +126,38 @@ fn what_makes_no_sense_is_refused_where_it_stands() {
         let error = parse(text).unwrap_err().to_string();
         assert!(error.contains(place) && error.contains(word) && error.contains("pool.toml"), "{text:?}: {error}");
     }
-    let mut free = config(None, Said::default());
+}
+
+#[test]
+fn where_nothing_costs_anything_all_prices_are_zero_whatever_is_said() {
+    let mut flags = Said::default();
+    flags.price("XL", GRIST(8));
+    let mut free = config(None, flags);
     free.settings.is_free = true;
-    let free = Base::of(&free, &categories());
-    let error = free.parse("[price]\nXS = 2", Path::new("pool.toml")).unwrap_err().to_string();
-    assert!(error.contains("line 2, column 1") && error.contains("nothing costs anything"), "{error}");
-    assert!(free.parse("[price]\nXS = 0", Path::new("pool.toml")).is_ok());
+    let base = Base::of(&free, &categories());
+    for text in ["", "fee_percent = 2\n[price]\nXS = 2\n"] {
+        let held = base.parse(text, Path::new("pool.toml")).unwrap();
+        assert_eq!(base.prices(&held.settings), [(0, Amount::ZERO), (4, Amount::ZERO), (5, Amount::ZERO)]);
+        assert!(held.to_toml().contains("XS = \"0\"") && held.to_toml().contains("XL = \"0\""), "{}", held.to_toml());
+        assert_eq!((held.settings.stake.0, held.from["price.XL"]), (GRIST(1_000), Origin::Flag));
+    }
+    let error = base.parse("[price]\nXXS = 2", Path::new("pool.toml")).unwrap_err().to_string();
+    assert!(error.contains("line 2, column 1") && error.contains("no such size class"), "{error}");
+}
+
+#[test]
+fn what_the_command_line_says_is_not_blamed_on_the_file() {
+    let mut flags = Said::default();
+    flags.price("xl", GRIST(9));
+    flags.price("XL", GRIST(7));
+    assert_eq!(base(flags).parse("", Path::new("pool.toml")).unwrap().settings.price["XL"].0, GRIST(7));
+    let mut flags = Said::default();
+    flags.fee_percent(101);
+    let error = base(flags).parse("stake = 3", Path::new("pool.toml")).unwrap_err().to_string();
+    assert!(error.contains("command line") && error.contains("0 to 100") && !error.contains("pool.toml"), "{error}");
+    assert!("1000000000".parse::<Grist>().is_ok());
+    let error = "1000000001".parse::<Grist>().unwrap_err().to_string();
+    assert!(error.contains("1000000000 GRIST at most"), "{error}");
 }
 
 #[test]

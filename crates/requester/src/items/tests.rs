@@ -49,6 +49,15 @@ fn bad_items_are_refused_with_the_reason() {
 }
 
 #[test]
+#[should_panic(expected = "items were lost")]
+fn no_item_gets_lost_without_a_word() {
+    let items: Vec<Item> = (0..4u8).map(|n| Item { name: format!("line {n}"), bytes: vec![n; 3] }).collect();
+    let mut packed = pack_items(Path::new("x"), &items, Some(2)).unwrap();
+    packed.packs[1].truncate(5);
+    let _ = pack_anew(&packed, 4);
+}
+
+#[test]
 fn packs_and_index_hold_every_item_once_and_in_order() {
     let items: Vec<Item> =
         (0..7u8).map(|n| Item { name: format!("line {n}"), bytes: vec![n; usize::from(n) + 1] }).collect();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use gristmill_network::{LonePool, PoolPlan, StorePlan};
-use gristmill_pool::settings::Said;
+use gristmill_pool::settings::{Grist, Said};
 use gristmill_requester::default_data_dir;
 use gristmill_types::{Address, Amount};
 use gristmill_wallet::Wallet;
@@ -59,7 +59,7 @@ pub struct RunArgs {
     prices: Vec<(String, Amount)>,
     /// What the pool's account is filled up to from its tokens; it locks 30 % of its price for each task that is under way [default: as
     /// `pool.toml` says, else 1000]
-    #[arg(long, value_name = "GRIST")]
+    #[arg(long, value_name = "GRIST", value_parser = parse_grist)]
     stake: Option<Amount>,
     /// Offer tasks with a way out to the network: publish orders for them too
     #[arg(long)]
@@ -77,10 +77,12 @@ pub struct RunArgs {
 /// `CLASS=GRIST`.
 fn parse_price(text: &str) -> Result<(String, Amount), String> {
     let (name, amount) = text.split_once('=').ok_or("a price is written CLASS=GRIST, such as XS=0.1")?;
-    Ok((
-        name.trim().to_owned(),
-        amount.parse().map_err(|error: gristmill_types::amount::AmountError| error.to_string())?,
-    ))
+    Ok((name.trim().to_owned(), parse_grist(amount)?))
+}
+
+/// An amount that a pool can be told.
+fn parse_grist(text: &str) -> Result<Amount, String> {
+    text.parse::<Grist>().map(|grist| grist.0).map_err(|error| error.to_string())
 }
 
 /// A port of the loopback, or an address with its port.
@@ -202,9 +204,10 @@ mod tests {
     fn prices_and_addresses_are_read_or_said_to_be_wrong() {
         assert_eq!(parse_price("XS=0.5").unwrap(), ("XS".to_owned(), Amount::from_ngrist(500_000_000)));
         assert_eq!(parse_price("M = 3 GRIST").unwrap().1, Amount::from_grist(3));
-        for text in ["XS", "XS=", "XS=-1", "XS=1e3"] {
+        for text in ["XS", "XS=", "XS=-1", "XS=1e3", "XS=1000000001"] {
             assert!(parse_price(text).is_err(), "{text}");
         }
+        assert!(parse_grist("1000000001").unwrap_err().contains("at most") && parse_grist("0").is_ok());
         assert_eq!(parse_metrics("9100").unwrap(), SocketAddr::from(([127, 0, 0, 1], 9_100)));
         assert_eq!(parse_metrics("0.0.0.0:9100").unwrap(), SocketAddr::from(([0, 0, 0, 0], 9_100)));
         for text in ["", "x", "70000", "1.2.3.4"] {

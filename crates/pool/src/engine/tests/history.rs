@@ -203,8 +203,6 @@ impl Market {
             fee_percent: None,
             prices: vec![(category(), PRICE)],
             offers: Needs::default(),
-            order_volume: crate::config::ORDER_VOLUME,
-            order_trust_max: crate::config::ORDER_TRUST,
             stake_target: Amount::from_grist(5_000),
             metrics: None,
             policy: gristmill_scheduler::Policy { run_limit_ratio: 6, ..gristmill_scheduler::Policy::default() },
