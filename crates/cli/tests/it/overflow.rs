@@ -116,6 +116,8 @@ fn what_the_lab_cannot_finish_in_time_is_bought_and_is_what_it_would_have_comput
     assert_eq!(overflow(&lab)["left"], "20000000000000", "what it was given, inside and outside of the account");
     let job = ["--tasks", "7", &app];
     let (root, files) = runs(&lab, &job, &town.path("both"));
+    // What a machine at home was quicker with after all is paid for too.
+    wait_until("the market to end what is bought", || overflow(&lab)["under_way"] == 0);
     let status = overflow(&lab);
     let bought = town.bought().len() as u64;
     assert!((1..7).contains(&bought), "some of it: {status:#}");
@@ -127,7 +129,7 @@ fn what_the_lab_cannot_finish_in_time_is_bought_and_is_what_it_would_have_comput
     assert_eq!(spent, bought * 100_000_000, "a tenth of a GRIST each");
     let report = lab.json(&["pool", "report", "--by", "worker"]);
     let row = report["rows"].as_array().unwrap().iter().find(|row| row["name"] == "market").unwrap();
-    assert_eq!((&row["results"], &row["rejected"]), (&bought.into(), &0.into()), "{report:#}");
+    assert!((1..=bought).contains(&row["results"].as_u64().unwrap()) && row["rejected"] == 0, "{report:#}");
     // The same at home, where nothing is bought.
     let (alone, same) = runs(&town.market, &job, &town.path("home"));
     assert_eq!(files.keys().collect::<Vec<_>>(), same.keys().collect::<Vec<_>>());
