@@ -41,7 +41,12 @@ pub use clients::Query;
 use records::Records;
 
 /// Messages of workers, and news, taken together: their uploads share one sync of the disk.
-const DRAIN_MAX: usize = 256;
+const DRAIN_MAX: usize = 1_024;
+/// After the journal was written, messages and news wait for so many times what it took, so that the next write takes many together
+/// and no more than a quarter of the time goes into writing. Who comes after a pause does not wait.
+const REST_RATIO: u32 = 3;
+/// They wait no longer, however slow the disk is.
+const REST_MAX: Duration = Duration::from_millis(20);
 /// Uploads that are opened at a time; more wait.
 const OPENINGS_MAX: usize = 32;
 /// How often workers' stakes and scores are read again.
@@ -257,6 +262,7 @@ impl Engine {
             interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         }
         let outbox = self.parts.outbox.clone();
+        let mut rested = tokio::time::Instant::now();
         let drained = loop {
             self.step(Vec::new());
             if let Some(fault) = self.fault.take() {
@@ -265,7 +271,7 @@ impl Engine {
             if self.is_drained() {
                 break true;
             }
-            let sleep = self.sleep();
+            let (sleep, rests) = (self.sleep(), tokio::time::Instant::now() < rested);
             tokio::select! {
                 _ = &mut stopped => break false,
                 // A pool that cannot send anything must say so, and not look as if it worked.
@@ -287,8 +293,9 @@ impl Engine {
                         }
                     }
                 }
-                Some(event) = events.recv() => self.on_worker_events(gather(event, || events.try_recv()))?,
-                Some(first) = news.recv() => self.on_all_news(gather(first, || news.try_recv().ok()))?,
+                () = tokio::time::sleep_until(rested), if rests => {}
+                Some(event) = events.recv(), if !rests => self.on_worker_events(gather(event, || events.try_recv()))?,
+                Some(first) = news.recv(), if !rests => self.on_all_news(gather(first, || news.try_recv().ok()))?,
                 Some(query) = queries.recv() => self.answer(query),
                 _ = refresh.tick() => {
                     self.refresh_workers();
@@ -298,6 +305,10 @@ impl Engine {
                 () = tokio::time::sleep(sleep) => self.pending.push(Event::Tick),
             }
             self.look_at_reduces();
+            let writing = self.parts.journal.take_writing_time();
+            if !writing.is_zero() {
+                rested = tokio::time::Instant::now() + (writing * REST_RATIO).min(REST_MAX);
+            }
         };
         self.write_records()?;
         if drained {
