@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use alloy_primitives::{Address, B256, U256, address, b256, hex, keccak256};
+use alloy_primitives::{Address, B256, Signature, U256, address, b256, hex, keccak256};
 use alloy_sol_types::{Eip712Domain, SolStruct, eip712_domain, sol};
 
 use crate::{KeyError, RecoverError, Wallet, WalletFileError, recover, recover_message, recover_typed};
@@ -138,6 +138,20 @@ fn every_signature_is_low_and_leads_back_to_its_wallet() {
         assert_eq!(wallet.sign_hash(hash), signature, "the same hash gives the same signature");
         assert_eq!(wallet.sign_hash_parts(hash).as_bytes(), signature);
         assert_ne!(recover(keccak256(hash), &signature), Ok(wallet.address()));
+    }
+}
+
+#[test]
+fn the_library_in_c_signs_and_recovers_as_the_one_in_rust() {
+    let mut hash = keccak256("grist");
+    for _ in 0..1_000 {
+        let wallet = Wallet::import_hex(&hex::encode(hash)).unwrap();
+        hash = keccak256(hash);
+        let (signature, recovery) = wallet.key.sign_prehash_recoverable(hash.as_slice()).unwrap();
+        let expected = Signature::from_signature_and_parity(signature, recovery.is_y_odd()).normalized_s();
+        assert_eq!(wallet.sign_hash_parts(hash), expected, "{hash}");
+        assert_eq!(expected.recover_address_from_prehash(&hash).ok(), Some(wallet.address()), "{hash}");
+        assert_eq!(recover(hash, &expected.as_bytes()), Ok(wallet.address()), "{hash}");
     }
 }
 

@@ -213,6 +213,11 @@ fn transactions_survive_their_encoding() {
     let bytes = alloy_eips::eip2718::Encodable2718::encoded_2718(sent.inner());
     assert_eq!(crate::decode_transaction(&bytes).expect("decodes"), sent);
     alloy_consensus::TxEnvelope::decode_2718(&mut &bytes[..]).expect("decodes");
+    for value in 0..500 {
+        let sent = if value % 2 == 0 { a.transfer(Address::repeat_byte(7), value) } else { a.legacy(a.address, value) };
+        let bytes = alloy_eips::eip2718::Encodable2718::encoded_2718(sent.inner());
+        assert_eq!(crate::decode_transaction(&bytes).map(|found| found.signer()), Ok(a.address), "{value}");
+    }
 }
 
 /// What a random block does.

@@ -50,6 +50,9 @@ const POLL: Duration = Duration::from_millis(10);
 const PRICE: Amount = Amount::from_ngrist(1_000);
 
 fn main() {
+    // `RUST_LOG=info` shows what the pool says.
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let args: Vec<String> = std::env::args().skip(1).collect();
     let numbers: Vec<u64> = args.iter().filter_map(|arg| arg.parse().ok()).collect();
     // `cargo bench` says so; without it this is a test that it still runs.
