@@ -90,7 +90,8 @@ pub struct TlsConnection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerAddr(pub SocketAddr);
 
-/// Listens on `listener`, with the descriptors that this process needs for that. Handshakes run beside each other, each within its time, so a slow one holds up nobody.
+/// Listens on `listener`, with the descriptors that this process needs for that. Handshakes run beside each other, each within its
+/// time, so a slow one holds up nobody.
 pub fn incoming(listener: TcpListener, tls: &ServerTls, limits: ListenLimits) -> Incoming {
     raise_descriptors(limits.connections_max);
     let (sender, ready) = mpsc::channel(READY_MAX);
