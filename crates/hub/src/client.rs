@@ -225,14 +225,25 @@ impl HubClient {
     /// # Errors
     /// [`HubError`].
     pub fn view_task_state(&self, task: TaskId) -> BoxFuture<'_, Result<TaskState, HubError>> {
+        Box::pin(async move { first(self.view_task_states(&[task]).await?) })
+    }
+
+    /// The same of many tasks in one request.
+    ///
+    /// # Errors
+    /// [`HubError`].
+    pub fn view_task_states<'a>(&'a self, tasks: &'a [TaskId]) -> BoxFuture<'a, Result<Vec<TaskState>, HubError>> {
         Box::pin(async move {
-            let state = self.view(self.hub, IHub::viewTaskStateCall { taskid: task.0 }).await?;
-            Ok(TaskState {
-                recomputed: state.recomputed,
-                conceded_at: Some(number(state.concededAt)?).filter(|&at| at != 0),
-                pot_account: state.potAccount,
-                pot: amount(state.pot)?,
-            })
+            let calls = tasks.iter().map(|task| IHub::viewTaskStateCall { taskid: task.0 });
+            let read = |state: IHub::viewTaskStateReturn| {
+                Ok(TaskState {
+                    recomputed: state.recomputed,
+                    conceded_at: Some(number(state.concededAt)?).filter(|&at| at != 0),
+                    pot_account: state.potAccount,
+                    pot: amount(state.pot)?,
+                })
+            };
+            self.hub_views(calls).await?.into_iter().map(read).collect()
         })
     }
 

@@ -40,29 +40,63 @@ pub struct TaskBook {
     pub index: u64,
     /// Where it stands, as far as this pool has seen.
     pub status: TaskStatus,
+    /// What was seen of it; `None` while that is nothing, as of most tasks of a pool that has a million.
+    seen: Option<Box<Seen>>,
+}
+
+/// What was seen of a task.
+#[derive(Clone, Debug, Default)]
+struct Seen {
     /// Its digest, once revealed.
-    pub digest: Option<B256>,
+    digest: Option<B256>,
     /// Which result each worker contributed, as seen on the ledger; none once it is over.
-    pub contributions: BTreeMap<Address, B256>,
+    contributions: BTreeMap<Address, B256>,
     /// What happened to it, for people; the latest last.
-    pub notes: Vec<String>,
+    notes: Vec<String>,
 }
 
 /// Notes kept of a task.
 const NOTES_MAX: usize = 16;
 
 impl TaskBook {
+    /// Its digest, once revealed.
+    pub fn digest(&self) -> Option<B256> {
+        self.seen.as_ref()?.digest
+    }
+
+    /// It was revealed.
+    pub fn set_digest(&mut self, digest: B256) {
+        self.seen_mut().digest = Some(digest);
+    }
+
+    /// Contributions were seen on the ledger: whose, and of which result.
+    pub fn contributed(&mut self, contributions: impl Iterator<Item = (Address, B256)>) {
+        for (worker, result_hash) in contributions {
+            self.seen_mut().contributions.insert(worker, result_hash);
+        }
+    }
+
     /// Whether a worker's contribution of this result was seen on the ledger. Others may claim a result that is public by then.
     pub fn has_contributed(&self, worker: Address, result_hash: B256) -> bool {
-        self.contributions.get(&worker) == Some(&result_hash)
+        self.seen.as_ref().and_then(|seen| seen.contributions.get(&worker)) == Some(&result_hash)
     }
 
     /// Adds a note and drops the oldest past the bound.
     pub fn note(&mut self, text: String) {
-        if self.notes.len() == NOTES_MAX {
-            self.notes.remove(0);
+        let notes = &mut self.seen_mut().notes;
+        if notes.len() == NOTES_MAX {
+            notes.remove(0);
         }
-        self.notes.push(text);
+        notes.push(text);
+    }
+
+    /// What happened to it last, for people.
+    pub fn last_note(&self) -> Option<&str> {
+        self.seen.as_ref()?.notes.last().map(String::as_str)
+    }
+
+    fn seen_mut(&mut self) -> &mut Seen {
+        self.seen.get_or_insert_default()
     }
 }
 
@@ -87,14 +121,7 @@ impl Book {
             return false;
         }
         for index in deal.deal.indices() {
-            let task = TaskBook {
-                deal: id,
-                index,
-                status: TaskStatus::Unset,
-                digest: None,
-                contributions: BTreeMap::new(),
-                notes: Vec::new(),
-            };
+            let task = TaskBook { deal: id, index, status: TaskStatus::Unset, seen: None };
             self.tasks.insert(id.task(index), task);
         }
         self.deals.insert(id, deal);
@@ -108,7 +135,9 @@ impl Book {
             return None;
         }
         entry.status = status;
-        entry.contributions.clear();
+        if let Some(seen) = &mut entry.seen {
+            seen.contributions.clear();
+        }
         match status {
             TaskStatus::Completed => self.completed += 1,
             _ => self.failed += 1,
@@ -218,7 +247,7 @@ mod tests {
         book.insert(DealBook { deal, work_clock_s: 1, app: None, demand, refusal: None, args, open: 1, delivered: 0 });
         let (honest, other, hash) = (Address::repeat_byte(1), Address::repeat_byte(2), B256::repeat_byte(3));
         let entry = book.tasks.get_mut(&task).unwrap();
-        entry.contributions.extend([(honest, hash), (other, B256::repeat_byte(4))]);
+        entry.contributed([(honest, hash), (other, B256::repeat_byte(4))].into_iter());
         assert!(entry.has_contributed(honest, hash) && !entry.has_contributed(other, hash));
         assert!(!entry.has_contributed(Address::repeat_byte(5), hash), "it only says so");
         book.finish(task, TaskStatus::Completed);

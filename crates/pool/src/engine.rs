@@ -172,6 +172,8 @@ pub(crate) struct Engine {
     reduces_dirty: bool,
     reduces_waiting: usize,
     refreshing: bool,
+    /// The last worker whose stake and score were read again; `None`: the first is next.
+    refreshed: Option<Address>,
     records: Records,
     traces: Traces,
     item_times: ItemTimes,
@@ -216,6 +218,7 @@ impl Engine {
             reduces_dirty: true,
             reduces_waiting: 0,
             refreshing: false,
+            refreshed: None,
             records: Records::default(),
             traces: Traces::default(),
             item_times: ItemTimes::default(),

@@ -301,7 +301,7 @@ pub(crate) async fn assemble(mut config: PoolConfig, ground: Ground, store: &Cli
     let follower_config = FollowerConfig { start_block: found.next_block, ..FollowerConfig::default() };
     let follower = Follower::open(&parts.hub, GivenPosition(None), follower_config).await?;
     let mut engine = Engine::new(parts, news_sender);
-    engine.restore(found)?;
+    engine.restore(found).await?;
     Ok(Assembled { engine, follower, links, events, welcome, news })
 }
 

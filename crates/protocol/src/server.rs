@@ -10,12 +10,13 @@ use std::{
     time::Duration,
 };
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::{AbortHandle, JoinSet},
-    time::{sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_stream::Stream;
@@ -31,6 +32,8 @@ use crate::{
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Finished handshakes that wait for the server to take them.
 const READY_MAX: usize = 64;
+/// Descriptors of the process besides those of connections: databases, files, the ledger.
+const DESCRIPTORS_SPARE: u64 = 256;
 /// Calls at a time over one connection.
 const STREAMS_PER_CONNECTION_MAX: u32 = 64;
 /// Most bytes of the headers of one call.
@@ -42,9 +45,12 @@ pub struct ListenLimits {
     /// For a TLS handshake. Default 5 s.
     pub handshake_timeout: Duration,
     /// Handshakes at a time. One more ends the one that has taken longest, so that nobody keeps others out by being
-    /// slow. Default 256.
+    /// slow; but each has [`ListenLimits::handshake_grace`]. Default 256.
     pub handshakes_max: usize,
-    /// Open connections at a time; one more is closed at once. Default 4096.
+    /// What a handshake may take before another one ends it. Until then those who come wait in the operating system's queue: where all
+    /// workers of a pool come at once, as after its restart, everybody is let in in turn. Default 1 s.
+    pub handshake_grace: Duration,
+    /// Open connections at a time; one more is closed at once. Default 16384.
     pub connections_max: usize,
     /// Between two signs of life asked for on an open connection. Default 5 s.
     pub keepalive_interval: Duration,
@@ -57,7 +63,8 @@ impl Default for ListenLimits {
         Self {
             handshake_timeout: Duration::from_secs(5),
             handshakes_max: 256,
-            connections_max: 4096,
+            handshake_grace: Duration::from_secs(1),
+            connections_max: 16_384,
             keepalive_interval: Duration::from_secs(5),
             keepalive_timeout: Duration::from_secs(10),
         }
@@ -83,8 +90,10 @@ pub struct TlsConnection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerAddr(pub SocketAddr);
 
-/// Listens on `listener`. Handshakes run beside each other, each within its time, so a slow one holds up nobody.
+/// Listens on `listener`, with the descriptors that this process needs for that. Handshakes run beside each other, each within its
+/// time, so a slow one holds up nobody.
 pub fn incoming(listener: TcpListener, tls: &ServerTls, limits: ListenLimits) -> Incoming {
+    raise_descriptors(limits.connections_max);
     let (sender, ready) = mpsc::channel(READY_MAX);
     tokio::spawn(accept_loop(listener, TlsAcceptor::from(Arc::clone(&tls.config)), limits, sender));
     Incoming { ready, limits }
@@ -122,9 +131,12 @@ async fn accept_loop(
     let slots = Arc::new(Semaphore::new(limits.connections_max.min(Semaphore::MAX_PERMITS)));
     let mut handshakes = JoinSet::new();
     // By age: the first is the oldest.
-    let mut pending: BTreeMap<u64, AbortHandle> = BTreeMap::new();
+    let mut pending: BTreeMap<u64, (Instant, AbortHandle)> = BTreeMap::new();
     let mut number = 0u64;
     loop {
+        let is_full = pending.len() >= limits.handshakes_max.max(1);
+        let oldest = pending.first_key_value().filter(|_| is_full).map(|(_, (since, _))| *since);
+        let turn = oldest.map(|since| since + limits.handshake_grace);
         let accepted = tokio::select! {
             () = ready.closed() => return,
             Some(done) = handshakes.join_next(), if !handshakes.is_empty() => {
@@ -133,7 +145,7 @@ async fn accept_loop(
                 }
                 continue;
             }
-            accepted = listener.accept() => accepted,
+            accepted = accept(&listener, turn) => accepted,
         };
         let (tcp, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -148,19 +160,39 @@ async fn accept_loop(
             continue;
         };
         if pending.len() >= limits.handshakes_max.max(1)
-            && let Some((_, oldest)) = pending.pop_first()
+            && let Some((_, (_, oldest))) = pending.pop_first()
         {
             oldest.abort();
         }
         number += 1;
         let task = handshake(tcp, peer, slot, acceptor.clone(), limits.handshake_timeout, ready.clone());
-        pending.insert(
-            number,
-            handshakes.spawn(async move {
-                task.await;
-                number
-            }),
-        );
+        let handshake = handshakes.spawn(async move {
+            task.await;
+            number
+        });
+        pending.insert(number, (Instant::now(), handshake));
+    }
+}
+
+/// The next connection, not before it is its turn. Cancel safe.
+async fn accept(listener: &TcpListener, turn: Option<Instant>) -> io::Result<(TcpStream, SocketAddr)> {
+    if let Some(turn) = turn {
+        sleep_until(turn).await;
+    }
+    listener.accept().await
+}
+
+/// Has the operating system give this process the descriptors that so many connections take, as far as it may have them.
+fn raise_descriptors(connections_max: usize) {
+    let needed = u64::try_from(connections_max).unwrap_or(u64::MAX).saturating_add(DESCRIPTORS_SPARE);
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
+    if soft < needed
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, needed.min(hard), hard)
+    {
+        tracing::debug!(%error, soft, "the limit of descriptors could not be raised");
+    }
+    if hard < needed {
+        tracing::info!(hard, needed, "more workers need a higher limit of descriptors (`ulimit -Hn`, `LimitNOFILE=`)");
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
+use std::sync::Arc;
 
 use alloy_primitives::Address;
-use gristmill_credibility::{Credibility, Event as Belief};
+use gristmill_credibility::{Credibility, Event as Belief, Stance};
 use gristmill_types::{DealId, TaskId};
 
 use crate::event::{Effect, Event};
@@ -13,7 +14,7 @@ use crate::index::{DemandId, MachineIndex};
 use crate::line::Line;
 use crate::pace::Pace;
 use crate::policy::Policy;
-use crate::task::{Phase, Task};
+use crate::task::{Phase, Task, Terms};
 use crate::worker::Worker;
 use overflow::Overflow;
 use tail::Tail;
@@ -86,11 +87,17 @@ pub struct Scheduler {
     learnt: BTreeSet<Address>,
     /// Those of which something was learnt since the last dispatch.
     promoted: BTreeSet<WorkerId>,
+    /// The last that was asked for: most tasks share it.
+    stance: Option<Arc<Stance>>,
 }
 
 /// What is remembered of a deal while tasks of it are open.
 #[derive(Clone, Debug, Default)]
 struct Deal {
+    /// Those of its first task, which the others mostly share.
+    terms: Option<Arc<Terms>>,
+    /// When the timer of its tasks that wait rings.
+    wake_ms: Option<u64>,
     open_tasks: u64,
     /// Those that were opened here, ended ones too.
     tasks: u64,
@@ -190,6 +197,8 @@ impl Deal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
     Task(TaskId),
+    /// Of its tasks that wait in line and that nobody has begun with.
+    Deal(DealId),
     Worker(WorkerId),
     /// What waits is to be looked at: some of it may have to be run elsewhere.
     Overflow,
@@ -226,6 +235,7 @@ impl Scheduler {
             blacklisted: Vec::new(),
             learnt: BTreeSet::new(),
             promoted: BTreeSet::new(),
+            stance: None,
         }
     }
 
@@ -338,6 +348,7 @@ impl Scheduler {
                         self.dirty.insert(id);
                     }
                 }
+                Timer::Deal(id) => self.ring_deal(id),
                 Timer::Worker(id) => self.refresh_worker(id),
                 Timer::Overflow => self.overflow.ring(),
             }

@@ -1,27 +1,68 @@
 //! What the scheduler remembers of one task, and the arithmetic of how many replicas it wants.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, LazyLock};
 
 use alloy_primitives::B256;
 use gristmill_credibility::{self as credibility, Stance, Verdict};
 use gristmill_poco::consensus::{self, CONTRIBUTORS_MAX, Tally, WeightOverflow};
-use gristmill_types::{Amount, ContributionStatus, DealId, TaskId};
+use gristmill_types::{Address, Amount, ContributionStatus, DealId, Needs, TaskId, Trust};
 
-use crate::event::{Call, Fault, SeenConsensus, TaskSpec};
+use crate::event::{Call, Fault, LedgerState, SeenConsensus, TaskSpec};
 use crate::id::{EngineProfile, Fence, LeaseId, WorkerId};
-use crate::index::DemandId;
+use crate::index::{Demand, DemandId};
 use crate::line::{Place, Queue};
 use crate::policy::LeaseTerms;
 
-/// An open task.
+/// An open task. A pool may have a million of them of which few are under way, so one is a pointer to little.
 #[derive(Clone, Debug)]
-pub(crate) struct Task {
-    /// As it was added; `ledger` inside is what it was then.
-    pub spec: TaskSpec,
+pub(crate) struct Task(Box<Core>);
+
+/// What is remembered of every open task. The rest of it is that of a task with which nobody has begun, or its own.
+#[derive(Clone, Debug)]
+pub(crate) struct Core {
+    id: TaskId,
+    /// As it was added; its deal's other tasks mostly share it.
+    pub spec: Arc<Terms>,
     /// Its place in the line: first come, first served.
     pub order: u64,
     /// When it came.
     pub since_ms: u64,
+    /// What it asks of a machine, as the index knows it.
+    pub demand: Option<DemandId>,
+    /// Slower machines are expected to take longer than a run may.
+    pub speed_min: f64,
+    /// What it wants, and from whom.
+    pub wants: Wants,
+    pub seats: Seats,
+    /// What is believed of it, as of its last review; `None` if it goes by the hub alone, or has consensus.
+    pub stance: Option<Arc<Stance>>,
+    /// Where it stands in line because of that; the engine of that place is in its course.
+    queue: Option<Queue>,
+    /// `None`: that of [`BLANK`].
+    course: Option<Box<Course>>,
+}
+
+/// What the tasks of a deal have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    pub deal: DealId,
+    pub requester: Address,
+    pub trust: Trust,
+    pub work_clock_ms: u64,
+    pub contribution_deadline_ms: u64,
+    pub final_deadline_ms: u64,
+    pub stake: Amount,
+    pub profile: Option<EngineProfile>,
+    pub needs: Needs,
+    pub demand: Arc<Demand>,
+    pub refusal: Option<String>,
+}
+
+/// What became of a task so far.
+#[derive(Clone, Debug)]
+pub(crate) struct Course {
     pub phase: Phase,
     /// Groups of the contributions on the ledger.
     pub tally: Tally,
@@ -32,10 +73,6 @@ pub(crate) struct Task {
     /// Workers that had a lease of it.
     pub attempts: BTreeMap<WorkerId, Attempt>,
     pub profile: Option<EngineProfile>,
-    /// What it asks of a machine, as the index knows it.
-    pub demand: Option<DemandId>,
-    /// Slower machines are expected to take longer than a run may.
-    pub speed_min: f64,
     /// The digests that are public, by their result hash.
     pub digests: BTreeMap<B256, B256>,
     /// The hash of the latest consensus, also after a reopening.
@@ -60,18 +97,16 @@ pub(crate) struct Task {
     pub pending: Option<Pending>,
     /// Causes noted already.
     pub notes: BTreeSet<&'static str>,
-    /// When its timer rings.
-    pub wake_ms: Option<u64>,
     /// It keeps its deal from its end until then, as far as can be told.
     pub straggles_until_ms: Option<u64>,
-    /// What it wants, and from whom.
-    pub wants: Wants,
-    pub seats: Seats,
-    /// What is believed of it, as of its last review; `None` if it goes by the hub alone, or has consensus.
-    pub stance: Option<Stance>,
-    /// Where it stands in line because of that.
-    pub place: Option<Place>,
+    /// When its own timer rings.
+    pub wake_ms: Option<u64>,
+    /// The engine under which it stands in line.
+    queued_profile: Option<EngineProfile>,
 }
+
+/// Of a task with which nobody has begun.
+static BLANK: LazyLock<Course> = LazyLock::new(Course::blank);
 
 /// Where a task stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,44 +213,85 @@ pub(crate) struct Outlook {
     pub tally: Tally,
 }
 
-impl Task {
-    pub fn new(spec: TaskSpec, order: u64, now_ms: u64) -> Result<Self, WeightOverflow> {
-        let ledger = spec.ledger.clone();
-        let phase = match ledger.consensus {
-            Some(SeenConsensus { hash, reveal_deadline_ms: deadline_ms }) => {
-                Phase::Revealing { hash, deadline_ms, since_ms: now_ms }
-            }
-            None => Phase::Collecting,
-        };
-        let mut tally = Tally::new();
-        let mut seen = BTreeMap::new();
-        for contribution in ledger.contributions {
-            let (hash, weight, status) = (contribution.hash, contribution.weight, contribution.status);
-            if matches!(status, ContributionStatus::Contributed | ContributionStatus::Proved) {
-                tally.add(hash, weight)?;
-            }
-            seen.insert(contribution.worker, Seen { hash, weight, status });
+impl Deref for Task {
+    type Target = Core;
+
+    fn deref(&self) -> &Core {
+        &self.0
+    }
+}
+
+impl DerefMut for Task {
+    fn deref_mut(&mut self) -> &mut Core {
+        &mut self.0
+    }
+}
+
+impl Deref for Core {
+    type Target = Course;
+
+    fn deref(&self) -> &Course {
+        self.course.as_deref().unwrap_or(&BLANK)
+    }
+}
+
+/// Whoever changes something of the course of a task gives it one of its own: look first whether there is anything to change.
+impl DerefMut for Core {
+    fn deref_mut(&mut self) -> &mut Course {
+        self.course.get_or_insert_with(|| Box::new(Course::blank()))
+    }
+}
+
+impl Terms {
+    /// Those of a task: `known` if they are the same.
+    pub fn of(spec: &TaskSpec, known: Option<&Arc<Self>>) -> Arc<Self> {
+        if let Some(known) = known.filter(|known| known.are_those_of(spec)) {
+            return Arc::clone(known);
         }
-        let digests = ledger.earlier_digests.into_iter().chain(ledger.digest);
-        Ok(Self {
-            order,
-            since_ms: now_ms,
-            phase,
-            tally,
-            seen,
+        Arc::new(Self {
+            deal: spec.deal,
+            requester: spec.requester,
+            trust: spec.trust,
+            work_clock_ms: spec.work_clock_ms,
+            contribution_deadline_ms: spec.contribution_deadline_ms,
+            final_deadline_ms: spec.final_deadline_ms,
+            stake: spec.stake,
+            profile: spec.profile.clone(),
+            needs: spec.needs,
+            demand: Arc::clone(&spec.demand),
+            refusal: spec.refusal.clone(),
+        })
+    }
+
+    fn are_those_of(&self, spec: &TaskSpec) -> bool {
+        (self.deal, self.requester, self.trust, self.stake) == (spec.deal, spec.requester, spec.trust, spec.stake)
+            && self.work_clock_ms == spec.work_clock_ms
+            && self.contribution_deadline_ms == spec.contribution_deadline_ms
+            && self.final_deadline_ms == spec.final_deadline_ms
+            && self.profile == spec.profile
+            && self.needs == spec.needs
+            && Arc::ptr_eq(&self.demand, &spec.demand)
+            && self.refusal == spec.refusal
+    }
+}
+
+impl Course {
+    fn blank() -> Self {
+        Self {
+            phase: Phase::Collecting,
+            tally: Tally::new(),
+            seen: BTreeMap::new(),
             replicas: BTreeMap::new(),
             attempts: BTreeMap::new(),
-            profile: spec.profile.clone(),
-            demand: None,
-            speed_min: 0.0,
-            digests: digests.map(|digest| (hash_of(spec.task, digest), digest)).collect(),
-            consensus_hash: ledger.consensus.map(|consensus| consensus.hash),
-            recomputed: ledger.recomputed,
-            concede_effective_ms: ledger.concede_effective_ms,
+            profile: None,
+            digests: BTreeMap::new(),
+            consensus_hash: None,
+            recomputed: false,
+            concede_effective_ms: None,
             host_faults: 0,
             last_fault: String::new(),
             fault: Fault::default(),
-            stopped: spec.refusal.is_some(),
+            stopped: false,
             asked: BTreeSet::new(),
             reserve_refused: false,
             convict_since_ms: None,
@@ -223,18 +299,69 @@ impl Task {
             uploads: Uploads::default(),
             pending: None,
             notes: BTreeSet::new(),
-            wake_ms: None,
             straggles_until_ms: None,
+            wake_ms: None,
+            queued_profile: None,
+        }
+    }
+
+    /// That of a task that stands so on the ledger.
+    fn of(task: TaskId, terms: &Terms, ledger: LedgerState, now_ms: u64) -> Result<Self, WeightOverflow> {
+        let mut course = Self::blank();
+        if let Some(SeenConsensus { hash, reveal_deadline_ms: deadline_ms }) = ledger.consensus {
+            course.phase = Phase::Revealing { hash, deadline_ms, since_ms: now_ms };
+        }
+        for contribution in ledger.contributions {
+            let (hash, weight, status) = (contribution.hash, contribution.weight, contribution.status);
+            if matches!(status, ContributionStatus::Contributed | ContributionStatus::Proved) {
+                course.tally.add(hash, weight)?;
+            }
+            course.seen.insert(contribution.worker, Seen { hash, weight, status });
+        }
+        let digests = ledger.earlier_digests.into_iter().chain(ledger.digest);
+        course.digests = digests.map(|digest| (hash_of(task, digest), digest)).collect();
+        course.profile = terms.profile.clone();
+        course.consensus_hash = ledger.consensus.map(|consensus| consensus.hash);
+        course.recomputed = ledger.recomputed;
+        course.concede_effective_ms = ledger.concede_effective_ms;
+        course.stopped = terms.refusal.is_some();
+        Ok(course)
+    }
+}
+
+impl Task {
+    /// A task on these terms; what is held of it is not looked at.
+    pub fn new(
+        id: TaskId,
+        spec: Arc<Terms>,
+        ledger: LedgerState,
+        order: u64,
+        now_ms: u64,
+    ) -> Result<Self, WeightOverflow> {
+        let is_blank = ledger == LedgerState::default() && spec.profile.is_none() && spec.refusal.is_none();
+        let course = if is_blank { None } else { Some(Box::new(Course::of(id, &spec, ledger, now_ms)?)) };
+        Ok(Self(Box::new(Core {
+            id,
+            spec,
+            order,
+            since_ms: now_ms,
+            demand: None,
+            speed_min: 0.0,
             wants: Wants::Nothing,
             seats: Seats::default(),
             stance: None,
-            place: None,
-            spec,
-        })
+            queue: None,
+            course,
+        })))
     }
 
     pub fn id(&self) -> TaskId {
-        self.spec.task
+        self.id
+    }
+
+    /// What became of it, to be changed.
+    pub fn course_mut(&mut self) -> &mut Course {
+        &mut self.0
     }
 
     /// The machine time that a replica of it is given, as far as it is known before: the T of its category.
@@ -247,9 +374,36 @@ impl Task {
         self.spec.trust.value() == 1 && self.seen.is_empty()
     }
 
+    /// It waits in line, and nobody has begun with it.
+    pub fn waits_untouched(&self) -> bool {
+        self.course.is_none() && self.queue.is_some()
+    }
+
+    /// It stands in line where it would be put.
+    pub fn stands_in(&self, queue: Option<Queue>) -> bool {
+        self.queue.is_some() && self.queue == queue && self.queued_profile == self.profile
+    }
+
+    /// Takes its place in line, if it has one, from it.
+    pub fn take_place(&mut self) -> Option<Place> {
+        let queue = self.queue.take()?;
+        let profile = self.course.as_mut().and_then(|course| course.queued_profile.take());
+        Some(Place { queue, profile })
+    }
+
+    /// Gives it a place in line, by its engine.
+    pub fn give_place(&mut self, queue: Queue) -> Place {
+        let profile = self.profile.clone();
+        self.queue = Some(queue);
+        if profile.is_some() {
+            self.queued_profile.clone_from(&profile);
+        }
+        Place { queue, profile }
+    }
+
     /// It waits in this queue.
     pub fn is_in(&self, queue: Queue) -> bool {
-        self.place.as_ref().is_some_and(|place| place.queue == queue)
+        self.queue == Some(queue)
     }
 
     /// What the next contribution locks. A solo one locks nothing.
@@ -271,17 +425,17 @@ impl Task {
     }
 
     pub fn verdict(&self) -> Option<Verdict> {
-        self.stance.map(|stance| stance.verdict)
+        self.stance.as_ref().map(|stance| stance.verdict)
     }
 
     /// The result that is most to be believed; `None` if it goes by the hub alone.
     pub fn leader(&self) -> Option<B256> {
-        self.stance?.leader
+        self.stance.as_ref()?.leader
     }
 
     /// What it wants so that it can be believed.
     pub fn believed_wants(&self) -> credibility::Wants {
-        self.stance.map(|stance| stance.wants).unwrap_or_default()
+        self.stance.as_ref().map(|stance| stance.wants).unwrap_or_default()
     }
 
     /// Replicas under a lease.

@@ -15,7 +15,7 @@ use gristmill_evm::decode_transaction;
 use gristmill_hub::abi::{IHub, IexecLibCore_v5 as wire};
 use gristmill_hub::ledger::{Answer, BlockHead, Call, Fees, Log, LogQuery, Receipt};
 use gristmill_hub::{HubEvent, LedgerError, LedgerPort};
-use gristmill_poco::{Model, Revert};
+use gristmill_poco::{Model, Revert, pot_of};
 use gristmill_types::{DealId, TaskId};
 
 use crate::chain::{CHAIN_ID, TestChain};
@@ -162,6 +162,17 @@ impl ModelLedger {
                     ..unset()
                 })
             }
+            IHub::IHubCalls::viewTaskState(call) => {
+                let id = TaskId(call.taskid);
+                let task = books.tasks.get(&id);
+                let pot = books.account(pot_of(id)).locked;
+                returned::<IHub::viewTaskStateCall>(&IHub::viewTaskStateReturn {
+                    recomputed: task.is_some_and(|task| task.recomputed),
+                    concededAt: U256::from(task.and_then(|task| task.conceded_at).unwrap_or_default()),
+                    potAccount: pot_of(id),
+                    pot: pot.to_u256(),
+                })
+            }
             IHub::IHubCalls::viewWeight(call) => {
                 let vote = books.tasks.get(&TaskId(call.taskid)).and_then(|task| task.contributions.get(&call.worker));
                 let weight = vote.map_or(0, |vote| vote.weight);
@@ -223,6 +234,8 @@ fn apply(model: &mut Model, sender: Address, now: u64, input: &[u8]) -> Result<V
         }
         IHub::IHubCalls::reopen(call) => model.reopen(now, TaskId(call.taskid)).map_err(text),
         IHub::IHubCalls::claim(call) => model.claim(now, TaskId(call.taskid)).map_err(text),
+        // Orders are no business of the model's: deals are made of the market's.
+        IHub::IHubCalls::broadcastWorkerpoolOrder(_) => Ok(Vec::new()),
         other => Err(format!("the model has no entry point for {:?}", other.selector())),
     }
 }

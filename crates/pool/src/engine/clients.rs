@@ -154,7 +154,7 @@ impl Engine {
         match entry.status {
             TaskStatus::Completed => return explanation("completed", "the task is completed and paid", ""),
             TaskStatus::Failed => {
-                let why = entry.notes.last().map_or_else(String::new, |note| format!(": {note}"));
+                let why = entry.last_note().map_or_else(String::new, |note| format!(": {note}"));
                 return explanation("failed", format!("the task failed and was refunded{why}"), "run it again");
             }
             TaskStatus::Unset => {
@@ -164,7 +164,7 @@ impl Engine {
         }
         let found = self.parts.scheduler.explain_task(unix_ms(), task);
         let mut text = found.cause.to_string();
-        if let Some(note) = entry.notes.last() {
+        if let Some(note) = entry.last_note() {
             text = format!("{text} (last: {note})");
         }
         explanation(task_code(&found.cause), text, found.fix.unwrap_or_default())

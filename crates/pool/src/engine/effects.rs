@@ -287,7 +287,7 @@ impl Engine {
         }
         let id = deal.deal.id;
         let delivered = |task: TaskId| {
-            let completed = tasks.get(&task).is_some_and(|entry| entry.digest.is_some());
+            let completed = tasks.get(&task).is_some_and(|entry| entry.digest().is_some());
             !completed || self.parts.journal.uploads(task).any(|(_, upload)| upload.opened.is_some())
         };
         // What was once delivered stays so.

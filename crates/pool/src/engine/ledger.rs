@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, B256, U256};
+use futures_util::StreamExt;
 use gristmill_hub::abi::IHub;
-use gristmill_hub::{Batch, HubClient, HubError, HubEvent, LedgerEvent};
+use gristmill_hub::{Batch, HubClient, HubError, HubEvent, LedgerEvent, TaskState};
 use gristmill_result::{Digest, result_hash};
 use gristmill_scheduler::{Event, HeldResult, LedgerState, SeenConsensus, SeenContribution, TaskSpec, WorkerId};
 use gristmill_types::category::{CONTRIBUTION_DEADLINE_RATIO, FINAL_DEADLINE_RATIO, REVEAL_DEADLINE_RATIO};
 use gristmill_types::{ContributionStatus, DealId, Needs, TaskId, TaskStatus, Trust};
 
 use super::{Engine, News};
-use crate::book::{DealBook, read_deal};
+use crate::book::{DealBook, TaskBook, read_deal};
 use crate::error::PoolError;
 use crate::trace::Step;
 
@@ -19,13 +20,19 @@ use crate::trace::Step;
 const INITIALIZE_CHUNK: usize = 25;
 /// Blocks read at once when the pool starts.
 const CHUNK_BLOCKS: u64 = 10_000;
+/// Deals that are read ahead when the pool starts.
+const READ_AHEAD_MAX: usize = 8;
 /// Tasks looked up in one request.
 const LOOKUP_MAX: usize = 200;
 
 /// What the pool finds on the ledger when it starts.
 pub(crate) struct Found {
-    /// Its deals that are not finished, with what the core has to know of their open tasks.
-    pub deals: Vec<(DealBook, Vec<FoundTask>)>,
+    /// Its deals that are not finished.
+    deals: Vec<DealId>,
+    /// Digests of rounds that failed are in no view, only in the events.
+    revealed: BTreeMap<TaskId, BTreeSet<B256>>,
+    /// The hub as it was after the last block that was looked at.
+    hub: HubClient,
     /// The first block that is not looked at yet.
     pub next_block: u64,
 }
@@ -50,7 +57,7 @@ async fn settled(hub: &HubClient) -> Result<(u64, HubClient), HubError> {
     })
 }
 
-/// Reads all deals of `workerpool`; `finished` tells those that need no look.
+/// Looks for all deals of `workerpool`; `finished` tells those that need no look.
 pub(crate) async fn find(
     hub: &HubClient,
     workerpool: Address,
@@ -58,8 +65,7 @@ pub(crate) async fn find(
 ) -> Result<Found, PoolError> {
     use alloy_sol_types::SolEvent;
     let (head, hub) = settled(hub).await?;
-    let mut deals: Vec<(DealBook, Vec<FoundTask>)> = Vec::new();
-    // Digests of rounds that failed are in no view, only in the events.
+    let mut deals = Vec::new();
     let mut revealed: BTreeMap<TaskId, BTreeSet<B256>> = BTreeMap::new();
     let mut from = 0;
     while from <= head {
@@ -81,19 +87,13 @@ pub(crate) async fn find(
                 continue;
             }
             let id = DealId(B256::from_slice(&log.data[..32]));
-            if finished(id)? {
-                continue;
+            if !finished(id)? {
+                deals.push(id);
             }
-            deals.extend(read_whole_deal(&hub, id).await?);
         }
         from = to + 1;
     }
-    for task in deals.iter_mut().flat_map(|(_, tasks)| tasks) {
-        let digests = revealed.remove(&task.task).unwrap_or_default();
-        task.ledger.earlier_digests =
-            digests.into_iter().filter(|digest| task.ledger.digest != Some(*digest)).collect();
-    }
-    Ok(Found { deals, next_block: head + 1 })
+    Ok(Found { deals, revealed, hub, next_block: head + 1 })
 }
 
 async fn read_settled_deal(hub: &HubClient, id: DealId) -> Result<Option<(DealBook, Vec<FoundTask>)>, PoolError> {
@@ -115,40 +115,52 @@ async fn find_tasks(hub: &HubClient, deal: &DealBook) -> Result<Vec<FoundTask>, 
     let ids: Vec<TaskId> = deal.deal.tasks().collect();
     let mut found = Vec::with_capacity(ids.len());
     for chunk in ids.chunks(LOOKUP_MAX) {
-        for task in hub.view_tasks(chunk).await? {
-            found.push(find_task(hub, task).await?);
+        let tasks = hub.view_tasks(chunk).await?;
+        let is_open = |task: &&gristmill_hub::Task| matches!(task.status, TaskStatus::Active | TaskStatus::Revealing);
+        let open: Vec<TaskId> = tasks.iter().filter(is_open).map(|task| task.id).collect();
+        // Asked for together: a pool may have a million open tasks when it starts.
+        let states = if open.is_empty() { vec![] } else { hub.view_task_states(&open).await? };
+        let mut states = open.into_iter().zip(states).peekable();
+        for task in tasks {
+            let state = states.next_if(|(open, _)| *open == task.id).map(|(_, state)| state);
+            found.push(find_task(hub, task, state).await?);
         }
     }
     Ok(found)
 }
 
-async fn find_task(hub: &HubClient, task: gristmill_hub::Task) -> Result<FoundTask, PoolError> {
+/// `state`: of a task that is open.
+async fn find_task(
+    hub: &HubClient,
+    task: gristmill_hub::Task,
+    state: Option<TaskState>,
+) -> Result<FoundTask, PoolError> {
     let digest = (!task.digest.is_zero()).then_some(task.digest);
     let mut ledger = LedgerState { digest, ..LedgerState::default() };
-    if matches!(task.status, TaskStatus::Active | TaskStatus::Revealing) {
-        let state = hub.view_task_state(task.id).await?;
+    if let Some(state) = state {
         ledger.recomputed = state.recomputed;
         ledger.concede_effective_ms = state.conceded_at.map(|at| at * 1000);
-        let votes: Vec<(TaskId, Address)> = task.contributors.iter().map(|worker| (task.id, *worker)).collect();
-        let contributions = hub.view_contributions(&votes).await?;
-        let weights = exact_weights(hub, &votes).await?;
-        ledger.contributions = votes
-            .iter()
-            .zip(contributions)
-            .zip(weights)
-            .map(|(((_, worker), contribution), weight)| SeenContribution {
-                worker: WorkerId(*worker),
-                hash: contribution.result_hash,
-                weight,
-                status: contribution.status,
-            })
-            .collect();
+        if !task.contributors.is_empty() {
+            ledger.contributions = votes_of(hub, &task).await?;
+        }
         if task.status == TaskStatus::Revealing {
             let reveal_deadline_ms = task.reveal_deadline * 1000;
             ledger.consensus = Some(SeenConsensus { hash: task.consensus, reveal_deadline_ms });
         }
     }
     Ok(FoundTask { task: task.id, status: task.status, digest, ledger })
+}
+
+/// What the contributors of a task committed to.
+async fn votes_of(hub: &HubClient, task: &gristmill_hub::Task) -> Result<Vec<SeenContribution>, PoolError> {
+    let votes: Vec<(TaskId, Address)> = task.contributors.iter().map(|worker| (task.id, *worker)).collect();
+    let contributions = hub.view_contributions(&votes).await?;
+    let weights = exact_weights(hub, &votes).await?;
+    let seen = votes.iter().zip(contributions).zip(weights).map(|(((_, worker), contribution), weight)| {
+        let (hash, status) = (contribution.result_hash, contribution.status);
+        SeenContribution { worker: WorkerId(*worker), hash, weight, status }
+    });
+    Ok(seen.collect())
 }
 
 /// The exact weights of votes, as the hub stored them.
@@ -162,13 +174,37 @@ async fn exact_weights(hub: &HubClient, votes: &[(TaskId, Address)]) -> Result<V
 }
 
 impl Engine {
-    /// Takes in what [`find`] found.
-    pub(crate) fn restore(&mut self, found: Found) -> Result<(), PoolError> {
-        self.next_block = found.next_block;
+    /// Takes in what [`find`] found: deal by deal, so that a pool of a million tasks needs no more memory to start than to work, while
+    /// the next deals are being read.
+    pub(crate) async fn restore(&mut self, found: Found) -> Result<(), PoolError> {
+        let Found { deals, mut revealed, hub, next_block } = found;
+        self.next_block = next_block;
         self.records.spent = self.parts.journal.spent(super::unix_ms())?;
         self.item_times = self.parts.journal.item_times()?;
         self.restore_bans();
-        found.deals.into_iter().try_for_each(|(deal, tasks)| self.on_deal(deal, tasks))
+        let read = |id: DealId| {
+            let hub = hub.clone();
+            // A task of the runtime's each, so that it is read while the one before is taken in.
+            tokio::spawn(async move { read_whole_deal(&hub, id).await })
+        };
+        let mut reading = futures_util::stream::iter(deals).map(read).buffered(READ_AHEAD_MAX);
+        while let Some(read) = reading.next().await {
+            let read = match read {
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                // The runtime is being closed, and this with it.
+                Err(_) => return Ok(()),
+                Ok(read) => read?,
+            };
+            let Some((deal, mut tasks)) = read else { continue };
+            for task in &mut tasks {
+                let digests = revealed.remove(&task.task).unwrap_or_default();
+                let now = task.ledger.digest;
+                task.ledger.earlier_digests = digests.into_iter().filter(|digest| now != Some(*digest)).collect();
+            }
+            self.on_deal(deal, tasks)?;
+            self.step(Vec::new());
+        }
+        Ok(())
     }
 
     /// Handles the events of a range of blocks.
@@ -206,7 +242,7 @@ impl Engine {
             HubEvent::TaskContribute { task, worker, hash } => {
                 let weight = weight_of(task, worker);
                 if let Some(entry) = self.book.tasks.get_mut(&task) {
-                    entry.contributions.insert(worker, hash);
+                    entry.contributed(std::iter::once((worker, hash)));
                     self.records.counters.contributions += 1;
                     self.span(task).in_scope(|| tracing::debug!(%task, %worker, "a contribution"));
                     self.trace(task, Step::Contributed, Some(worker), "");
@@ -223,7 +259,7 @@ impl Engine {
             }
             HubEvent::TaskReveal { task, worker, digest } => {
                 if let Some(entry) = self.book.tasks.get_mut(&task) {
-                    entry.digest = Some(digest);
+                    entry.set_digest(digest);
                     self.records.counters.reveals += 1;
                     self.span(task).in_scope(|| tracing::debug!(%task, %worker, "a reveal"));
                     self.trace(task, Step::Revealed, Some(worker), "");
@@ -297,8 +333,8 @@ impl Engine {
         }
         let mut unset = false;
         for task in tasks {
-            if let (Some(entry), Some(_)) = (self.book.tasks.get_mut(&task.task), task.digest) {
-                entry.digest = task.digest;
+            if let (Some(entry), Some(digest)) = (self.book.tasks.get_mut(&task.task), task.digest) {
+                entry.set_digest(digest);
             }
             match task.status {
                 TaskStatus::Unset => unset = true,
@@ -351,7 +387,7 @@ impl Engine {
             .collect();
         let Some(entry) = self.book.tasks.get_mut(&task) else { return };
         let voted = ledger.contributions.iter().filter(|vote| vote.status != ContributionStatus::Unset);
-        entry.contributions.extend(voted.map(|vote| (vote.worker.0, vote.hash)));
+        entry.contributed(voted.map(|vote| (vote.worker.0, vote.hash)));
         if entry.status == TaskStatus::Unset {
             entry.status = TaskStatus::Active;
             self.traces.note(super::unix_ms(), task, Step::Initialised, None, "");
@@ -378,7 +414,7 @@ impl Engine {
 
     /// Opens the accepted result of a task if nothing of it lies open yet.
     fn open_accepted(&mut self, task: TaskId) {
-        let Some(digest) = self.book.tasks.get(&task).and_then(|entry| entry.digest) else { return };
+        let Some(digest) = self.book.tasks.get(&task).and_then(TaskBook::digest) else { return };
         let accepted = result_hash(task, Digest(digest));
         let uploads: Vec<(Address, bool)> = self
             .parts
@@ -399,7 +435,7 @@ impl Engine {
     /// What the accepted results of a task took, by the words of those who were seen to contribute them.
     fn measure_items(&mut self, task: TaskId) {
         let Some((entry, deal)) = self.book.task(task) else { return };
-        let (Some(digest), false) = (entry.digest, entry.status.is_final()) else { return };
+        let (Some(digest), false) = (entry.digest(), entry.status.is_final()) else { return };
         let (app, accepted) = (deal.deal.app.address, result_hash(task, Digest(digest)));
         let uploads = self.parts.journal.uploads(task);
         for (_, upload) in uploads

@@ -1,5 +1,6 @@
 //! What the workers say.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use alloy_primitives::{Address, B256};
@@ -21,6 +22,9 @@ use crate::journal::Upload;
 use crate::open::SEALED_BYTES_MAX;
 use crate::trace::Step;
 
+/// Workers whose stakes and scores are read at a time: the ledger is asked about so many a second, however many there are.
+const REFRESH_MAX: usize = 500;
+
 /// What the ledger says of a worker: who, its score, its free stake.
 pub(crate) type Figures = (Address, u64, Amount);
 
@@ -33,13 +37,16 @@ struct Offer {
 
 impl Engine {
     pub(super) fn on_worker_events(&mut self, events: Vec<PoolEvent>) -> Result<(), PoolError> {
-        let mut offers = Vec::new();
+        let (mut offers, mut joined) = (Vec::new(), Vec::new());
         for PoolEvent { worker, kind } in events {
             if let Some(entry) = self.workers.get_mut(&worker) {
                 entry.last_seen_unix_ms = unix_ms();
             }
             match kind {
-                PoolEventKind::Connected { hello, peer, .. } => self.on_connected(worker, &hello, origin(worker, peer)),
+                PoolEventKind::Connected { hello, peer, .. } => {
+                    self.on_connected(worker, &hello, origin(worker, peer));
+                    joined.push(worker);
+                }
                 PoolEventKind::Disconnected { reason } => {
                     tracing::info!(%worker, reason, "a worker's connection ended");
                     if let Some(entry) = self.workers.get_mut(&worker) {
@@ -63,6 +70,9 @@ impl Engine {
                 PoolEventKind::Message(body) => self.on_message(worker, body),
                 _ => {}
             }
+        }
+        if !joined.is_empty() {
+            tokio::spawn(read_figures(self.parts.hub.clone(), joined, self.news.clone()));
         }
         self.on_offers(offers)?;
         self.step(Vec::new());
@@ -102,7 +112,6 @@ impl Engine {
             serves,
             overflow: self.parts.overflow.as_ref().filter(|_| self.buys(worker)).map(|of| Arc::new(of.board.begun())),
         }));
-        tokio::spawn(read_figures(self.parts.hub.clone(), vec![worker], self.news.clone()));
     }
 
     fn announce_newcomer(&self, worker: Address, free_stake: Amount) {
@@ -213,7 +222,7 @@ impl Engine {
             return Err(FieldError::Range { field: "result_ready.sealed_size", expected, got: ready.sealed_size });
         }
         let Some(entry) = self.book.tasks.get(&task) else { return Ok(None) };
-        let before_reveal = entry.digest.is_none();
+        let before_reveal = entry.digest().is_none();
         let run_us = possible_run_us(self.leases.get(&lease), worker, task, unix_ms(), ready.run_us);
         let upload = Upload {
             result_hash,
@@ -254,11 +263,18 @@ impl Engine {
         self.write_many_records()
     }
 
-    /// Reads stakes and scores of the connected workers again, in the background.
+    /// Reads stakes and scores of connected workers again, in the background: of so many at a time, in turn.
     pub(super) fn refresh_workers(&mut self) {
-        let workers: Vec<Address> =
-            self.workers.iter().filter(|(_, entry)| entry.connected).map(|(worker, _)| *worker).collect();
-        if self.refreshing || workers.is_empty() {
+        if self.refreshing {
+            return;
+        }
+        let after = self.refreshed.map_or(Bound::Unbounded, Bound::Excluded);
+        let rest = self.workers.range((after, Bound::Unbounded));
+        let connected = rest.filter(|(_, entry)| entry.connected).map(|(worker, _)| *worker);
+        let workers: Vec<Address> = connected.take(REFRESH_MAX).collect();
+        // After the last one it begins again with the first.
+        self.refreshed = workers.last().filter(|_| workers.len() == REFRESH_MAX).copied();
+        if workers.is_empty() {
             return;
         }
         self.refreshing = true;

@@ -52,13 +52,17 @@ pub struct LinkLimits {
     /// How long the session of a worker that is away is kept. Default 10 min.
     pub session_retention: Duration,
     /// Sessions at a time, of workers connected and away. Past it the one away longest is dropped, and when all are
-    /// connected the newcomer is refused. Default 8192.
+    /// connected the newcomer is refused. Default 16384.
     pub sessions_max: usize,
 }
 
 impl Default for LinkLimits {
     fn default() -> Self {
-        Self { hello_timeout: Duration::from_secs(10), session_retention: Duration::from_secs(600), sessions_max: 8192 }
+        Self {
+            hello_timeout: Duration::from_secs(10),
+            session_retention: Duration::from_secs(600),
+            sessions_max: 16_384,
+        }
     }
 }
 

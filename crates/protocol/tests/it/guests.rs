@@ -143,7 +143,8 @@ async fn silence_instead_of_a_hello_is_not_waited_for_long() {
 #[tokio::test]
 async fn slow_handshakes_keep_nobody_out() {
     let tls = ServerTls::ephemeral().unwrap();
-    let listen = ListenLimits { handshakes_max: 8, ..ListenLimits::default() };
+    let handshake_grace = Duration::from_millis(50);
+    let listen = ListenLimits { handshakes_max: 8, handshake_grace, ..ListenLimits::default() };
     let pool = TestPool::start_with(&tls, listen, LinkLimits::default()).await;
     let mut slow = Vec::new();
     for _ in 0..100 {

@@ -1,6 +1,8 @@
 //! What is believed. Told of every replica, [`Credibility`] says whom a task still needs and when one of its results is to be believed;
 //! nobody is authorised before. So on the ledger nobody sees how many compute a task until all of them are bound to what they found.
 
+use std::sync::Arc;
+
 use gristmill_credibility::{Cause, Credibility, Event, Memory, Stance, TaskSpec, Verdict};
 use gristmill_poco::consensus::NEWCOMER_WEIGHT;
 use gristmill_types::TaskId;
@@ -53,7 +55,7 @@ impl Scheduler {
         // The hub's rule is looked after here, with what is on the ledger.
         let opened = Event::TaskOpened(TaskSpec { task: task.id(), trust, requester, by_hub: false });
         if let Some(Err(error)) = self.credibility.as_mut().map(|credibility| credibility.observe(opened)) {
-            task.spec.refusal = Some(format!("the pool cannot weigh its results: {error}"));
+            Arc::make_mut(&mut task.spec).refusal = Some(format!("the pool cannot weigh its results: {error}"));
             task.stopped = true;
         }
     }
@@ -132,6 +134,17 @@ impl Scheduler {
         let credibility = self.credibility.as_ref().filter(|_| task.phase == Phase::Collecting)?;
         let too_late_for_more = self.now_ms > self.last_lease_ms(task) && task.leased() == 0;
         credibility.stance(task.id(), too_late_for_more || self.now_ms >= self.settle_by_ms(task))
+    }
+
+    /// The same, in one place for all tasks of which the same is believed.
+    pub(super) fn shared_stance(&mut self, task: &Task) -> Option<Arc<Stance>> {
+        let stance = self.stance(task)?;
+        if let Some(last) = self.stance.as_ref().filter(|last| ***last == stance) {
+            return Some(Arc::clone(last));
+        }
+        let shared = Arc::new(stance);
+        self.stance = Some(Arc::clone(&shared));
+        Some(shared)
     }
 
     /// Authorises those who found what is believed, once they are enough for the hub. Before them those who surely lied, if the hub will

@@ -9,7 +9,7 @@ use gristmill_types::TaskId;
 use super::Scheduler;
 use crate::id::WorkerId;
 use crate::index::MachineIndex;
-use crate::line::{Place, Queue};
+use crate::line::Queue;
 use crate::task::{Seats, Task, Wants};
 use crate::worker::Worker;
 
@@ -266,7 +266,7 @@ impl Scheduler {
     /// Sets what a task wants, after something about it changed.
     pub(super) fn reindex(&mut self, id: TaskId) {
         if let Some(mut task) = self.tasks.remove(&id) {
-            task.stance = self.stance(&task);
+            task.stance = self.shared_stance(&task);
             self.index(&mut task);
             self.tasks.insert(id, task);
         }
@@ -284,16 +284,13 @@ impl Scheduler {
             Wants::Probation => Some(Queue::Probation),
             Wants::Nothing => None,
         };
-        let stays =
-            task.place.as_ref().is_some_and(|place| Some(place.queue) == queue && place.profile == task.profile);
-        if !stays {
-            if let Some(place) = task.place.take() {
+        if !task.stands_in(queue) {
+            if let Some(place) = task.take_place() {
                 self.line.leave(requester, deal, &place, key);
             }
             if let Some(queue) = queue {
-                let place = Place { queue, profile: task.profile.clone() };
+                let place = task.give_place(queue);
                 self.line.enter(requester, deal, &place, key);
-                task.place = Some(place);
             }
         }
         task.wants = wants;

@@ -1,5 +1,7 @@
 //! What the ledger did to a task.
 
+use std::sync::Arc;
+
 use alloy_primitives::B256;
 use gristmill_credibility::Event as Belief;
 use gristmill_types::{ContributionStatus, TaskId};
@@ -7,16 +9,17 @@ use gristmill_types::{ContributionStatus, TaskId};
 use super::Scheduler;
 use crate::event::{Call, Effect, TaskSpec};
 use crate::id::{LeaseId, WorkerId};
-use crate::task::{Check, Phase, ReplicaState, Seen, Task, Uploads, hash_of};
+use crate::task::{Check, Phase, ReplicaState, Seen, Task, Terms, Uploads, hash_of};
 use crate::worker::Worker;
 
 impl Scheduler {
-    pub(super) fn task_added(&mut self, spec: TaskSpec) {
-        let (id, deal, held) = (spec.task, spec.deal, spec.ledger.held.clone());
+    pub(super) fn task_added(&mut self, mut spec: TaskSpec) {
+        let (id, deal, held) = (spec.task, spec.deal, std::mem::take(&mut spec.ledger.held));
         if self.tasks.contains_key(&id) {
             return;
         }
-        let mut task = match Task::new(spec, self.next_order, self.now_ms) {
+        let terms = Terms::of(&spec, self.deals.get(&deal).and_then(|deal| deal.terms.as_ref()));
+        let mut task = match Task::new(id, Arc::clone(&terms), spec.ledger, self.next_order, self.now_ms) {
             Ok(task) => task,
             Err(error) => {
                 self.effects.push(Effect::Note { task: id, text: error.to_string() });
@@ -31,6 +34,7 @@ impl Scheduler {
             worker.proven |= seen.is_proved();
         }
         let of_deal = self.deals.entry(deal).or_default();
+        of_deal.terms.get_or_insert(terms);
         of_deal.open_tasks += 1;
         of_deal.tasks += 1;
         self.open_demand(&mut task);

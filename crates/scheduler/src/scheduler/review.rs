@@ -1,14 +1,17 @@
 //! Bring one task forward: authorise, ask for reveals, open, finalise, reopen, claim, concede.
 
+use std::sync::Arc;
+
 use alloy_primitives::B256;
 use gristmill_credibility::{Event as Belief, Verdict};
 use gristmill_poco::consensus::NEWCOMER_WEIGHT;
-use gristmill_types::TaskId;
+use gristmill_types::{DealId, TaskId};
 
 use super::dispatch::Fit;
 use super::{Scheduler, Timer};
 use crate::event::{Call, Effect, RevokeReason};
 use crate::id::WorkerId;
+use crate::line::Queue;
 use crate::task::{Check, Outlook, Pending, Phase, Replica, ReplicaState, Task, Wants};
 
 impl Call {
@@ -32,7 +35,7 @@ impl Scheduler {
             return;
         }
         self.expire(&mut task);
-        task.stance = self.stance(&task);
+        task.stance = self.shared_stance(&task);
         if self.now_ms >= task.spec.final_deadline_ms.saturating_add(self.policy.ledger_slack_ms) {
             self.withdraw_leases(&mut task, 0);
             self.call(&mut task, Call::Claim, Effect::Claim { task: id });
@@ -168,13 +171,14 @@ impl Scheduler {
     /// The digest is public: nobody is trusted but who had handed in a sealed upload before, and only if it opens to it.
     fn authorise_reserves(&mut self, task: &mut Task) {
         let mut useless = Vec::new();
-        for (worker, replica) in &mut task.replicas {
+        let (id, course) = (task.id(), task.course_mut());
+        for (worker, replica) in &mut course.replicas {
             match &mut replica.state {
-                ReplicaState::Ready { hash, held: true, check } if task.digests.contains_key(hash) => {
+                ReplicaState::Ready { hash, held: true, check } if course.digests.contains_key(hash) => {
                     if *check == Check::None {
                         *check = Check::Asked;
-                        let digest = task.digests[hash];
-                        self.effects.push(Effect::OpenUpload { task: task.spec.task, worker: *worker, digest });
+                        let digest = course.digests[hash];
+                        self.effects.push(Effect::OpenUpload { task: id, worker: *worker, digest });
                     }
                 }
                 ReplicaState::Ready { .. } | ReplicaState::Leased { .. } => useless.push(*worker),
@@ -429,7 +433,7 @@ impl Scheduler {
             }
         }
         let (requester, deal_id, key) = (task.spec.requester, task.spec.deal, (task.order, id));
-        if let Some(place) = task.place.take() {
+        if let Some(place) = task.take_place() {
             self.line.leave(requester, deal_id, &place, key);
         }
         self.numbers.remove(&task.order);
@@ -451,6 +455,9 @@ impl Scheduler {
                     self.cool_anew(deal_id, worker, Some(0));
                 }
                 if let Some(deal) = self.deals.remove(&deal_id) {
+                    if let Some(wake_ms) = deal.wake_ms {
+                        self.timers.remove(&(wake_ms, Timer::Deal(deal_id)));
+                    }
                     self.close_demand(&deal);
                 }
                 self.line.forget(requester, deal_id);
@@ -499,15 +506,44 @@ impl Scheduler {
         }
         moments.extend(self.tail_moment(task));
         let wake_ms = moments.into_iter().filter(|moment_ms| *moment_ms > self.now_ms).min();
-        if wake_ms == task.wake_ms {
+        // The tasks of a deal that wait in line wait for the same moments: one timer does for all of them.
+        let of_deal = self.deals.get(&task.spec.deal).and_then(|deal| deal.terms.as_ref());
+        let is_shared = task.waits_untouched() && of_deal.is_some_and(|terms| Arc::ptr_eq(terms, &task.spec));
+        let own_ms = wake_ms.filter(|_| !is_shared);
+        if is_shared {
+            self.arm_deal(task.spec.deal, wake_ms);
+        }
+        if own_ms == task.wake_ms {
             return;
         }
         if let Some(old_ms) = task.wake_ms {
             self.timers.remove(&(old_ms, Timer::Task(task.id())));
         }
-        if let Some(new_ms) = wake_ms {
+        if let Some(new_ms) = own_ms {
             self.timers.insert((new_ms, Timer::Task(task.id())));
         }
-        task.wake_ms = wake_ms;
+        task.wake_ms = own_ms;
+    }
+
+    /// Has the tasks of a deal that wait in line looked at then, if not before.
+    fn arm_deal(&mut self, id: DealId, wake_ms: Option<u64>) {
+        let (Some(deal), Some(wake_ms)) = (self.deals.get_mut(&id), wake_ms) else { return };
+        if deal.wake_ms.is_some_and(|at_ms| at_ms <= wake_ms) {
+            return;
+        }
+        if let Some(old_ms) = deal.wake_ms.replace(wake_ms) {
+            self.timers.remove(&(old_ms, Timer::Deal(id)));
+        }
+        self.timers.insert((wake_ms, Timer::Deal(id)));
+    }
+
+    /// A deal's timer rings: whoever still waits sets it anew.
+    pub(super) fn ring_deal(&mut self, id: DealId) {
+        let Some(deal) = self.deals.get_mut(&id) else { return };
+        deal.wake_ms = None;
+        let Some(requester) = deal.terms.as_ref().map(|terms| terms.requester) else { return };
+        for queue in Queue::ALL {
+            self.dirty.extend(self.line.all_of(queue, (requester, id)));
+        }
     }
 }

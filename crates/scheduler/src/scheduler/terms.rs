@@ -17,7 +17,9 @@ impl Scheduler {
         let retries = self.policy.host_fault_retries;
         for task in self.tasks.values_mut() {
             // Those that stopped for their hosts' faults may go on where more are borne now.
-            task.stopped &= task.host_faults <= before.host_fault_retries || task.host_faults > retries;
+            if task.stopped {
+                task.stopped = task.host_faults <= before.host_fault_retries || task.host_faults > retries;
+            }
         }
         self.limit_runs_anew();
         for deal in self.deals.keys().copied().collect::<Vec<DealId>>() {

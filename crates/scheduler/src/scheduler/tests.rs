@@ -13,7 +13,7 @@ use crate::explain::{TaskCause, WorkerCause};
 use crate::id::EngineProfile;
 use crate::index::Demand;
 use crate::line::Queue;
-use crate::task::hash_of;
+use crate::task::{Core, hash_of};
 
 mod belief;
 mod machines;
@@ -881,4 +881,25 @@ fn thousands_of_tasks_and_workers_are_no_burden() {
     assert_eq!(completed, TASKS);
     assert_eq!((scheduler.leases.len(), scheduler.line.all(Queue::Needy).count(), scheduler.timers.len()), (0, 0, 0));
     assert_eq!(scheduler.idle[0].len() as u64, WORKERS);
+}
+
+/// A pool may have a million of them.
+#[test]
+fn tasks_that_wait_take_little_and_one_timer_a_deal() {
+    const TASKS: u64 = 100;
+    let (mut bench, like) = (pool(0), spec(0, 3));
+    let same = |index| added(TaskSpec { task: task(index), ..like.clone() });
+    bench.all((0..TASKS).map(same).collect());
+    assert_eq!((bench.scheduler.timers.len(), bench.scheduler.line.all(Queue::Needy).count() as u64), (1, TASKS));
+    assert!(std::mem::size_of::<Core>() <= 96, "{}", std::mem::size_of::<Core>());
+    // One that is leased has a timer of its own.
+    bench.on(joined(0));
+    assert_eq!((bench.leased().len(), bench.scheduler.timers.len()), (1, 2));
+    bench.on(Event::WorkerLeft { worker: worker(0) });
+    // When nobody can be in time any more, all of them are looked at.
+    bench.at(START_MS + 7 * T_MS + 10_000);
+    let conceded = bench.effects.iter().filter(|effect| matches!(effect, Effect::Concede { .. })).count() as u64;
+    assert_eq!(conceded, TASKS);
+    bench.all((0..TASKS).map(|index| Event::TaskFailed { task: task(index) }).collect());
+    assert!(bench.scheduler.timers.iter().all(|(_, timer)| !matches!(timer, Timer::Task(_) | Timer::Deal(_))));
 }
