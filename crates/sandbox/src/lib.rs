@@ -56,7 +56,8 @@ pub use control::{Control, Registration, Wish};
 pub use engine::describe_trap;
 pub use error::SandboxError;
 pub use execution::{
-    ChildCommand, Execution, Finished, HostFault, HostFaultKind, Input, ItemRun, Outcome, RunOptions, RunReport,
+    ChildCommand, Execution, Finished, HostFault, HostFaultKind, Input, ItemRun, Left, Outcome, RunOptions, RunReport,
+    SmallFile,
 };
 pub use gristmill_types::Reach;
 pub use module::MODULE_BYTES_MAX;
@@ -70,3 +71,7 @@ pub const IEXEC_IN: &str = "/iexec_in";
 pub const IEXEC_OUT: &str = "/iexec_out";
 /// Bytes of log that an execution keeps.
 pub const LOG_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a file that is handed over in memory: a [`SmallFile`].
+pub const SMALL_FILE_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of all small files that go into one run, and of all that come out of it.
+pub const SMALL_FILES_BYTES_MAX: usize = 256 * 1024;
