@@ -110,15 +110,11 @@ async fn run(plan: Plan) {
     let id = requester.submit(&prepared, &quote).await.expect("ordered");
     let ordered = started.elapsed();
     let mut job = Job::open(requester.network(), id).await.expect("the job");
-    let mut first = None;
-    let status = job
-        .wait(POLL, |status| {
-            if status.tasks_completed > 0 {
-                first.get_or_insert_with(|| started.elapsed());
-            }
-        })
-        .await
-        .expect("the job ends");
+    let mut seen = Vec::new();
+    let status =
+        job.wait(POLL, |status| seen.push((status.tasks_completed, started.elapsed()))).await.expect("the job ends");
+    let after =
+        |tasks: u64| seen.iter().find(|(completed, _)| *completed >= tasks).map_or(Duration::ZERO, |seen| seen.1);
     let elapsed = started.elapsed();
     let (self_after, children_after) = processor_s();
     let blocks = network.hub().ledger().head().await.expect("a head") - blocks;
@@ -135,8 +131,11 @@ async fn run(plan: Plan) {
     );
     println!("  bare processes on one core: {:.0} a second", spawn_floor());
     println!(
-        "  ordered after {ordered:.2?}, first task completed after {:.2?}, last after {elapsed:.2?}",
-        first.unwrap_or_default()
+        "  ordered after {ordered:.2?}, first task completed after {:.2?}, half after {:.2?}, nine tenths after {:.2?}, last after \
+         {elapsed:.2?}",
+        after(1),
+        after(tasks.div_ceil(2)),
+        after((tasks * 9).div_ceil(10))
     );
     let per_task = |seconds: f64| seconds * 1e3 / tasks as f64;
     println!(

@@ -7,7 +7,8 @@
 //! what only this host saw (its clock, its disk, its stack) is a [`HostFault`] and never a result.
 //!
 //! Key types: [`Execution`] in, [`Outcome`] out, [`Runner`] between, [`Control`] to stop or freeze it; [`RunOptions`] say
-//! under which profile, and for which deal, so that its process may be used again; [`child_main`] is the child's whole life.
+//! under which profile, and for which deal, so that its process may be used again; [`Runner::run_small`] hands small files over in
+//! memory, which is what makes items of microseconds worth it; [`child_main`] is the child's whole life.
 //!
 //! Layers, outermost first: `runner`, `task`, `pool`, `process`, `shelf`, `code` (parent) | `channel`, `wire` | `child`,
 //! `lockdown` (child) | `module`, `meter`, `engine`, `guest`, `witness` (wasmtime) | `preview1` (the calls a guest makes) |
