@@ -38,8 +38,11 @@ pub struct Fetcher {
     /// One lock a content id, so that two tasks do not fetch the same file at once.
     locks: Arc<Mutex<HashMap<ContentId, Arc<tokio::sync::Mutex<()>>>>>,
     /// The index of items that was read last: each task of a job needs an entry of the same one, which has as many as there are tasks.
-    index: Arc<Mutex<Option<(ContentId, Arc<ItemsIndex>)>>>,
+    index: Arc<Mutex<Option<KeptIndex>>>,
 }
+
+/// An index of items and its content id.
+type KeptIndex = (ContentId, Arc<ItemsIndex>);
 
 /// A blob of so many bytes that one task alone needs is not put on the disk.
 const PASSING_BYTES_MAX: u64 = 4 << 20;

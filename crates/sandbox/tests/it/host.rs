@@ -46,11 +46,11 @@ pub fn marked_bench() -> (Bench, String) {
     (bench, marker)
 }
 
-/// An execution that spins for longer than any test. What it writes first is too large to stay in memory, so that it can be seen to
+/// An execution that spins for longer than any test. What it makes first is too large to stay in memory, so that it can be seen to
 /// have begun.
 fn endless(bench: &Bench) -> gristmill_sandbox::Execution {
-    let begun = format!("put begun {}", "x".repeat(SMALL_FILE_BYTES_MAX + 1));
-    let mut execution = bench.probe(&[&begun, "spin"]);
+    let large = format!("truncate begun {}", SMALL_FILE_BYTES_MAX + 1);
+    let mut execution = bench.probe(&["put begun x", &large, "spin"]);
     execution.limits.fuel = u64::MAX / 4;
     execution.wall_clock = Duration::from_secs(3600);
     execution

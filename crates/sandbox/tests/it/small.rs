@@ -34,6 +34,7 @@ fn a_run_is_the_same_whether_its_files_are_on_the_disk_or_not() {
     let commands = ["cat item", "cat shared", "mkdir d", "put d/x in-a-folder", "put y top", "mkdir empty", "ls ."];
     let mut execution = bench.probe(&commands);
     execution.inputs = vec![bench.input("shared", "common"), bench.input("item", "nobody's")];
+    execution.limits.output_files = 1000;
     let mut on_disk = execution.clone();
     execution.runs = (0..70).map(|index| bench.item(index, &format!("small/{index}"))).collect();
     on_disk.runs = (0..70)
@@ -64,8 +65,8 @@ fn a_run_is_the_same_whether_its_files_are_on_the_disk_or_not() {
 #[test]
 fn what_is_too_large_for_memory_goes_to_the_disk_with_all_that_the_run_left() {
     let bench = Bench::new();
-    let large = format!("put large {}", "x".repeat(SMALL_FILE_BYTES_MAX + 1));
-    let mut execution = bench.probe(&[&large, "put little x"]);
+    let large = format!("truncate large {}", SMALL_FILE_BYTES_MAX + 1);
+    let mut execution = bench.probe(&["put large x", &large, "put little x"]);
     execution.runs = vec![bench.item(0, "out/0")];
     let (finished, left) = finish(&bench, &execution, &[vec![]]);
     assert_eq!(finished.runs[0].ending, Ending::Exited(0), "{}", String::from_utf8_lossy(&finished.log));
