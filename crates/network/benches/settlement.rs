@@ -1,10 +1,10 @@
 //! Tasks, and items, settled a second: one deal through the whole system, real ledger, real wire, durable.
 //!
-//! `cargo bench -p gristmill-network --bench settlement -- [TASKS] [WORKERS] [TRUST] [ITEMS]` (1,000, 4, 1 and 0 unless told
-//! otherwise; ITEMS is of each task, 0 for tasks without items). Started as a test it runs 20 tasks once. An item writes a file of
-//! eight bytes, which is hashed, packed, sealed, stored, opened and hashed again. It prints the rate and where the time goes: processor
-//! time of this process (ledger, hub client, pool, store, workers), of the sandbox's children, and what the ledger wrote; and what
-//! the machine takes to start a process that does nothing, the floor of whoever starts one for each item.
+//! `cargo bench --profile release -p gristmill-network --bench settlement -- [TASKS] [WORKERS] [TRUST] [ITEMS]` (1,000, 4, 1 and 0
+//! unless told otherwise; ITEMS is of each task, 0 for tasks without items). Started as a test it runs 20 tasks once. An item writes
+//! a file of eight bytes, which is hashed, packed, sealed, stored, opened and hashed again. It prints the rate and where the time
+//! goes: processor time of this process (ledger, hub client, pool, store, workers), of the sandbox's children, and what the ledger
+//! wrote; and what the machine takes to start a process that does nothing, the floor of whoever starts one for each item.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -29,6 +29,8 @@ const SMALL_FILE: &str = r#"(module
     (drop (call $open (i32.const 5) (i32.const 0) (i32.const 16) (i32.const 5) (i32.const 1)
       (i64.const 0x40) (i64.const 0) (i32.const 0) (i32.const 512)))
     (drop (call $write (i32.load (i32.const 512)) (i32.const 32) (i32.const 1) (i32.const 520)))))"#;
+/// How often the requester looks, as the command line does: each look asks the ledger about every task that is not over.
+const POLL: Duration = Duration::from_millis(200);
 /// Processes started for the floor.
 const SPAWNS: u32 = 500;
 
@@ -108,15 +110,11 @@ async fn run(plan: Plan) {
     let id = requester.submit(&prepared, &quote).await.expect("ordered");
     let ordered = started.elapsed();
     let mut job = Job::open(requester.network(), id).await.expect("the job");
-    let mut first = None;
-    let status = job
-        .wait(Duration::from_millis(20), |status| {
-            if status.tasks_completed > 0 {
-                first.get_or_insert_with(|| started.elapsed());
-            }
-        })
-        .await
-        .expect("the job ends");
+    let mut seen = Vec::new();
+    let status =
+        job.wait(POLL, |status| seen.push((status.tasks_completed, started.elapsed()))).await.expect("the job ends");
+    let after =
+        |tasks: u64| seen.iter().find(|(completed, _)| *completed >= tasks).map_or(Duration::ZERO, |seen| seen.1);
     let elapsed = started.elapsed();
     let (self_after, children_after) = processor_s();
     let blocks = network.hub().ledger().head().await.expect("a head") - blocks;
@@ -133,8 +131,11 @@ async fn run(plan: Plan) {
     );
     println!("  bare processes on one core: {:.0} a second", spawn_floor());
     println!(
-        "  ordered after {ordered:.2?}, first task completed after {:.2?}, last after {elapsed:.2?}",
-        first.unwrap_or_default()
+        "  ordered after {ordered:.2?}, first task completed after {:.2?}, half after {:.2?}, nine tenths after {:.2?}, last after \
+         {elapsed:.2?}",
+        after(1),
+        after(tasks.div_ceil(2)),
+        after((tasks * 9).div_ceil(10))
     );
     let per_task = |seconds: f64| seconds * 1e3 / tasks as f64;
     println!(

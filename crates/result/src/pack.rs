@@ -177,7 +177,8 @@ fn copy_verified<R: Read, W: Write>(
 ) -> Result<(), PackError> {
     let mut source = source.take(length);
     let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0u8; COPY_BYTES];
+    // Most files are small, and there may be very many.
+    let mut buffer = vec![0u8; COPY_BYTES.min(usize::try_from(length).map_or(COPY_BYTES, |length| length.max(1)))];
     loop {
         match source.read(&mut buffer)? {
             0 => break,

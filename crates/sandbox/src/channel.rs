@@ -1,6 +1,7 @@
 //! Carry messages and open descriptors between parent and child, over one Unix socket.
 //!
-//! A message is its length (4 bytes, little-endian), the number of descriptors that come with it (1 byte, 0 or 1), and JSON.
+//! A message is two lengths (4 bytes each, little-endian), the number of descriptors that come with it (1 byte, 0 or 1), JSON of the
+//! first length, and as many plain bytes as the second says: the files that go with it, which as JSON would be four times as long.
 //! Descriptors travel in the order of their messages. Only the parent sends any: the child has none of its own to give.
 
 use std::collections::VecDeque;
@@ -13,7 +14,7 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recv, recv
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-const HEAD_BYTES: usize = 5;
+const HEAD_BYTES: usize = 9;
 /// Bytes asked of the socket at a time.
 const READ_BYTES: usize = 64 * 1024;
 /// Descriptors that one read can bring: a read ends with the first message part that carries any.
@@ -29,6 +30,14 @@ pub(crate) struct Channel {
     taken: usize,
     descriptors: VecDeque<OwnedFd>,
     outgoing: VecDeque<Part>,
+}
+
+/// A message that has arrived.
+pub(crate) struct Letter<T> {
+    pub(crate) message: T,
+    /// The plain bytes that came with it.
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) descriptor: Option<OwnedFd>,
 }
 
 /// Bytes to be written, after the descriptor that goes with the first of them.
@@ -68,18 +77,28 @@ impl Channel {
     }
 
     /// Puts a message at the end of what is to be written.
-    pub(crate) fn queue(&mut self, message: &impl Serialize, descriptor: Option<OwnedFd>) -> io::Result<()> {
+    pub(crate) fn queue(
+        &mut self,
+        message: &impl Serialize,
+        bytes: &[u8],
+        descriptor: Option<OwnedFd>,
+    ) -> io::Result<()> {
         if descriptor.is_some() || self.outgoing.back().is_none_or(|part| part.written > 0) {
             self.outgoing.push_back(Part { bytes: Vec::new(), written: 0, descriptor: None });
         }
         let Some(part) = self.outgoing.back_mut() else { return Ok(()) };
         let start = part.bytes.len();
-        part.bytes.extend_from_slice(&[0, 0, 0, 0, u8::from(descriptor.is_some())]);
+        part.bytes.extend_from_slice(&[0; HEAD_BYTES - 1]);
+        part.bytes.push(u8::from(descriptor.is_some()));
         part.descriptor = descriptor.or(part.descriptor.take());
         serde_json::to_writer(&mut part.bytes, message)?;
-        let length = u32::try_from(part.bytes.len() - start - HEAD_BYTES);
-        let length = length.map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a message of more than 4 GiB"))?;
-        part.bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());
+        let lengths = [part.bytes.len() - start - HEAD_BYTES, bytes.len()];
+        part.bytes.extend_from_slice(bytes);
+        for (length, at) in lengths.into_iter().zip([start, start + 4]) {
+            let length = u32::try_from(length)
+                .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a message of more than 4 GiB"))?;
+            part.bytes[at..at + 4].copy_from_slice(&length.to_le_bytes());
+        }
         Ok(())
     }
 
@@ -162,17 +181,21 @@ impl Channel {
     }
 
     /// The next message, when all of it has been read; an error when the other side sends none.
-    pub(crate) fn take<T: DeserializeOwned>(&mut self) -> io::Result<Option<(T, Option<OwnedFd>)>> {
+    pub(crate) fn take<T: DeserializeOwned>(&mut self) -> io::Result<Option<Letter<T>>> {
         let waiting = &self.incoming[self.taken..];
         let Some((head, body)) = waiting.split_first_chunk::<HEAD_BYTES>() else { return Ok(None) };
-        let length = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
+        let text = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
+        let plain = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
         let malformed = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what);
-        if length > self.message_bytes_max || head[4] > 1 {
+        let length = text.saturating_add(plain);
+        if length > self.message_bytes_max || head[8] > 1 {
             return Err(malformed("a message that is too long or malformed"));
         }
-        let Some(body) = body.get(..length) else { return Ok(None) };
-        let message = serde_json::from_slice(body)?;
-        let descriptor = match head[4] {
+        let Some((text, plain)) = body.get(..length).and_then(|body| body.split_at_checked(text)) else {
+            return Ok(None);
+        };
+        let (message, bytes) = (serde_json::from_slice(text)?, plain.to_vec());
+        let descriptor = match head[8] {
             0 => None,
             _ => Some(self.descriptors.pop_front().ok_or_else(|| malformed("a descriptor is missing"))?),
         };
@@ -182,7 +205,7 @@ impl Channel {
             self.incoming.drain(..self.taken);
             self.taken = 0;
         }
-        Ok(Some((message, descriptor)))
+        Ok(Some(Letter { message, bytes, descriptor }))
     }
 }
 
@@ -212,27 +235,29 @@ mod tests {
             let mut file = tempfile::tempfile().unwrap();
             write!(file, "file {number}").unwrap();
             file.rewind().unwrap();
-            left.queue(&format!("{number}{}", "x".repeat(9000 * number as usize)), None).unwrap();
-            left.queue(&number, Some(file.try_clone().unwrap().into())).unwrap();
+            left.queue(&format!("{number}{}", "x".repeat(9000 * number as usize)), &[], None).unwrap();
+            let plain = vec![number as u8; 7000 * number as usize];
+            left.queue(&number, &plain, Some(file.try_clone().unwrap().into())).unwrap();
             files.push(file);
         }
         let writer = std::thread::spawn(move || left.flush(Wait::Yes).map(|()| left));
         for number in 0..20u32 {
-            let text: String = next(&mut right).0;
+            let text: String = next(&mut right).message;
             assert_eq!(text, format!("{number}{}", "x".repeat(9000 * number as usize)));
-            let (same, file): (u32, _) = next(&mut right);
+            let Letter { message: same, bytes: plain, descriptor } = next::<u32>(&mut right);
+            assert_eq!(plain, vec![number as u8; 7000 * number as usize]);
             let mut bytes = String::new();
-            File::from(file.unwrap()).read_to_string(&mut bytes).unwrap();
+            File::from(descriptor.unwrap()).read_to_string(&mut bytes).unwrap();
             assert_eq!((same, bytes), (number, format!("file {number}")));
         }
         drop(writer.join().unwrap().unwrap());
         assert!(!right.read_with_descriptors().unwrap(), "the end");
     }
 
-    fn next<T: DeserializeOwned>(channel: &mut Channel) -> (T, Option<OwnedFd>) {
+    fn next<T: DeserializeOwned>(channel: &mut Channel) -> Letter<T> {
         loop {
-            if let Some(message) = channel.take().unwrap() {
-                return message;
+            if let Some(letter) = channel.take().unwrap() {
+                return letter;
             }
             assert!(channel.read_with_descriptors().unwrap());
         }
@@ -241,10 +266,11 @@ mod tests {
     #[test]
     fn nonsense_is_an_error_and_neither_a_panic_nor_an_endless_buffer() {
         for bytes in [
-            &[0xff, 0xff, 0xff, 0x7f, 0][..],
-            &[1, 0, 0, 0, 9, b'1'],
-            &[1, 0, 0, 0, 1, b'1'],
-            &[2, 0, 0, 0, 0, b'{', b'x'],
+            &[0xff, 0xff, 0xff, 0x7f, 0, 0, 0, 0, 0][..],
+            &[1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0],
+            &[1, 0, 0, 0, 0, 0, 0, 0, 9, b'1'],
+            &[1, 0, 0, 0, 0, 0, 0, 0, 1, b'1'],
+            &[2, 0, 0, 0, 0, 0, 0, 0, 0, b'{', b'x'],
         ] {
             let (left, mut right) = pair();
             (&left.socket).write_all(bytes).unwrap();

@@ -14,10 +14,10 @@ use gristmill_types::{ContentId, ResourceLimits};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use wasmtime::{Engine, InstancePre, Linker};
 
-use crate::channel::{Channel, Wait};
+use crate::channel::{Channel, Letter, Wait};
 use crate::engine::{self, MEMORY_RESERVATION_BYTES, WASM_STACK_BYTES};
 use crate::execution::{HostFault, HostFaultKind};
-use crate::guest::Guests;
+use crate::guest::{Guests, Ran};
 use crate::lockdown::{self, Allowance, TaskLimits};
 use crate::module::{self, MODULE_BYTES_MAX, Uncompiled};
 use crate::preview1::Host;
@@ -74,8 +74,8 @@ fn first_request() -> Option<(Channel, Request)> {
     let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned().ok()?);
     let mut channel = Channel::new(socket, ORDER_BYTES_MAX);
     loop {
-        if let Some((request, _)) = channel.take().ok()? {
-            return Some((channel, request));
+        if let Some(Letter { message, .. }) = channel.take().ok()? {
+            return Some((channel, message));
         }
         if !channel.read_with_descriptors().ok()? {
             return None;
@@ -98,7 +98,7 @@ fn watch_leash(channel: &Channel) -> bool {
 
 /// Says something at once; false when nobody listens any more.
 fn reply(channel: &mut Channel, reply: &Reply) -> bool {
-    channel.queue(reply, None).and_then(|()| channel.flush(Wait::Yes)).is_ok()
+    channel.queue(reply, &[], None).and_then(|()| channel.flush(Wait::Yes)).is_ok()
 }
 
 fn allowance(work: &Work) -> Allowance {
@@ -164,7 +164,7 @@ fn serve(channel: Channel) {
         Err(error) => return link.say(&Reply::Fault(engine_fault(&error))),
     };
     // An order out of turn ends the process: the parent says what it makes of that.
-    while let Some((Order::Task(task), code)) = link.order() {
+    while let Some(Letter { message: Order::Task(task), descriptor: code, .. }) = link.order() {
         let last = match bench.run(&task, code, &link) {
             Ok(witness) => Reply::Finished { witness },
             Err(reply) => reply,
@@ -198,13 +198,14 @@ impl Bench {
             Guests::new(task, self.engine.clone(), start, Rc::clone(link) as Rc<dyn Storage>).map_err(Reply::Fault)?;
         loop {
             match link.order() {
-                Some((Order::Items(items), _)) => {
+                Some(Letter { message: Order::Items(items), bytes, .. }) => {
+                    let mut small = bytes.as_slice();
                     for item in &items {
-                        let (report, log) = guests.run(item).map_err(Reply::Fault)?;
-                        link.report(&Reply::Ran { report, log });
+                        let Ran { report, log, left, bytes } = guests.run(item, &mut small).map_err(Reply::Fault)?;
+                        link.report(&Reply::Ran { report, log, left }, &bytes);
                     }
                 }
-                Some((Order::End, _)) => return Ok(guests.witness()),
+                Some(Letter { message: Order::End, .. }) => return Ok(guests.witness()),
                 _ => std::process::exit(i32::from(EXIT_NO_WORK)),
             }
         }
@@ -219,7 +220,7 @@ struct Link {
 struct Inner {
     channel: Channel,
     /// Orders that came while something else was waited for.
-    orders: VecDeque<(Order, Option<OwnedFd>)>,
+    orders: VecDeque<Letter<Order>>,
     flushed: Instant,
 }
 
@@ -232,14 +233,14 @@ impl Inner {
         self.flushed = Instant::now();
     }
 
-    fn queue(&mut self, reply: &Reply) {
-        if self.channel.queue(reply, None).is_err() {
+    fn queue(&mut self, reply: &Reply, bytes: &[u8]) {
+        if self.channel.queue(reply, bytes, None).is_err() {
             std::process::exit(i32::from(EXIT_NO_WORK));
         }
     }
 
     /// The next message; none when the parent has let go.
-    fn receive(&mut self) -> Option<(Order, Option<OwnedFd>)> {
+    fn receive(&mut self) -> Option<Letter<Order>> {
         loop {
             match self.channel.take() {
                 Ok(Some(order)) => return Some(order),
@@ -259,33 +260,33 @@ impl Link {
     /// Says something at once.
     fn say(&self, reply: &Reply) {
         let mut inner = self.inner.borrow_mut();
-        inner.queue(reply);
+        inner.queue(reply, &[]);
         inner.flush();
     }
 
     /// Says something soon: several short runs are reported in one go.
-    fn report(&self, reply: &Reply) {
+    fn report(&self, reply: &Reply, bytes: &[u8]) {
         let mut inner = self.inner.borrow_mut();
-        inner.queue(reply);
+        inner.queue(reply, bytes);
         if inner.flushed.elapsed() > REPORT_WITHIN {
             inner.flush();
         }
     }
 
-    fn order(&self) -> Option<(Order, Option<OwnedFd>)> {
+    fn order(&self) -> Option<Letter<Order>> {
         let mut inner = self.inner.borrow_mut();
         inner.orders.pop_front().or_else(|| inner.receive())
     }
 
     /// Asks for something and waits for it.
-    fn ask(&self, want: Want) -> Result<Option<OwnedFd>, Stop> {
+    fn ask(&self, want: Want, bytes: &[u8]) -> Result<Option<OwnedFd>, Stop> {
         let mut inner = self.inner.borrow_mut();
-        inner.queue(&Reply::Wants(want));
+        inner.queue(&Reply::Wants(want), bytes);
         inner.flush();
         loop {
             match inner.receive() {
-                Some((Order::Done, file)) => return Ok(file),
-                Some((Order::Refused(problem), _)) => return Err(Stop::Host(problem)),
+                Some(Letter { message: Order::Done, descriptor, .. }) => return Ok(descriptor),
+                Some(Letter { message: Order::Refused(problem), .. }) => return Err(Stop::Host(problem)),
                 Some(order) => inner.orders.push_back(order),
                 None => std::process::exit(i32::from(EXIT_NO_WORK)),
             }
@@ -293,7 +294,7 @@ impl Link {
     }
 
     fn ask_for_file(&self, want: Want) -> Result<File, Stop> {
-        let file = self.ask(want)?;
+        let file = self.ask(want, &[])?;
         Ok(file.ok_or_else(|| Stop::io("a file of the host", "it was not handed over"))?.into())
     }
 }
@@ -308,15 +309,15 @@ impl Storage for Link {
     }
 
     fn remove(&self, number: u64) -> Result<(), Stop> {
-        self.ask(Want::Remove(number)).map(drop)
+        self.ask(Want::Remove(number), &[]).map(drop)
     }
 
-    fn place(&self, entries: Vec<Placed>) -> Result<(), Stop> {
-        self.ask(Want::Place(entries)).map(drop)
+    fn place(&self, entries: Vec<Placed>, bytes: Vec<u8>) -> Result<(), Stop> {
+        self.ask(Want::Place(entries), &bytes).map(drop)
     }
 
     fn clear(&self) -> Result<(), Stop> {
-        self.ask(Want::Clear).map(drop)
+        self.ask(Want::Clear, &[]).map(drop)
     }
 }
 

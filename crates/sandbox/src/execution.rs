@@ -84,6 +84,24 @@ pub struct Input {
     pub host: PathBuf,
 }
 
+/// A file that is handed over in memory and never is on the disk. At most [`crate::SMALL_FILE_BYTES_MAX`] bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SmallFile {
+    /// Where: of an input below `/iexec_in`, of an output below `/iexec_out`. A relative path.
+    pub path: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// Where the outputs of a run are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// In its output folder.
+    OnDisk,
+    /// Here, all of them; the output folder was not made. Empty folders are not told of.
+    InMemory(Vec<SmallFile>),
+}
+
 /// How to start the child process: this program again, with arguments that lead to [`crate::child_main`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChildCommand {

@@ -13,7 +13,7 @@ use crate::vfs::Vfs;
 use crate::vfs::input::InputTree;
 use crate::vfs::output::{OutputTree, Quota};
 use crate::vfs::storage::Storage;
-use crate::wire::{Item, Task};
+use crate::wire::{Item, Placed, Task};
 use crate::witness::WitnessHasher;
 use crate::{IEXEC_IN, IEXEC_OUT, LOG_BYTES_MAX};
 
@@ -35,6 +35,15 @@ pub(crate) struct Guests<'a> {
     witness: WitnessHasher,
 }
 
+/// What came of a run.
+pub(crate) struct Ran {
+    pub(crate) report: RunReport,
+    pub(crate) log: Vec<u8>,
+    /// What is still to be put into its output folder, and the bytes of it.
+    pub(crate) left: Vec<Placed>,
+    pub(crate) bytes: Vec<u8>,
+}
+
 /// Why a run came to its end.
 enum End {
     Result(Ending),
@@ -50,7 +59,7 @@ impl<'a> Guests<'a> {
         start: InstancePre<Host>,
         storage: Rc<dyn Storage>,
     ) -> Result<Self, HostFault> {
-        let shared = InputTree::empty(Rc::clone(&storage)).with(&task.inputs).map_err(stop_fault)?;
+        let shared = InputTree::empty(Rc::clone(&storage)).with(&task.inputs, &mut &[][..]).map_err(stop_fault)?;
         let quota = Quota { bytes_left: task.limits.output_bytes, files_left: task.limits.output_files };
         let args = std::iter::once("app".to_owned()).chain(task.args.iter().cloned()).collect();
         let (shared, witness) = (Rc::new(shared), WitnessHasher::new());
@@ -62,9 +71,9 @@ impl<'a> Guests<'a> {
         self.witness.finish()
     }
 
-    /// Makes one run; says how it ended and what it logged.
-    pub(crate) fn run(&mut self, run: &Item) -> Result<(RunReport, Vec<u8>), HostFault> {
-        let mut store = self.store(run)?;
+    /// Makes one run. The bytes of its small inputs are taken off the front of `small`.
+    pub(crate) fn run(&mut self, run: &Item, small: &mut &[u8]) -> Result<Ran, HostFault> {
+        let mut store = self.store(run, small)?;
         let end = self.execute(&mut store)?;
         let (ending, reason) = match end {
             End::Result(ending) => (ending, None),
@@ -87,13 +96,13 @@ impl<'a> Guests<'a> {
             output_bytes: delivered.bytes,
             output_files: delivered.files,
         };
-        Ok((report, log))
+        Ok(Ran { report, log, left: delivered.rest, bytes: delivered.rest_bytes })
     }
 
-    fn store(&self, run: &Item) -> Result<Store<Host>, HostFault> {
+    fn store(&self, run: &Item, small: &mut &[u8]) -> Result<Store<Host>, HostFault> {
         let input = match run.inputs.is_empty() {
             true => Rc::clone(&self.shared),
-            false => Rc::new(self.shared.with(&run.inputs).map_err(stop_fault)?),
+            false => Rc::new(self.shared.with(&run.inputs, small).map_err(stop_fault)?),
         };
         let mut env = std::collections::BTreeMap::new();
         env.extend([("IEXEC_IN", IEXEC_IN), ("IEXEC_OUT", IEXEC_OUT)]);

@@ -7,7 +7,8 @@
 //! what only this host saw (its clock, its disk, its stack) is a [`HostFault`] and never a result.
 //!
 //! Key types: [`Execution`] in, [`Outcome`] out, [`Runner`] between, [`Control`] to stop or freeze it; [`RunOptions`] say
-//! under which profile, and for which deal, so that its process may be used again; [`child_main`] is the child's whole life.
+//! under which profile, and for which deal, so that its process may be used again; [`Runner::run_small`] hands small files over in
+//! memory, which is what makes items of microseconds worth it; [`child_main`] is the child's whole life.
 //!
 //! Layers, outermost first: `runner`, `task`, `pool`, `process`, `shelf`, `code` (parent) | `channel`, `wire` | `child`,
 //! `lockdown` (child) | `module`, `meter`, `engine`, `guest`, `witness` (wasmtime) | `preview1` (the calls a guest makes) |
@@ -56,7 +57,8 @@ pub use control::{Control, Registration, Wish};
 pub use engine::describe_trap;
 pub use error::SandboxError;
 pub use execution::{
-    ChildCommand, Execution, Finished, HostFault, HostFaultKind, Input, ItemRun, Outcome, RunOptions, RunReport,
+    ChildCommand, Execution, Finished, HostFault, HostFaultKind, Input, ItemRun, Left, Outcome, RunOptions, RunReport,
+    SmallFile,
 };
 pub use gristmill_types::Reach;
 pub use module::MODULE_BYTES_MAX;
@@ -70,3 +72,7 @@ pub const IEXEC_IN: &str = "/iexec_in";
 pub const IEXEC_OUT: &str = "/iexec_out";
 /// Bytes of log that an execution keeps.
 pub const LOG_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a file that is handed over in memory: a [`SmallFile`].
+pub const SMALL_FILE_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of all small files that go into one run, and of all that come out of it.
+pub const SMALL_FILES_BYTES_MAX: usize = 256 * 1024;

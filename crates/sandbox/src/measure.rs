@@ -18,7 +18,7 @@ pub fn lock_a_child(command: &ChildCommand) -> Result<Duration, SandboxError> {
     let work = Work::Serve(EngineProfile::default());
     let mut process = Process::start(command, &Request { parent: std::process::id(), work })?;
     match process.hear(&Control::new(), &mut (started + Duration::from_secs(30))) {
-        Heard::Reply(Reply::Locked { .. }) => Ok(started.elapsed()),
+        Heard::Reply(Reply::Locked { .. }, _) => Ok(started.elapsed()),
         _ => Err(SandboxError::Malformed("the child did not lock down".to_owned())),
     }
 }

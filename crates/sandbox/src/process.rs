@@ -27,7 +27,8 @@ const PIPE_BYTES_MAX: u64 = 1 << 20;
 
 /// What ended the wait for the child.
 pub(crate) enum Heard {
-    Reply(Reply),
+    /// With the bytes that came with it.
+    Reply(Reply, Vec<u8>),
     /// The child ended without another word; how, in words.
     Died(String),
     Cancelled,
@@ -63,13 +64,18 @@ impl Process {
             .map_err(spawn_error)?;
         let channel = Channel::new(ours, REPLY_BYTES_MAX);
         let mut process = Self { child, channel, wake: Arc::new(wake), frozen: None };
-        process.tell(request, None).map_err(spawn_error)?;
+        process.tell(request, &[], None).map_err(spawn_error)?;
         Ok(process)
     }
 
     /// Says something to the child; it is sent while it is heard.
-    pub(crate) fn tell(&mut self, message: &impl Serialize, descriptor: Option<OwnedFd>) -> std::io::Result<()> {
-        self.channel.queue(message, descriptor)
+    pub(crate) fn tell(
+        &mut self,
+        message: &impl Serialize,
+        bytes: &[u8],
+        descriptor: Option<OwnedFd>,
+    ) -> std::io::Result<()> {
+        self.channel.queue(message, bytes, descriptor)
     }
 
     /// Sends what was told, as far as the child takes it now.
@@ -95,7 +101,7 @@ impl Process {
                 return Heard::Cancelled;
             }
             match self.channel.take() {
-                Ok(Some((reply, _))) => return Heard::Reply(reply),
+                Ok(Some(letter)) => return Heard::Reply(letter.message, letter.bytes),
                 Ok(None) => {}
                 Err(error) => return Heard::Died(self.autopsy(&format!(" after it said what is no reply ({error})"))),
             }

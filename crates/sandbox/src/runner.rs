@@ -10,20 +10,22 @@ use std::time::Duration;
 use gristmill_result::{Ending, Witness};
 use gristmill_types::{ContentId, ResourceLimits};
 
-use crate::LOG_BYTES_MAX;
 use crate::code::Codes;
 use crate::control::Control;
 use crate::error::SandboxError;
 use crate::execution::{
-    ChildCommand, Execution, Finished, HostFault, HostFaultKind, Input, ItemRun, Outcome, RunOptions, RunReport,
+    ChildCommand, Execution, Finished, HostFault, HostFaultKind, Input, ItemRun, Left, Outcome, RunOptions, RunReport,
+    SmallFile,
 };
 use crate::module::{self, PROBE};
 use crate::pool::{Key, Pool, PoolConfig};
 use crate::process::Heard;
 use crate::profile::EngineProfile;
+use crate::shelf::prepare_output;
 use crate::task::{Last, Lead, after, unexpected};
 use crate::wire::{Compile, Reply, Work};
 use crate::witness::WitnessHasher;
+use crate::{LOG_BYTES_MAX, SMALL_FILE_BYTES_MAX, SMALL_FILES_BYTES_MAX};
 
 /// Time that compiling a module may take. Past it the module is this host's fault: a faster one may manage.
 const COMPILE_TIME_MAX: Duration = Duration::from_secs(300);
@@ -146,8 +148,41 @@ impl Runner {
         control: &Control,
         on_run: &mut dyn FnMut(&RunReport),
     ) -> Result<Outcome, SandboxError> {
-        options.profile.supported()?;
         check(execution)?;
+        for run in &execution.runs {
+            prepare_output(&run.output_dir)
+                .map_err(|problem| SandboxError::Output { path: run.output_dir.clone(), problem })?;
+        }
+        Ok(self.run_checked(Job { execution, options, small: None }, control, on_run)?.0)
+    }
+
+    /// As [`Runner::run_as`], with further inputs of each run, in the order of the runs, that come from memory and replace what has
+    /// the same name. Outputs that are small come back in memory, as long as those of all runs take no more than a few megabytes;
+    /// the output folders are only made for others.
+    ///
+    /// # Errors
+    /// As [`Runner::run_as`]; and when a file is too large to be a small one, or there are not as many lists as runs.
+    pub fn run_small(
+        &self,
+        execution: &Execution,
+        options: &RunOptions,
+        small: &[Vec<SmallFile>],
+        control: &Control,
+        on_run: &mut dyn FnMut(&RunReport),
+    ) -> Result<(Outcome, Vec<Left>), SandboxError> {
+        check(execution)?;
+        check_small(execution, small)?;
+        self.run_checked(Job { execution, options, small: Some(small) }, control, on_run)
+    }
+
+    fn run_checked(
+        &self,
+        job: Job<'_>,
+        control: &Control,
+        on_run: &mut dyn FnMut(&RunReport),
+    ) -> Result<(Outcome, Vec<Left>), SandboxError> {
+        let Job { execution, options, .. } = job;
+        options.profile.supported()?;
         let cache_file = module::cache_file(&self.shared.config.cache_dir, options.profile, execution.app_id);
         if let Some(folder) = cache_file.parent() {
             make_cache_dir(folder)?;
@@ -156,10 +191,11 @@ impl Runner {
             if !cache_file.exists()
                 && let Some(outcome) = self.compile(execution, options.profile, &cache_file, control)?
             {
-                return Ok(outcome);
+                let nothing = vec![Left::InMemory(vec![]); execution.runs.len()];
+                return Ok((outcome, nothing));
             }
-            if let Some(outcome) = self.run_compiled(execution, options, &cache_file, control, on_run)? {
-                return Ok(outcome);
+            if let Some(done) = self.run_compiled(job, &cache_file, control, on_run)? {
+                return Ok(done);
             }
             tracing::warn!(file = %cache_file.display(), "a compiled module was damaged; compiling it anew");
             // Should it not go away, the next attempt finds it damaged again and the loop ends.
@@ -167,7 +203,7 @@ impl Runner {
             self.shared.codes.forget(&cache_file);
         }
         let reason = format!("the compiled module {} does not stay intact", cache_file.display());
-        Ok(Outcome::HostFault(HostFault { kind: HostFaultKind::Io, reason }))
+        Ok((Outcome::HostFault(HostFault { kind: HostFaultKind::Io, reason }), vec![]))
     }
 
     /// Compiles the app into the cache; an outcome when that is the end of it.
@@ -190,23 +226,23 @@ impl Runner {
         let fault = |kind, reason| Ok(Some(Outcome::HostFault(HostFault { kind, reason })));
         loop {
             return match process.hear(control, &mut deadline) {
-                Heard::Reply(Reply::Locked { missing: found }) => {
+                Heard::Reply(Reply::Locked { missing: found }, _) => {
                     missing = found;
                     continue;
                 }
-                Heard::Reply(Reply::Compiled) => Ok(None),
-                Heard::Reply(Reply::NotRunnable { reason }) => {
+                Heard::Reply(Reply::Compiled, _) => Ok(None),
+                Heard::Reply(Reply::NotRunnable { reason }, _) => {
                     Ok(Some(Outcome::Finished(not_runnable(execution, &reason, missing))))
                 }
-                Heard::Reply(Reply::AppUnreadable { code }) => {
+                Heard::Reply(Reply::AppUnreadable { code }, _) => {
                     let source = std::io::Error::from_raw_os_error(code);
                     Err(SandboxError::App { path: execution.app.clone(), source })
                 }
-                Heard::Reply(Reply::AppMismatch { got }) => {
+                Heard::Reply(Reply::AppMismatch { got }, _) => {
                     Err(SandboxError::AppMismatch { path: execution.app.clone(), expected: execution.app_id, got })
                 }
-                Heard::Reply(Reply::Fault(fault)) => Ok(Some(Outcome::HostFault(fault))),
-                Heard::Reply(reply) => Ok(Some(Outcome::HostFault(unexpected(&reply)))),
+                Heard::Reply(Reply::Fault(fault), _) => Ok(Some(Outcome::HostFault(fault))),
+                Heard::Reply(reply, _) => Ok(Some(Outcome::HostFault(unexpected(&reply)))),
                 Heard::Cancelled => Ok(Some(Outcome::Cancelled)),
                 Heard::Died(reason) => fault(HostFaultKind::Killed, reason),
                 Heard::TimedOut => {
@@ -220,12 +256,12 @@ impl Runner {
     /// Runs the compiled app; none when the cached form turned out to be damaged.
     fn run_compiled(
         &self,
-        execution: &Execution,
-        options: &RunOptions,
+        job: Job<'_>,
         cache_file: &Path,
         control: &Control,
         on_run: &mut dyn FnMut(&RunReport),
-    ) -> Result<Option<Outcome>, SandboxError> {
+    ) -> Result<Option<(Outcome, Vec<Left>)>, SandboxError> {
+        let Job { execution, options, small } = job;
         let (profile, pool) = (options.profile, &self.shared.pool);
         let key = options.reuse.map(|deal| Key { deal, app: execution.app_id, profile, limits: execution.limits });
         let mut hired = pool.hire(profile, key.as_ref())?;
@@ -238,21 +274,30 @@ impl Runner {
                 },
                 _ => None,
             };
-            match Lead::new(execution, control, on_run, &mut hired).run(code) {
+            match Lead::new((execution, small), control, on_run, &mut hired).run(code) {
                 Last::CodeInvalid => return Ok(None),
                 // At most once: a new child has not waited.
                 Last::Gone => hired = pool.hire_new(profile)?,
-                Last::Outcome(outcome) => {
+                Last::Outcome(outcome, left) => {
                     if let (Some(key), Outcome::Finished(finished)) = (key, &outcome)
                         && finished.runs.iter().all(|run| matches!(run.ending, Ending::Exited(_)))
                     {
                         pool.keep(key, hired);
                     }
-                    return Ok(Some(outcome));
+                    return Ok(Some((outcome, left)));
                 }
             }
         }
     }
+}
+
+/// What is to be run, and how.
+#[derive(Clone, Copy)]
+struct Job<'a> {
+    execution: &'a Execution,
+    options: &'a RunOptions,
+    /// Small inputs of each run; none when nothing is to stay in memory.
+    small: Option<&'a [Vec<SmallFile>]>,
 }
 
 impl fmt::Debug for Runner {
@@ -280,7 +325,7 @@ fn not_runnable(execution: &Execution, reason: &str, missing_guarantees: Vec<Str
     Finished { runs, witness: Witness(witness.finish().into()), log, missing_guarantees }
 }
 
-/// Checks what can be checked before a child is started, and makes the output folders.
+/// Checks what can be checked before a child is started.
 fn check(execution: &Execution) -> Result<(), SandboxError> {
     let malformed = |problem: &str| Err(SandboxError::Malformed(problem.to_owned()));
     if execution.runs.is_empty() {
@@ -302,7 +347,26 @@ fn check(execution: &Execution) -> Result<(), SandboxError> {
         if !folders.insert(run.output_dir.as_path()) {
             return malformed("two runs share an output folder");
         }
-        prepare_output(&run.output_dir)?;
+    }
+    Ok(())
+}
+
+fn check_small(execution: &Execution, small: &[Vec<SmallFile>]) -> Result<(), SandboxError> {
+    let malformed = |problem: String| Err(SandboxError::Malformed(problem));
+    if small.len() != execution.runs.len() {
+        return malformed(format!("there are {} runs and small files of {}", execution.runs.len(), small.len()));
+    }
+    for files in small {
+        if files.iter().any(|file| file.bytes.len() > SMALL_FILE_BYTES_MAX) {
+            return malformed(format!("a small file has more than {SMALL_FILE_BYTES_MAX} bytes"));
+        }
+        if files.iter().map(|file| file.bytes.len()).sum::<usize>() > SMALL_FILES_BYTES_MAX {
+            return malformed(format!("the small files of a run have more than {SMALL_FILES_BYTES_MAX} bytes"));
+        }
+        let leads_elsewhere = |path: &str| path.split('/').any(|name| matches!(name, "" | "." | ".."));
+        if let Some(file) = files.iter().find(|file| leads_elsewhere(&file.path)) {
+            return malformed(format!("the name of a small file, `{}`, leads elsewhere", file.path));
+        }
     }
     Ok(())
 }
@@ -342,20 +406,6 @@ fn check_input(input: &Input) -> Result<(), SandboxError> {
         return refuse(format!("its name in the input folder, `{}`, leads elsewhere", input.at));
     }
     Ok(())
-}
-
-fn prepare_output(path: &Path) -> Result<(), SandboxError> {
-    let refuse = |problem: String| SandboxError::Output { path: path.to_path_buf(), problem };
-    // A folder that was just made is empty.
-    if std::fs::create_dir(path).is_ok() {
-        return Ok(());
-    }
-    std::fs::create_dir_all(path).map_err(|error| refuse(error.to_string()))?;
-    let mut entries = std::fs::read_dir(path).map_err(|error| refuse(error.to_string()))?;
-    match entries.next() {
-        None => Ok(()),
-        Some(_) => Err(refuse("it is not empty".to_owned())),
-    }
 }
 
 fn absolute(path: &Path) -> std::io::Result<PathBuf> {

@@ -17,7 +17,7 @@ use crate::stop::HostProblem;
 pub(crate) const ORDER_BYTES_MAX: usize = 256 << 20;
 /// Bytes of a reply.
 pub(crate) const REPLY_BYTES_MAX: usize = 4 << 20;
-/// Entries that one [`Want::Place`] names.
+/// Entries that are placed at a time.
 pub(crate) const PLACED_MAX: usize = 1000;
 
 /// What the child is to be.
@@ -49,7 +49,7 @@ pub(crate) struct Compile {
 pub(crate) enum Order {
     /// Begin a task. The compiled module comes as a descriptor, unless it is the one of the task before.
     Task(Box<Task>),
-    /// Run these, in this order.
+    /// Run these, in this order. The bytes of their small files come with it, one after the other.
     Items(Vec<Item>),
     /// There is no item more.
     End,
@@ -82,14 +82,16 @@ pub(crate) struct Item {
     pub(crate) inputs: Vec<Entry>,
 }
 
-/// A file or folder among the inputs. Files are numbered in the order in which they are listed: first the task's, then the
-/// item's.
+/// A file or folder among the inputs. Files are numbered in the order in which they are listed, small ones left out: first the
+/// task's, then the item's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Entry {
     /// Where below `/iexec_in`; a folder comes before what lies in it.
     pub(crate) at: String,
     /// Bytes of a file; none for a folder.
     pub(crate) size: Option<u64>,
+    /// A small file, whose bytes come with the message.
+    pub(crate) small: bool,
 }
 
 /// What a guest needs of the host's disk.
@@ -101,19 +103,28 @@ pub(crate) enum Want {
     Scratch { number: u64, create: bool },
     /// A scratch file removed.
     Remove(u64),
-    /// Scratch files and folders put at their names below the output folder.
+    /// Files and folders put at their names below the output folder. The bytes of those that were in memory come with it.
     Place(Vec<Placed>),
     /// The scratch folder removed; nothing is placed after that.
     Clear,
 }
 
 /// An entry of the output folder.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Placed {
     /// Its path below the output folder; a folder comes before what lies in it.
     pub(crate) path: String,
-    /// The scratch file's number; none for a folder.
-    pub(crate) file: Option<u64>,
+    pub(crate) what: What,
+}
+
+/// What an entry of the output folder is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum What {
+    Folder,
+    /// The scratch file of this number.
+    Scratch(u64),
+    /// A file of so many of the bytes that come with the message.
+    Bytes(u64),
 }
 
 /// What the child has to say.
@@ -133,8 +144,8 @@ pub(crate) enum Reply {
     CodeInvalid,
     /// The guest needs something, and waits for it.
     Wants(Want),
-    /// A run has ended.
-    Ran { report: RunReport, log: Vec<u8> },
+    /// A run has ended. `left` is put into the output folder after what was asked to be placed; the bytes come with it.
+    Ran { report: RunReport, log: Vec<u8>, left: Vec<Placed> },
     /// All runs have ended.
     Finished { witness: [u8; 32] },
     /// The host could not do its part.

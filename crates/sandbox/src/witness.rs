@@ -2,6 +2,7 @@
 
 /// Memory is looked at in pieces of this size; pieces of zeros are left out.
 const PIECE_BYTES: usize = 4096;
+static ZEROS: [u8; PIECE_BYTES] = [0; PIECE_BYTES];
 
 /// The witness of the runs so far.
 pub(crate) struct WitnessHasher(blake3::Hasher);
@@ -56,7 +57,8 @@ fn piece(memory: &[u8], at: usize) -> &[u8] {
 }
 
 fn is_zero(bytes: &[u8]) -> bool {
-    bytes.chunks(64).all(|chunk| chunk.iter().fold(0, |seen, byte| seen | byte) == 0)
+    // Against zeros rather than byte for byte: the system's comparison is several times as fast, and most memory is zero.
+    bytes == &ZEROS[..bytes.len()]
 }
 
 #[cfg(test)]

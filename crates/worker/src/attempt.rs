@@ -11,15 +11,15 @@ use alloy_primitives::Address;
 use gristmill_result::items::{ITEMS_PACK_BYTES_MAX, Item, ItemsError, decode_items};
 use gristmill_result::pack::{PackError, read_files, read_header};
 use gristmill_sandbox::{
-    Control, EngineProfile, Execution, Finished, HostFault, Input, ItemRun, LOG_BYTES_MAX, Outcome, RunOptions,
-    RunReport,
+    Control, EngineProfile, Execution, Finished, HostFault, Input, ItemRun, LOG_BYTES_MAX, Left, Outcome, RunOptions,
+    RunReport, SMALL_FILE_BYTES_MAX, SmallFile,
 };
 use gristmill_types::{ContentId, Needs, Program};
 
 use crate::fetch::{FetchError, Fetcher};
 use crate::gate::{thawed, wait_thawed};
 use crate::plan::{Plan, ResultInput};
-use crate::produce::{ProduceError, Produced, Run, produce};
+use crate::produce::{ProduceError, Produced, Run, RunFiles, produce};
 use crate::runners::{ImagePlace, RunError, Runners};
 
 /// A task may run so many T of wall clock; past it this host is too slow for it.
@@ -28,6 +28,10 @@ const WALL_CLOCK_RATIO: u32 = 6;
 const WALL_CLOCK_MIN: Duration = Duration::from_secs(10);
 /// Where the canonical forms lie, beside the runs' own folders, which have numbers.
 const CANONICAL: &str = "canonical";
+/// Bytes of a task's items that are kept in memory; the others are put on the disk.
+const ITEMS_IN_MEMORY_BYTES_MAX: usize = 8 << 20;
+/// The input file that is a run's item.
+const ITEM_FILE: &str = "item";
 const SEED_CONTEXT: &str = "gristmill 2026 task seed v1";
 
 /// How far a task is; shared with whoever reports it.
@@ -170,9 +174,28 @@ struct Layout {
     app: PathBuf,
     comparator: Option<PathBuf>,
     inputs: Vec<Input>,
-    /// (global index, name, file) of each item.
-    items: Vec<(u64, String, PathBuf)>,
+    items: Vec<LaidOut>,
     outputs: PathBuf,
+}
+
+/// An item, where its run finds it.
+struct LaidOut {
+    /// Global.
+    index: u64,
+    name: String,
+    bytes: ItemBytes,
+}
+
+/// The bytes of an item.
+enum ItemBytes {
+    OnDisk(PathBuf),
+    InMemory(Vec<u8>),
+}
+
+/// True when small files of a task need not be on the disk: a container has no other place for them, nor does a comparator find them
+/// elsewhere.
+fn keeps_in_memory(plan: &Plan) -> bool {
+    matches!(plan.code.program, Program::Wasm(_)) && plan.code.compare.is_none()
 }
 
 async fn lay_out(plan: &Plan, fetcher: &Fetcher, folder: &Path) -> Result<Layout, AttemptError> {
@@ -194,15 +217,10 @@ async fn lay_out(plan: &Plan, fetcher: &Fetcher, folder: &Path) -> Result<Layout
     }
     let mut items = Vec::new();
     if let Some(task) = &plan.items {
-        let bytes = fetcher.bytes(task.pack, ITEMS_PACK_BYTES_MAX as u64).await.map_err(AttemptError::Input)?;
-        let item_folder = folder.join("items");
-        fs::create_dir_all(&item_folder).map_err(at(&item_folder))?;
-        for (offset, Item { name, bytes }) in decode_items(&bytes, task.count)?.into_iter().enumerate() {
-            let index = task.first + offset as u64;
-            let path = item_folder.join(format!("{index:06}"));
-            fs::write(&path, bytes).map_err(at(&path))?;
-            items.push((index, name, path));
-        }
+        let bytes = fetcher.passing_bytes(task.pack, task.size, ITEMS_PACK_BYTES_MAX as u64).await;
+        let found = decode_items(&bytes.map_err(AttemptError::Input)?, task.count)?;
+        let room = keeps_in_memory(plan).then_some(ITEMS_IN_MEMORY_BYTES_MAX);
+        items = lay_out_items(found, task.first, &folder.join("items"), room)?;
     }
     if !plan.results.is_empty() {
         let tree = folder.join("results");
@@ -215,6 +233,32 @@ async fn lay_out(plan: &Plan, fetcher: &Fetcher, folder: &Path) -> Result<Layout
         inputs.push(Input { at: String::new(), host: tree });
     }
     Ok(Layout { app, comparator, inputs, items, outputs })
+}
+
+/// Keeps small items in memory, as far as `room` bytes go if there are any, and writes the others below `folder`.
+fn lay_out_items(
+    items: Vec<Item>,
+    first: u64,
+    folder: &Path,
+    mut room: Option<usize>,
+) -> Result<Vec<LaidOut>, AttemptError> {
+    fs::create_dir_all(folder).map_err(at(folder))?;
+    let place = |(index, Item { name, bytes }): (u64, Item)| {
+        let left = room.and_then(|room| room.checked_sub(bytes.len()));
+        let bytes = match left.filter(|_| bytes.len() <= SMALL_FILE_BYTES_MAX) {
+            Some(left) => {
+                room = Some(left);
+                ItemBytes::InMemory(bytes)
+            }
+            None => {
+                let path = folder.join(format!("{index:06}"));
+                fs::write(&path, bytes).map_err(at(&path))?;
+                ItemBytes::OnDisk(path)
+            }
+        };
+        Ok(LaidOut { index, name, bytes })
+    };
+    (first..).zip(items).map(place).collect()
 }
 
 /// Unpacks another task's result below `tree`, checked against the ledger's digest: one folder an item, or one for
@@ -252,13 +296,18 @@ fn execute(
     };
     let needs = Needs::of_tag(plan.deal.tag);
     let started = Instant::now();
+    // Tasks of one deal run the same app for the same requester: they may share a process.
+    let options = RunOptions::new().profile(EngineProfile::reaching(plan.reach)).reuse(*plan.deal_id.as_bytes());
+    let mut left = Vec::new();
     let outcome = match &plan.code.program {
-        Program::Wasm(_) => {
-            // Tasks of one deal run the same app for the same requester: they may share a process.
-            let options =
-                RunOptions::new().profile(EngineProfile::reaching(plan.reach)).reuse(*plan.deal_id.as_bytes());
-            runners.wasm.run_as(&execution, &options, control, &mut count).map_err(RunError::from)?
+        Program::Wasm(_) if keeps_in_memory(plan) => {
+            let small = small_files(layout);
+            let ran = runners.wasm.run_small(&execution, &options, &small, control, &mut count);
+            let (outcome, found) = ran.map_err(RunError::from)?;
+            left = found;
+            outcome
         }
+        Program::Wasm(_) => runners.wasm.run_as(&execution, &options, control, &mut count).map_err(RunError::from)?,
         Program::Archive(_) => {
             runners.run_image(&ImagePlace::Archive(&layout.app), &execution, needs, control, &mut count)?
         }
@@ -273,13 +322,17 @@ fn execute(
         let fuel = reports.iter().map(|report| report.fuel).sum();
         let _ = progress.used.set(Used { app, fuel, time: started.elapsed() });
     }
+    let mut left = left.into_iter();
     let mut runs: Vec<Run> = reports
         .iter()
         .zip(&execution.runs)
         .map(|(report, run)| Run {
             item: plan.items.as_ref().map(|_| report.index),
             ending: report.ending,
-            output_dir: run.output_dir.clone(),
+            files: match left.next() {
+                Some(Left::InMemory(files)) => RunFiles::InMemory(files),
+                Some(Left::OnDisk) | None => RunFiles::OnDisk(run.output_dir.clone()),
+            },
         })
         .collect();
     if let (Some(comparator), Some(app)) = (&plan.code.compare, &layout.comparator) {
@@ -289,7 +342,7 @@ fn execute(
         log.extend_from_slice(&compared.log);
         log.drain(..log.len().saturating_sub(LOG_BYTES_MAX));
         for (run, report) in runs.iter_mut().zip(&compared.runs) {
-            run.output_dir = folder.join(format!("{:06}", report.index));
+            run.files = RunFiles::OnDisk(folder.join(format!("{:06}", report.index)));
             // A form that could not be made is no success, however the app ended.
             if run.ending.is_success() {
                 run.ending = report.ending;
@@ -297,6 +350,18 @@ fn execute(
         }
     }
     Ok(produce(plan.task, worker, &runs, witness, log, results, control)?)
+}
+
+/// What each run is handed in memory: its item, if that is not on the disk.
+fn small_files(layout: &Layout) -> Vec<Vec<SmallFile>> {
+    if layout.items.is_empty() {
+        return vec![vec![]];
+    }
+    let of_item = |item: &LaidOut| match &item.bytes {
+        ItemBytes::InMemory(bytes) => vec![SmallFile { path: ITEM_FILE.to_owned(), bytes: bytes.clone() }],
+        ItemBytes::OnDisk(_) => vec![],
+    };
+    layout.items.iter().map(of_item).collect()
 }
 
 fn finished(outcome: Outcome) -> Result<Finished, AttemptError> {
@@ -331,13 +396,16 @@ fn execution_of(plan: &Plan, layout: &Layout) -> Execution {
         layout
             .items
             .iter()
-            .map(|(index, name, file)| ItemRun {
+            .map(|LaidOut { index, name, bytes }| ItemRun {
                 index: *index,
                 env: vec![
                     variable("GRISTMILL_ITEM_INDEX", index.to_string()),
                     variable("GRISTMILL_ITEM_NAME", name.clone()),
                 ],
-                inputs: vec![Input { at: "item".to_owned(), host: file.clone() }],
+                inputs: match bytes {
+                    ItemBytes::OnDisk(file) => vec![Input { at: ITEM_FILE.to_owned(), host: file.clone() }],
+                    ItemBytes::InMemory(_) => vec![],
+                },
                 output_dir: layout.outputs.join(format!("{index:06}")),
             })
             .collect()

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use gristmill_result::items::ItemsIndex;
 use gristmill_store::{Client, ClientError};
 use gristmill_types::ContentId;
 
@@ -36,12 +37,20 @@ pub struct Fetcher {
     folder: PathBuf,
     /// One lock a content id, so that two tasks do not fetch the same file at once.
     locks: Arc<Mutex<HashMap<ContentId, Arc<tokio::sync::Mutex<()>>>>>,
+    /// The index of items that was read last: each task of a job needs an entry of the same one, which has as many as there are tasks.
+    index: Arc<Mutex<Option<KeptIndex>>>,
 }
+
+/// An index of items and its content id.
+type KeptIndex = (ContentId, Arc<ItemsIndex>);
+
+/// A blob of so many bytes that one task alone needs is not put on the disk.
+const PASSING_BYTES_MAX: u64 = 4 << 20;
 
 impl Fetcher {
     /// Fetches through `client` into `folder`, which exists.
     pub fn new(client: Client, folder: PathBuf) -> Self {
-        Self { client, folder, locks: Arc::default() }
+        Self { client, folder, locks: Arc::default(), index: Arc::default() }
     }
 
     /// The store's client.
@@ -58,6 +67,29 @@ impl Fetcher {
             return Err(FetchError::Cache { path, source });
         }
         fs::read(&path).map_err(|source| FetchError::Cache { path, source })
+    }
+
+    /// The bytes of a blob that one task alone needs, `max` at most; it is said to have `size`.
+    pub async fn passing_bytes(&self, id: ContentId, size: u64, max: u64) -> Result<Vec<u8>, FetchError> {
+        if size <= PASSING_BYTES_MAX {
+            match self.client.get_bytes(id, PASSING_BYTES_MAX.min(max)).await {
+                // It is larger than it was said to be.
+                Err(ClientError::TooLarge { .. }) => {}
+                got => return Ok(got?),
+            }
+        }
+        self.bytes(id, max).await
+    }
+
+    /// The index of items that was read last, if it is this one.
+    pub(crate) fn kept_index(&self, id: ContentId) -> Option<Arc<ItemsIndex>> {
+        let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        index.as_ref().filter(|(kept, _)| *kept == id).map(|(_, index)| Arc::clone(index))
+    }
+
+    /// Keeps an index of items until another one is read.
+    pub(crate) fn keep_index(&self, id: ContentId, index: &Arc<ItemsIndex>) {
+        *self.index.lock().unwrap_or_else(PoisonError::into_inner) = Some((id, Arc::clone(index)));
     }
 
     /// The local file of a blob, fetched when it is not there.

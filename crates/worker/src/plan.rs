@@ -4,6 +4,7 @@
 //! store by content id, so that a pool cannot make its workers compute something else than what was bought.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use alloy_primitives::Address;
 use gristmill_hub::{Deal, HubClient, HubError};
@@ -159,8 +160,14 @@ pub async fn read(
 }
 
 async fn items_of(fetcher: &Fetcher, id: ContentId, index: u64) -> Result<TaskItems, PlanError> {
-    let bytes = fetcher.bytes(id, ITEMS_INDEX_BYTES_MAX).await?;
-    let items = ItemsIndex::parse(&bytes)?;
+    let items = match fetcher.kept_index(id) {
+        Some(items) => items,
+        None => {
+            let items = Arc::new(ItemsIndex::parse(&fetcher.bytes(id, ITEMS_INDEX_BYTES_MAX).await?)?);
+            fetcher.keep_index(id, &items);
+            items
+        }
+    };
     let at = usize::try_from(index).ok().and_then(|index| items.tasks.get(index).cloned());
     at.ok_or_else(|| ItemsError::Index(format!("it has no task {index}")).into())
 }

@@ -1,5 +1,6 @@
 //! Turn what the sandbox left into a result: manifest, digest, pack and sealed pack, on the worker's own disk.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -12,10 +13,13 @@ use gristmill_result::seal::{SealError, seal};
 use gristmill_result::{
     Commitment, Computed, Digest, Ending, FileEntry, Manifest, Part, Witness, result_hash, result_seal,
 };
-use gristmill_sandbox::Control;
+use gristmill_sandbox::{Control, SmallFile};
 use gristmill_types::{ContentId, TaskId};
 
 use crate::gate::Gated;
+
+/// A pack of so many bytes is put together in memory, a larger one in a file.
+const PACK_IN_MEMORY_BYTES_MAX: u64 = 4 << 20;
 
 /// One run of the app and where its files lie.
 #[derive(Clone, Debug)]
@@ -24,8 +28,17 @@ pub struct Run {
     pub item: Option<u64>,
     /// How it ended.
     pub ending: Ending,
-    /// Its output folder on this host.
-    pub output_dir: PathBuf,
+    /// What it left.
+    pub files: RunFiles,
+}
+
+/// What a run left.
+#[derive(Clone, Debug)]
+pub enum RunFiles {
+    /// In its output folder on this host.
+    OnDisk(PathBuf),
+    /// All of it.
+    InMemory(Vec<SmallFile>),
 }
 
 /// A result that is on the disk, sealed, and can be committed to.
@@ -74,7 +87,7 @@ pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> ProduceError {
     move |source| ProduceError::Io { path, source }
 }
 
-/// Lists the outputs of `runs`, packs and seals them below `folder` (two files, named after the task). Holds still while `control`
+/// Lists the outputs of `runs`, packs and seals them below `folder` (in files named after the task). Holds still while `control`
 /// wants it.
 pub fn produce(
     task: TaskId,
@@ -96,7 +109,8 @@ pub fn produce(
         parts.push(part);
     }
     let header = Header::new(Manifest::new(parts)?, witness, answer, log);
-    let open = |path: &str| Ok(Gated::new(open_output(runs, path)?, control));
+    let runs: BTreeMap<Option<u64>, &RunFiles> = runs.iter().map(|run| (run.item, &run.files)).collect();
+    let open = |path: &str| Ok(Gated::new(open_output(&runs, path)?, control));
     seal_pack(task, worker, &header, open, folder, control)
 }
 
@@ -109,6 +123,12 @@ pub(crate) fn seal_pack<R: Read>(
     folder: &Path,
     control: &Control,
 ) -> Result<Produced, ProduceError> {
+    if header.pack_length() <= PACK_IN_MEMORY_BYTES_MAX {
+        let mut plain = Vec::new();
+        write_pack(header, open, &mut plain)?;
+        let pack = ContentId(*blake3::hash(&plain).as_bytes());
+        return seal_plain((task, worker), header, (&mut plain.as_slice(), pack), folder);
+    }
     let pack_file = folder.join(format!("{:x}.pack", task.0));
     let mut sink = HashingWriter {
         inner: BufWriter::new(File::create(&pack_file).map_err(at(&pack_file))?),
@@ -131,11 +151,20 @@ pub(crate) fn seal_open_pack(
     folder: &Path,
     control: &Control,
 ) -> Result<Produced, ProduceError> {
+    let mut plain = BufReader::new(Gated::new(File::open(pack_file).map_err(at(pack_file))?, control));
+    seal_plain((task, worker), header, (&mut plain, pack), folder)
+}
+
+fn seal_plain(
+    (task, worker): (TaskId, Address),
+    header: &Header,
+    (plain, pack): (&mut impl Read, ContentId),
+    folder: &Path,
+) -> Result<Produced, ProduceError> {
     let sealed_file = folder.join(format!("{:x}.sealed", task.0));
     let digest = header.commitment.digest();
-    let mut plain = BufReader::new(Gated::new(File::open(pack_file).map_err(at(pack_file))?, control));
     let mut sealed = BufWriter::new(File::create(&sealed_file).map_err(at(&sealed_file))?);
-    seal(digest, task, worker, &mut plain, &mut sealed)?;
+    seal(digest, task, worker, plain, &mut sealed)?;
     let sealed = sealed.into_inner().map_err(|error| at(&sealed_file)(error.into_error()))?;
     // Synced before anybody commits to it: a digest whose bytes are lost costs the stake.
     sealed.sync_all().map_err(at(&sealed_file))?;
@@ -166,19 +195,44 @@ impl<W: Write> Write for HashingWriter<W> {
     }
 }
 
-fn open_output(runs: &[Run], path: &str) -> io::Result<File> {
-    let belongs = |run: &&Run| run.item.is_none_or(|item| path.starts_with(&format!("{item:06}/")));
-    let run = runs.iter().find(belongs).ok_or(io::ErrorKind::NotFound)?;
-    let below = if run.item.is_some() { path.split_once('/').map_or("", |(_, rest)| rest) } else { path };
-    File::open(run.output_dir.join(below))
+/// Opens a file of the result: below its item's folder, or as it is where there are no items.
+fn open_output<'a>(runs: &BTreeMap<Option<u64>, &'a RunFiles>, path: &str) -> io::Result<Box<dyn Read + 'a>> {
+    let missing = || io::Error::from(io::ErrorKind::NotFound);
+    let (files, below) = match runs.get(&None) {
+        Some(files) => (*files, path),
+        None => {
+            let (item, below) = path.split_once('/').ok_or_else(missing)?;
+            (*runs.get(&item.parse().ok()).ok_or_else(missing)?, below)
+        }
+    };
+    match files {
+        RunFiles::OnDisk(folder) => Ok(Box::new(File::open(folder.join(below))?)),
+        RunFiles::InMemory(files) => {
+            let file = files.iter().find(|file| file.path == below).ok_or_else(missing)?;
+            Ok(Box::new(file.bytes.as_slice()))
+        }
+    }
 }
 
 fn list_part(run: &Run, control: &Control) -> Result<(Part, Vec<u8>), ProduceError> {
-    let computed = read_computed(&run.output_dir)?;
     let mut files = Vec::new();
-    if run.output_dir.is_dir() {
-        list_files(&run.output_dir, "", &mut files, control)?;
-    }
+    let computed = match &run.files {
+        RunFiles::OnDisk(folder) => {
+            if folder.is_dir() {
+                list_files(folder, "", &mut files, control)?;
+            }
+            read_computed(folder)?
+        }
+        RunFiles::InMemory(small) => {
+            files.extend(small.iter().map(|SmallFile { path, bytes }| FileEntry {
+                path: path.clone(),
+                length: bytes.len() as u64,
+                content: ContentId(*blake3::hash(bytes).as_bytes()),
+            }));
+            let found = small.iter().find(|file| file.path == COMPUTED_FILE);
+            found.map_or_else(Computed::default, |file| parse_computed(&file.bytes))
+        }
+    };
     if let Some(counted) = &computed.deterministic_output_path {
         let inside = |path: &str| {
             path == counted || path.strip_prefix(counted.as_str()).is_some_and(|rest| rest.starts_with('/'))
@@ -195,12 +249,15 @@ fn read_computed(output_dir: &Path) -> Result<Computed, ProduceError> {
         Ok(file) => {
             let mut bytes = Vec::new();
             file.take(COMPUTED_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(at(&path))?;
-            let fits = bytes.len() as u64 <= COMPUTED_BYTES_MAX;
-            Ok(if fits { Computed::parse(&bytes) } else { Computed::default() })
+            Ok(parse_computed(&bytes))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Computed::default()),
         Err(error) => Err(at(&path)(error)),
     }
+}
+
+fn parse_computed(bytes: &[u8]) -> Computed {
+    if bytes.len() as u64 <= COMPUTED_BYTES_MAX { Computed::parse(bytes) } else { Computed::default() }
 }
 
 fn list_files(folder: &Path, prefix: &str, files: &mut Vec<FileEntry>, control: &Control) -> Result<(), ProduceError> {

@@ -76,7 +76,7 @@ fn survive(engine: &Engine, bytes: &[u8]) -> bool {
     // SAFETY: the engine made these bytes a line ago.
     let module = unsafe { Module::deserialize(engine, &compiled) }.unwrap();
     let dir = tempfile::tempdir().unwrap();
-    match guests(&task(3_000_000), engine, &module, dir.path()).run(&ITEM) {
+    match guests(&task(3_000_000), engine, &module, dir.path()).run(&ITEM, &mut &[][..]) {
         Ok(_) => {}
         Err(fault) => assert_eq!(fault.kind, HostFaultKind::StackOverflow, "{fault}"),
     }
@@ -129,7 +129,7 @@ fn every_call(engine: &Engine) -> (Vec<String>, Module) {
     let dir = tempfile::tempdir().unwrap();
     let task = task(1000);
     let module = Module::new(engine, wat::parse_str(r#"(module (func (export "_start")))"#).unwrap()).unwrap();
-    let mut store = guests(&task, engine, &module, dir.path()).store(&ITEM).unwrap();
+    let mut store = guests(&task, engine, &module, dir.path()).store(&ITEM, &mut &[][..]).unwrap();
     let defined: Vec<(String, Extern)> =
         linker.iter(&mut store).map(|(_, name, item)| (name.to_owned(), item)).collect();
     let (mut imports, mut exports, mut names) = (String::new(), String::new(), vec![]);
@@ -165,7 +165,7 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         let task = task(1 << 40);
         let guests = guests(&task, &engine(), module, dir.path());
-        let mut store = guests.store(&ITEM).unwrap();
+        let mut store = guests.store(&ITEM, &mut &[][..]).unwrap();
         let instance = guests.start.instantiate(&mut store).unwrap();
         for (pick, values) in &calls {
             let function = instance.get_func(&mut store, &names[pick % names.len()]).unwrap();

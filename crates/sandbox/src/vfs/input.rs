@@ -29,6 +29,8 @@ struct Node {
 enum Body {
     Directory(BTreeMap<Rc<str>, InputId>),
     File(Source),
+    /// A small file, which came with its item.
+    Small(Rc<[u8]>),
 }
 
 /// A file that is somebody else's to open.
@@ -58,17 +60,18 @@ impl InputTree {
         Self { storage, nodes: vec![root], files: 0, opened: RefCell::default() }
     }
 
-    /// This tree with more inputs laid over it; a file replaces what had its name.
-    pub(crate) fn with(&self, entries: &[Entry]) -> Result<Self, Stop> {
+    /// This tree with more inputs laid over it; a file replaces what had its name. The bytes of small ones are taken off the front
+    /// of `small`.
+    pub(crate) fn with(&self, entries: &[Entry], small: &mut &[u8]) -> Result<Self, Stop> {
         let (storage, nodes) = (Rc::clone(&self.storage), self.nodes.clone());
         let mut tree = Self { storage, nodes, files: self.files, opened: RefCell::default() };
         for entry in entries {
-            tree.add(entry)?;
+            tree.add(entry, small)?;
         }
         Ok(tree)
     }
 
-    fn add(&mut self, entry: &Entry) -> Result<(), Stop> {
+    fn add(&mut self, entry: &Entry, small: &mut &[u8]) -> Result<(), Stop> {
         let mut folders: Vec<&str> = entry.at.split('/').filter(|name| !name.is_empty()).collect();
         let file_name = if entry.size.is_some() { folders.pop() } else { None };
         if folders.iter().chain(&file_name).any(|name| *name == "." || *name == ".." || name.contains('\0')) {
@@ -83,9 +86,19 @@ impl InputTree {
         let Some(size) = entry.size else { return Ok(()) };
         let name = file_name.ok_or_else(|| Stop::io("an input", "a file needs a name"))?;
         push_name(&mut shown, name);
-        let source = Source { number: self.files, size };
-        self.files += 1;
-        self.link(current, name, &shown, Body::File(source)).map(drop)
+        let body = match entry.small {
+            true => {
+                let split = usize::try_from(size).ok().and_then(|size| small.split_at_checked(size));
+                let (bytes, rest) = split.ok_or_else(|| Stop::io("an input", "its bytes did not come"))?;
+                *small = rest;
+                Body::Small(Rc::from(bytes))
+            }
+            false => {
+                self.files += 1;
+                Body::File(Source { number: self.files - 1, size })
+            }
+        };
+        self.link(current, name, &shown, body).map(drop)
     }
 
     /// The folder `name` in `parent`, made when it is not there.
@@ -131,6 +144,7 @@ impl InputTree {
     pub(crate) fn size(&self, id: InputId) -> u64 {
         match &self.nodes[id.0 as usize].body {
             Body::File(source) => source.size,
+            Body::Small(bytes) => bytes.len() as u64,
             Body::Directory(_) => 0,
         }
     }
@@ -151,6 +165,12 @@ impl InputTree {
         if wanted == 0 {
             return Ok(0);
         }
+        if let Body::Small(bytes) = &self.nodes[id.0 as usize].body {
+            // It lies before the end of the file, which is in memory.
+            let start = position as usize;
+            buffer[..wanted].copy_from_slice(&bytes[start..start + wanted]);
+            return Ok(wanted);
+        }
         let file = self.open(id)?;
         file.read_exact_at(&mut buffer[..wanted], position).map_err(|error| match error.kind() {
             std::io::ErrorKind::UnexpectedEof => Stop::Host(HostProblem::InputChanged("file".to_owned())),
@@ -162,7 +182,7 @@ impl InputTree {
     fn entries(&self, id: InputId) -> Option<&BTreeMap<Rc<str>, InputId>> {
         match &self.nodes[id.0 as usize].body {
             Body::Directory(entries) => Some(entries),
-            Body::File(_) => None,
+            Body::File(_) | Body::Small(_) => None,
         }
     }
 

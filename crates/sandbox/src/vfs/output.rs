@@ -10,9 +10,10 @@ use super::storage::Storage;
 use super::{FileType, Listed};
 use crate::preview1::errno::Errno;
 use crate::stop::{Fail, Stop};
-use crate::wire::{PLACED_MAX, Placed};
+use crate::wire::{PLACED_MAX, Placed, What};
+use crate::{SMALL_FILE_BYTES_MAX, SMALL_FILES_BYTES_MAX};
 
-/// Folder below the output folder where bytes lie until the run is over. No guest can make an entry of this name.
+/// Folder below the output folder where the bytes of large files lie until the run is over. No guest can make an entry of this name.
 pub(crate) const SCRATCH_NAME: &str = ".gristmill-scratch";
 /// What the program printed becomes this file, unless it made one of this name itself or printed nothing.
 pub(crate) const STDOUT_NAME: &str = "stdout.txt";
@@ -29,12 +30,15 @@ pub(crate) struct Quota {
 }
 
 /// What a run leaves in its output folder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Delivered {
     pub(crate) bytes: u64,
     pub(crate) files: u64,
     /// The allowance of the runs that follow.
     pub(crate) left: Quota,
+    /// Entries that are still to be placed, and the bytes of them.
+    pub(crate) rest: Vec<Placed>,
+    pub(crate) rest_bytes: Vec<u8>,
 }
 
 impl Delivered {
@@ -57,8 +61,16 @@ struct Node {
 
 enum Body {
     Directory { entries: BTreeMap<Rc<str>, OutputId>, parent: OutputId, name_bytes: usize },
-    File { size: u64, number: u64, file: Option<Rc<File>> },
+    File { size: u64, number: u64, stored: Stored },
     Free,
+}
+
+/// Where a file's bytes are.
+enum Stored {
+    /// Here: most programs write little, and a round to the parent and the disk costs more than they do.
+    Memory(Vec<u8>),
+    /// In the scratch file of its number, open while a descriptor holds it.
+    Scratch(Option<Rc<File>>),
 }
 
 /// Everything a run has written.
@@ -67,6 +79,8 @@ pub(crate) struct OutputTree {
     free: Vec<OutputId>,
     storage: Rc<dyn Storage>,
     scratch_made: bool,
+    /// Bytes of all files that are in memory.
+    in_memory: u64,
     /// The scratch file that was made last, until a descriptor holds it.
     fresh: Option<(u64, Rc<File>)>,
     /// Entries made so far: names the next scratch file and makes inodes unique.
@@ -89,6 +103,7 @@ impl OutputTree {
             free: Vec::new(),
             storage,
             scratch_made: false,
+            in_memory: 0,
             fresh: None,
             made: 0,
             granted: quota,
@@ -188,7 +203,7 @@ impl OutputTree {
         let node = self.node_mut(id);
         node.held = node.held.saturating_sub(1);
         if node.held == 0
-            && let Body::File { file, .. } = &mut node.body
+            && let Body::File { stored: Stored::Scratch(file), .. } = &mut node.body
         {
             *file = None;
         }
@@ -201,6 +216,12 @@ impl OutputTree {
         let wanted = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
         if wanted == 0 {
             return Ok(0);
+        }
+        if let Body::File { stored: Stored::Memory(bytes), .. } = &self.node(id).body {
+            // It lies before the end of the file, which is in memory.
+            let start = position as usize;
+            buffer[..wanted].copy_from_slice(&bytes[start..start + wanted]);
+            return Ok(wanted);
         }
         let file = self.open(id)?;
         file.read_exact_at(&mut buffer[..wanted], position)
@@ -216,12 +237,22 @@ impl OutputTree {
         }
         let size = self.size(id).max(end);
         self.account(id, size)?;
+        if self.stays_in_memory(id, size)?
+            && let Body::File { stored: Stored::Memory(kept), .. } = &mut self.node_mut(id).body
+        {
+            let start = position as usize;
+            kept[start..start + bytes.len()].copy_from_slice(bytes);
+            return Ok(());
+        }
         Ok(self.open(id)?.write_all_at(bytes, position).map_err(cannot_write)?)
     }
 
     /// Cuts or stretches a file.
     pub(crate) fn resize(&mut self, id: OutputId, size: u64) -> Result<(), Fail> {
         self.account(id, size)?;
+        if self.stays_in_memory(id, size)? {
+            return Ok(());
+        }
         Ok(self.open(id)?.set_len(size).map_err(cannot_write)?)
     }
 
@@ -241,7 +272,8 @@ impl OutputTree {
         self.write_at(id, self.size(id), bytes)
     }
 
-    /// Moves every file to its name below the output folder and removes the scratch folder.
+    /// Has everything put at its name below the output folder and the scratch folder removed. The last few entries are left to
+    /// whoever reports the run, when they need no scratch folder.
     ///
     /// Called after the run, whatever its ending.
     pub(crate) fn deliver(mut self) -> Result<Delivered, Stop> {
@@ -251,33 +283,39 @@ impl OutputTree {
         {
             entries.insert(Rc::from(STDOUT_NAME), stdout);
         }
-        let mut delivered = Delivered { bytes: 0, files: 0, left: self.granted };
-        let mut placed = Vec::new();
+        let (rest, rest_bytes) = (Vec::new(), Vec::new());
+        let mut delivered = Delivered { bytes: 0, files: 0, left: self.granted, rest, rest_bytes };
         let mut pending = vec![(Self::ROOT, String::new())];
         while let Some((id, folder)) = pending.pop() {
             for (name, child) in self.entries(id).into_iter().flatten() {
+                if delivered.rest.len() == PLACED_MAX {
+                    self.place(&mut delivered)?;
+                }
                 let path = format!("{folder}{name}");
-                let file = match &self.node(*child).body {
-                    Body::File { number, .. } => Some(*number),
+                let what = match &self.node(*child).body {
+                    Body::File { stored: Stored::Memory(bytes), .. } => {
+                        delivered.rest_bytes.extend_from_slice(bytes);
+                        What::Bytes(bytes.len() as u64)
+                    }
+                    Body::File { number, .. } => What::Scratch(*number),
                     _ => {
                         pending.push((*child, format!("{path}/")));
-                        None
+                        What::Folder
                     }
                 };
-                placed.push(Placed { path, file });
-                if placed.len() == PLACED_MAX {
-                    self.storage.place(std::mem::take(&mut placed))?;
-                }
+                delivered.rest.push(Placed { path, what });
                 delivered.count(self.size(*child));
             }
         }
-        if !placed.is_empty() {
-            self.storage.place(placed)?;
-        }
         if self.scratch_made {
+            self.place(&mut delivered)?;
             self.storage.clear()?;
         }
         Ok(delivered)
+    }
+
+    fn place(&self, delivered: &mut Delivered) -> Result<(), Stop> {
+        self.storage.place(std::mem::take(&mut delivered.rest), std::mem::take(&mut delivered.rest_bytes))
     }
 
     fn node(&self, id: OutputId) -> &Node {
@@ -315,9 +353,6 @@ impl OutputTree {
     /// Makes room for one more entry, or ends the run.
     fn add_node(&mut self, name: &str, body: Body) -> Result<OutputId, Fail> {
         self.quota.files_left = self.quota.files_left.checked_sub(1).ok_or(Stop::FileLimit)?;
-        if let Body::File { number, .. } = &body {
-            self.create_scratch(*number)?;
-        }
         self.made += 1;
         // A name can be used again while a removed file of that name is still open: the count keeps them apart.
         let inode = inode_from(&["out", name, &self.made.to_string()]);
@@ -332,19 +367,32 @@ impl OutputTree {
     }
 
     fn blank_file(&self) -> Body {
-        Body::File { size: 0, number: self.made, file: None }
+        Body::File { size: 0, number: self.made, stored: Stored::Memory(Vec::new()) }
     }
 
-    fn create_scratch(&mut self, number: u64) -> Result<(), Stop> {
-        let file = self.storage.scratch(number, true)?;
+    /// Makes a file that is in memory `size` bytes long there, or moves it to the disk when that is too much. False when its bytes
+    /// are on the disk.
+    fn stays_in_memory(&mut self, id: OutputId, size: u64) -> Result<bool, Stop> {
+        let Body::File { number, stored, .. } = &mut self.nodes[id.0 as usize].body else { return Ok(false) };
+        let Stored::Memory(bytes) = stored else { return Ok(false) };
+        let others = self.in_memory - bytes.len() as u64;
+        if size <= SMALL_FILE_BYTES_MAX as u64 && others + size <= SMALL_FILES_BYTES_MAX as u64 {
+            bytes.resize(size as usize, 0);
+            self.in_memory = others + size;
+            return Ok(true);
+        }
+        let file = self.storage.scratch(*number, true)?;
         self.scratch_made = true;
-        self.fresh = Some((number, Rc::new(file)));
-        Ok(())
+        file.write_all_at(bytes, 0).map_err(cannot_write)?;
+        self.in_memory = others;
+        self.fresh = Some((*number, Rc::new(file)));
+        *stored = Stored::Scratch(None);
+        Ok(false)
     }
 
     fn open(&mut self, id: OutputId) -> Result<Rc<File>, Stop> {
-        let Body::File { number, file, .. } = &self.node(id).body else {
-            return Err(Stop::io("cannot open an output", "it is a folder"));
+        let Body::File { number, stored: Stored::Scratch(file), .. } = &self.node(id).body else {
+            return Err(Stop::io("cannot open an output", "it is no file of the disk"));
         };
         if let Some(file) = file {
             return Ok(Rc::clone(file));
@@ -355,7 +403,9 @@ impl OutputTree {
             None => Rc::new(self.storage.scratch(number, false)?),
         };
         match &mut self.node_mut(id) {
-            Node { held: 1.., body: Body::File { file, .. }, .. } => *file = Some(Rc::clone(&opened)),
+            Node { held: 1.., body: Body::File { stored: Stored::Scratch(file), .. }, .. } => {
+                *file = Some(Rc::clone(&opened));
+            }
             // Nobody holds it yet, but somebody may want it again.
             _ => self.fresh = Some((number, Rc::clone(&opened))),
         }
@@ -378,11 +428,20 @@ impl OutputTree {
         if node.linked || node.held > 0 {
             return Ok(());
         }
-        if let Body::File { size, number, .. } = &node.body {
+        if let Body::File { size, number, stored } = &node.body {
             let (size, number) = (*size, *number);
+            let in_memory = match stored {
+                Stored::Memory(bytes) => Some(bytes.len() as u64),
+                Stored::Scratch(_) => None,
+            };
             self.quota.bytes_left = self.quota.bytes_left.saturating_add(size);
-            self.fresh.take_if(|(fresh, _)| *fresh == number);
-            self.storage.remove(number)?;
+            match in_memory {
+                Some(bytes) => self.in_memory -= bytes,
+                None => {
+                    self.fresh.take_if(|(fresh, _)| *fresh == number);
+                    self.storage.remove(number)?;
+                }
+            }
         }
         self.quota.files_left = self.quota.files_left.saturating_add(1);
         self.node_mut(id).body = Body::Free;

@@ -16,8 +16,9 @@ pub(crate) trait Storage {
     /// Removes a scratch file.
     fn remove(&self, number: u64) -> Result<(), Stop>;
 
-    /// Puts scratch files and folders at their names, folders before what lies in them.
-    fn place(&self, entries: Vec<Placed>) -> Result<(), Stop>;
+    /// Puts files and folders at their names, folders before what lies in them. `bytes` are those of the files that were in memory,
+    /// one after the other.
+    fn place(&self, entries: Vec<Placed>, bytes: Vec<u8>) -> Result<(), Stop>;
 
     /// Removes the scratch folder; nothing is placed after that.
     fn clear(&self) -> Result<(), Stop>;

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use proptest::prelude::*;
 
 use super::input::InputTree;
-use super::output::{OutputTree, Quota};
+use super::output::{Delivered, OutputTree, Quota};
 use super::path::OpenHow;
 use super::storage::Storage;
 use super::{Body, Vfs};
@@ -17,6 +17,7 @@ use crate::execution::Input;
 use crate::shelf::{Inputs, Outputs, Room, Shelf};
 use crate::stop::{Fail, HostProblem, Stop};
 use crate::wire::{Entry, Placed, Want};
+use crate::{SMALL_FILE_BYTES_MAX, SMALL_FILES_BYTES_MAX};
 
 /// The parent's part, in the same process.
 pub(crate) struct Local {
@@ -35,8 +36,9 @@ impl Local {
         (Rc::new(Self { shelf, shared, room }), entries)
     }
 
-    fn serve(&self, want: Want) -> Result<Option<File>, Stop> {
-        let served = self.shelf.borrow_mut().serve(want, &mut self.shared.borrow_mut(), &mut self.room.borrow_mut());
+    fn serve(&self, want: Want, bytes: &[u8]) -> Result<Option<File>, Stop> {
+        let served =
+            self.shelf.borrow_mut().serve(want, bytes, &mut self.shared.borrow_mut(), &mut self.room.borrow_mut());
         served.map_err(Stop::Host)
     }
 
@@ -47,23 +49,23 @@ impl Local {
 
 impl Storage for Local {
     fn input(&self, number: u32) -> Result<File, Stop> {
-        Ok(self.serve(Want::Input(number))?.unwrap())
+        Ok(self.serve(Want::Input(number), &[])?.unwrap())
     }
 
     fn scratch(&self, number: u64, create: bool) -> Result<File, Stop> {
-        Ok(self.serve(Want::Scratch { number, create })?.unwrap())
+        Ok(self.serve(Want::Scratch { number, create }, &[])?.unwrap())
     }
 
     fn remove(&self, number: u64) -> Result<(), Stop> {
-        self.serve(Want::Remove(number)).map(drop)
+        self.serve(Want::Remove(number), &[]).map(drop)
     }
 
-    fn place(&self, entries: Vec<Placed>) -> Result<(), Stop> {
-        self.serve(Want::Place(entries)).map(drop)
+    fn place(&self, entries: Vec<Placed>, bytes: Vec<u8>) -> Result<(), Stop> {
+        self.serve(Want::Place(entries), &bytes).map(drop)
     }
 
     fn clear(&self) -> Result<(), Stop> {
-        self.serve(Want::Clear).map(drop)
+        self.serve(Want::Clear, &[]).map(drop)
     }
 }
 
@@ -88,7 +90,15 @@ fn vfs(dir: &Path, quota: Quota) -> Vfs {
     Vfs::new(Rc::new(InputTree::empty(storage.clone())), OutputTree::new(storage, quota))
 }
 
-const PLENTY: Quota = Quota { bytes_left: 1 << 20, files_left: 1000 };
+const PLENTY: Quota = Quota { bytes_left: 1 << 30, files_left: 1000 };
+
+/// Ends a run as the parent does: everything lies in `dir` afterwards.
+fn settle(fs: Vfs, dir: &Path) -> Delivered {
+    let mut delivered = fs.output.deliver().unwrap();
+    let (rest, bytes) = (std::mem::take(&mut delivered.rest), std::mem::take(&mut delivered.rest_bytes));
+    Local::new(&[], dir).0.place(rest, bytes).unwrap();
+    delivered
+}
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -103,9 +113,19 @@ fn paths() -> impl Strategy<Value = String> {
     proptest::collection::vec("[abc]", 1..4).prop_map(|names| names.join("/"))
 }
 
+/// Mostly small files; with a few of the others there is too much for memory.
+fn contents() -> impl Strategy<Value = Vec<u8>> {
+    let large = |bytes| any::<u8>().prop_map(move |byte| vec![byte; bytes]);
+    prop_oneof![
+        8 => proptest::collection::vec(any::<u8>(), 0..20),
+        1 => large(SMALL_FILE_BYTES_MAX + 1),
+        2 => large(SMALL_FILES_BYTES_MAX / 5),
+    ]
+}
+
 fn ops() -> impl Strategy<Value = Op> {
     prop_oneof![
-        (paths(), proptest::collection::vec(any::<u8>(), 0..20)).prop_map(|(path, bytes)| Op::Put(path, bytes)),
+        (paths(), contents()).prop_map(|(path, bytes)| Op::Put(path, bytes)),
         paths().prop_map(Op::Mkdir),
         paths().prop_map(Op::Unlink),
         paths().prop_map(Op::Rmdir),
@@ -220,7 +240,7 @@ proptest! {
             prop_assert!(!matches!(done, Err(Fail::Stop(_))), "{op:?}: {done:?}");
             prop_assert_eq!(done.is_ok(), apply(&mut model, op), "{:?}: {:?}", op, done);
         }
-        let delivered_books = fs.output.deliver().unwrap();
+        let delivered_books = settle(fs, dir.path());
         let bytes: usize = model.values().flatten().map(Vec::len).sum();
         prop_assert_eq!(delivered_books.bytes, bytes as u64);
         prop_assert_eq!(delivered_books.files, model.len() as u64);
@@ -236,7 +256,7 @@ fn a_file_that_is_removed_while_open_is_not_delivered_and_costs_nothing_in_the_e
     fs.write(fd, None, b"12345").unwrap();
     fs.unlink(OUT, b"x").unwrap();
     fs.write(fd, None, b"67890").unwrap();
-    let books = fs.output.deliver().unwrap();
+    let books = settle(fs, dir.path());
     assert_eq!((books.bytes, books.files, books.left), (0, 0, PLENTY));
     assert!(delivered(dir.path()).is_empty());
 }
@@ -267,14 +287,15 @@ fn renumbering_closes_the_target_and_frees_the_source() {
     assert!(fs.renumber(77, first).is_err() && fs.renumber(first, 77).is_err());
     fs.renumber(first, first).unwrap();
     assert_eq!(fs.open(OUT, b"z", WRITE).unwrap(), second);
-    fs.output.deliver().unwrap();
+    settle(fs, dir.path());
     assert_eq!(delivered(dir.path())["y"], Some(b"to y".to_vec()));
 }
 
 #[test]
 fn a_host_that_cannot_write_is_no_result() {
     let mut fs = vfs(Path::new("/nowhere/at/all"), PLENTY);
-    let failed = fs.open(OUT, b"x", WRITE).unwrap_err();
+    let fd = fs.open(OUT, b"x", WRITE).unwrap();
+    let failed = fs.write(fd, None, &[1; SMALL_FILE_BYTES_MAX + 1]).unwrap_err();
     assert!(matches!(failed, Fail::Stop(Stop::Host(HostProblem::Io(_)))), "{failed:?}");
 }
 
@@ -294,6 +315,52 @@ fn quota_is_checked_before_anything_is_written() {
     assert_eq!(fs.write(1, None, b"!"), Err(Stop::FileLimit.into()));
 }
 
+#[test]
+fn a_file_that_grows_out_of_memory_and_shrinks_again_is_one_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut fs = vfs(dir.path(), PLENTY);
+    let scratch = dir.path().join(super::output::SCRATCH_NAME);
+    let fd = fs.open(OUT, b"x", OpenHow { read: true, ..WRITE }).unwrap();
+    fs.write(fd, Some(SMALL_FILE_BYTES_MAX as u64 - 3), b"abc").unwrap();
+    assert!(!scratch.exists());
+    let mut bytes = [9; 5];
+    assert_eq!(fs.read(fd, Some(SMALL_FILE_BYTES_MAX as u64 - 5), &mut bytes), Ok(5));
+    assert_eq!(&bytes, b"\0\0abc");
+    fs.write(fd, Some(SMALL_FILE_BYTES_MAX as u64), b"d").unwrap();
+    assert!(scratch.exists());
+    assert_eq!(fs.read(fd, Some(SMALL_FILE_BYTES_MAX as u64 - 4), &mut bytes), Ok(5));
+    assert_eq!(&bytes, b"\0abcd");
+    fs.set_size(fd, 2).unwrap();
+    let other = fs.open(OUT, b"y", WRITE).unwrap();
+    fs.write(other, None, b"small").unwrap();
+    let books = settle(fs, dir.path());
+    assert_eq!((books.bytes, books.files), (7, 2));
+    assert!(!scratch.exists());
+    let expected = [("x".to_owned(), Some(vec![0; 2])), ("y".to_owned(), Some(b"small".to_vec()))];
+    assert_eq!(delivered(dir.path()), Model::from(expected));
+}
+
+#[test]
+fn small_inputs_replace_others_and_take_no_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = dir.path().join("host");
+    std::fs::write(&host, b"host").unwrap();
+    let given = ["x", "y"].map(|at| Input { at: at.into(), host: host.clone() });
+    let (storage, mut entries) = Local::new(&given, dir.path());
+    let small = |at: &str, size| Entry { at: at.into(), size: Some(size), small: true };
+    entries.splice(1..1, [small("x", 3), small("z", 2)]);
+    let input = InputTree::empty(storage.clone()).with(&entries, &mut &b"newzz"[..]).unwrap();
+    let mut fs = Vfs::new(Rc::new(input), OutputTree::new(storage.clone(), PLENTY));
+    for (name, expected) in [("x", "new"), ("y", "host"), ("z", "zz")] {
+        let fd = fs.open(IN, name.as_bytes(), READ).unwrap();
+        let mut bytes = [0; 9];
+        let read = fs.read(fd, None, &mut bytes).unwrap();
+        assert_eq!(&bytes[..read], expected.as_bytes());
+        assert_eq!(fs.read(fd, Some(1), &mut bytes), Ok(expected.len() - 1));
+    }
+    assert!(InputTree::empty(storage).with(&entries, &mut &b"new"[..]).is_err(), "bytes are missing");
+}
+
 /// An input file and the file system over it.
 fn with_input(dir: &Path, bytes: &[u8]) -> (std::path::PathBuf, Vfs, Rc<Local>) {
     let host = dir.join("input");
@@ -301,7 +368,7 @@ fn with_input(dir: &Path, bytes: &[u8]) -> (std::path::PathBuf, Vfs, Rc<Local>) 
     let out = dir.join("out");
     std::fs::create_dir(&out).unwrap();
     let (storage, entries) = Local::new(&[Input { at: "x".into(), host: host.clone() }], &out);
-    let input = Rc::new(InputTree::empty(storage.clone()).with(&entries).unwrap());
+    let input = Rc::new(InputTree::empty(storage.clone()).with(&entries, &mut &[][..]).unwrap());
     (host, Vfs::new(input, OutputTree::new(storage.clone(), PLENTY)), storage)
 }
 

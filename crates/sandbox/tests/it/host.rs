@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use gristmill_result::Ending;
 use gristmill_sandbox::{
-    ChildCommand, Control, HostFaultKind, Outcome, PoolConfig, Runner, RunnerConfig, SandboxError, engine_profile,
+    ChildCommand, Control, HostFaultKind, Outcome, PoolConfig, Runner, RunnerConfig, SMALL_FILE_BYTES_MAX,
+    SandboxError, engine_profile,
 };
 use gristmill_types::ContentId;
 
@@ -45,9 +46,11 @@ pub fn marked_bench() -> (Bench, String) {
     (bench, marker)
 }
 
-/// An execution that spins for longer than any test.
+/// An execution that spins for longer than any test. What it makes first is too large to stay in memory, so that it can be seen to
+/// have begun.
 fn endless(bench: &Bench) -> gristmill_sandbox::Execution {
-    let mut execution = bench.probe(&["put begun x", "spin"]);
+    let large = format!("truncate begun {}", SMALL_FILE_BYTES_MAX + 1);
+    let mut execution = bench.probe(&["put begun x", &large, "spin"]);
     execution.limits.fuel = u64::MAX / 4;
     execution.wall_clock = Duration::from_secs(3600);
     execution

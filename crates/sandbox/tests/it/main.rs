@@ -12,3 +12,4 @@ mod host;
 mod hostile;
 mod pool;
 mod probes;
+mod small;
