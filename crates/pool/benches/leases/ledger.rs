@@ -35,6 +35,8 @@ struct State {
     model: Model,
     /// The chain's last block, once the model has taken over.
     base: Option<u64>,
+    /// Until the model takes over the chain takes no transactions from the pool.
+    held: bool,
     /// The blocks after it: their logs.
     blocks: Vec<Block>,
     receipts: HashMap<B256, Receipt>,
@@ -67,6 +69,7 @@ impl ModelLedger {
         let state = State {
             model: Model::new(hub),
             base: None,
+            held: false,
             blocks: vec![],
             receipts: HashMap::new(),
             nonces: HashMap::new(),
@@ -76,6 +79,12 @@ impl ModelLedger {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes no transaction from the pool until the model has taken over: it could begin with tasks on the chain, of which the model
+    /// would know nothing.
+    pub fn hold(&self) {
+        self.state().held = true;
     }
 
     /// Everything from the next block on is the model's, which was made like the chain by `prepare`.
@@ -333,8 +342,16 @@ impl LedgerPort for ModelLedger {
     }
 
     fn send(&self, raw: Vec<Bytes>) -> Answer<'_, Vec<Result<B256, LedgerError>>> {
-        match self.state().base {
+        let (base, held) = {
+            let state = self.state();
+            (state.base, state.held)
+        };
+        match base {
             Some(_) => {}
+            None if held => {
+                let cause = "the model takes over".to_owned();
+                return now(Err(LedgerError::Unreachable { url: "here".to_owned(), cause }));
+            }
             None => return self.chain.send(raw),
         }
         now(Ok(raw.iter().map(|raw| self.take(raw)).collect()))

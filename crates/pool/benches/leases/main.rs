@@ -123,6 +123,7 @@ async fn run(tasks: u64, workers: u64, trust: u64, [pool_place, store_place, wor
         worker.start(pool.url())
     };
     let started: Vec<_> = market.workers.iter().map(start).collect();
+    ledger.hold();
     let mut deals = Vec::new();
     for number in 0..tasks.div_ceil(DEAL_TASKS) {
         deals.push(order(&market, number, trust, DEAL_TASKS.min(tasks - number * DEAL_TASKS)).await);
