@@ -148,6 +148,7 @@ impl Runner {
         control: &Control,
         on_run: &mut dyn FnMut(&RunReport),
     ) -> Result<Outcome, SandboxError> {
+        options.profile.supported()?;
         check(execution)?;
         for run in &execution.runs {
             prepare_output(&run.output_dir)
@@ -170,6 +171,7 @@ impl Runner {
         control: &Control,
         on_run: &mut dyn FnMut(&RunReport),
     ) -> Result<(Outcome, Vec<Left>), SandboxError> {
+        options.profile.supported()?;
         check(execution)?;
         check_small(execution, small)?;
         self.run_checked(Job { execution, options, small: Some(small) }, control, on_run)
@@ -182,7 +184,6 @@ impl Runner {
         on_run: &mut dyn FnMut(&RunReport),
     ) -> Result<(Outcome, Vec<Left>), SandboxError> {
         let Job { execution, options, .. } = job;
-        options.profile.supported()?;
         let cache_file = module::cache_file(&self.shared.config.cache_dir, options.profile, execution.app_id);
         if let Some(folder) = cache_file.parent() {
             make_cache_dir(folder)?;
