@@ -3,6 +3,18 @@ import assert from "node:assert/strict";
 import { Contract, ContractFactory, JsonRpcProvider, NonceManager, Wallet, WebSocketProvider } from "ethers";
 
 const { RPC_URL, WS_URL, KEY, CODE } = process.env;
+
+// A poll that is under way when the provider goes is refused by ethers itself, to nobody.
+process.on("unhandledRejection", (error) => {
+  if (error?.code !== "UNSUPPORTED_OPERATION") throw error;
+});
+// Whatever an answer never comes to, the test ends.
+let step = "beginning";
+setTimeout(() => {
+  console.error(`still ${step} after two minutes`);
+  process.exit(1);
+}, 120_000).unref();
+
 const abi = [
   "event Counted(uint256 value)",
   "function count()",
@@ -23,6 +35,7 @@ await counter.waitForDeployment();
 const address = await counter.getAddress();
 assert.notEqual(await provider.getCode(address), "0x");
 
+step = "listening";
 // Events by polling, with the filters of the node.
 const polled = [];
 await counter.on("Counted", (value) => polled.push(value));
@@ -34,6 +47,7 @@ const heads = [];
 await new Contract(address, abi, socket).on("Counted", (value) => pushed.push(value));
 await socket.on("block", (number) => heads.push(number));
 
+step = "counting";
 const sent = [];
 for (let i = 0; i < 5; i += 1) sent.push(await counter.count());
 const receipts = await Promise.all(sent.map((transaction) => transaction.wait()));
@@ -47,12 +61,14 @@ assert.equal(await counter.number({ blockTag: receipts[1].blockNumber }) >= 2n, 
 const found = await counter.queryFilter("Counted", 0, "latest");
 assert.deepEqual(found.map((event) => event.args.value), [1n, 2n, 3n, 4n, 5n]);
 
+step = "reverting";
 // A revert shows its reason, in a call and in an estimate.
 await assert.rejects(counter.fail(), (error) => error.code === "CALL_EXCEPTION" && error.reason === "no");
 await assert.rejects(provider.estimateGas({ to: address, data: counter.interface.encodeFunctionData("fail") }),
   (error) => error.code === "CALL_EXCEPTION");
 assert.ok(await counter.time() > 1_700_000_000n);
 
+step = "sending";
 const block = await provider.getBlock("latest", true);
 assert.equal(block.baseFeePerGas, 0n);
 const transfer = await wallet.sendTransaction({ to: "0x00000000000000000000000000000000000000aa", value: 3n });
@@ -61,6 +77,7 @@ assert.equal(await provider.getBalance("0x00000000000000000000000000000000000000
 await assert.rejects(new Wallet(KEY, provider).sendTransaction({ to: receipts[0].from, nonce: 0 }),
   (error) => error.code === "NONCE_EXPIRED");
 
+step = "waiting for events";
 const deadline = Date.now() + 20_000;
 while ((polled.length < 5 || pushed.length < 5 || heads.length < 2) && Date.now() < deadline) {
   await new Promise((resolve) => setTimeout(resolve, 20));
@@ -68,6 +85,7 @@ while ((polled.length < 5 || pushed.length < 5 || heads.length < 2) && Date.now(
 assert.deepEqual(pushed, [1n, 2n, 3n, 4n, 5n]);
 assert.deepEqual(polled, [1n, 2n, 3n, 4n, 5n]);
 assert.ok(heads.length >= 2);
+step = "closing";
 await counter.removeAllListeners();
 provider.destroy();
 await socket.destroy();
