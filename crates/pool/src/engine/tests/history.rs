@@ -45,6 +45,8 @@ const END_PATIENCE: Duration = Duration::from_secs(60);
 const FAULT_PATIENCE: Duration = Duration::from_secs(2);
 /// Workers that make no mistakes, beside one that does.
 const HONEST: u64 = 5;
+/// Why the operator bans.
+const BAN_REASON: &str = "the operator says so";
 const JOURNAL: usize = 0;
 const OUTBOX: usize = 1;
 const MOMENTS: [Moment; 7] =
@@ -373,7 +375,7 @@ impl Market {
         let ask = match (drain, banned) {
             (true, _) => Ask::Drain,
             (false, true) => Ask::Unban { worker },
-            (false, false) => Ask::Ban { worker, reason: "the operator says so".to_owned() },
+            (false, false) => Ask::Ban { worker, reason: BAN_REASON.to_owned() },
         };
         let (reply, answer) = oneshot::channel();
         let _ = running.queries.send(Query::Operator(ask.clone(), reply)).await;

@@ -10,7 +10,7 @@ use gristmill_result::pack::verify_pack;
 use gristmill_types::results::results_pack;
 use gristmill_types::{TaskId, TaskStatus};
 
-use super::{JOURNAL, Market, chain};
+use super::{BAN_REASON, JOURNAL, Market, chain};
 use crate::error::PoolError;
 use crate::journal::Journal;
 
@@ -26,7 +26,10 @@ impl Market {
         }
         let bans = journal.bans().unwrap();
         for (worker, banned) in &self.told.banned {
-            assert_eq!(bans.contains_key(worker), *banned, "the operator was told otherwise of {worker}: {bans:?}");
+            // Whom the operator let in again the pool may have banned since, for what the ledger says of it.
+            let reason = bans.get(worker);
+            let holds = if *banned { reason.is_some() } else { reason.is_none_or(|reason| reason != BAN_REASON) };
+            assert!(holds, "the operator was told otherwise of {worker}: {bans:?}");
         }
         for worker in &seen.turned_away {
             assert!(bans.contains_key(worker), "{worker} was told that it is banned: {bans:?}");
