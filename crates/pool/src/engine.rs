@@ -41,12 +41,7 @@ pub use clients::Query;
 use records::Records;
 
 /// Messages of workers, and news, taken together: their uploads share one sync of the disk.
-const DRAIN_MAX: usize = 1_024;
-/// After the journal was written, messages and news wait for so many times what it took, so that the next write takes many together
-/// and no more than a quarter of the time goes into writing. Who comes after a pause does not wait.
-const REST_RATIO: u32 = 3;
-/// They wait no longer, however slow the disk is.
-const REST_MAX: Duration = Duration::from_millis(20);
+const DRAIN_MAX: usize = 256;
 /// Uploads that are opened at a time; more wait.
 const OPENINGS_MAX: usize = 32;
 /// How often workers' stakes and scores are read again.
@@ -265,7 +260,6 @@ impl Engine {
             interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         }
         let outbox = self.parts.outbox.clone();
-        let mut rested = tokio::time::Instant::now();
         let drained = loop {
             self.step(Vec::new());
             if let Some(fault) = self.fault.take() {
@@ -274,7 +268,7 @@ impl Engine {
             if self.is_drained() {
                 break true;
             }
-            let (sleep, rests) = (self.sleep(), tokio::time::Instant::now() < rested);
+            let sleep = self.sleep();
             tokio::select! {
                 _ = &mut stopped => break false,
                 // A pool that cannot send anything must say so, and not look as if it worked.
@@ -296,9 +290,8 @@ impl Engine {
                         }
                     }
                 }
-                () = tokio::time::sleep_until(rested), if rests => {}
-                Some(event) = events.recv(), if !rests => self.on_worker_events(gather(event, || events.try_recv()))?,
-                Some(first) = news.recv(), if !rests => self.on_all_news(gather(first, || news.try_recv().ok()))?,
+                Some(event) = events.recv() => self.on_worker_events(gather(event, || events.try_recv()))?,
+                Some(first) = news.recv() => self.on_all_news(gather(first, || news.try_recv().ok()))?,
                 Some(query) = queries.recv() => self.answer(query),
                 _ = refresh.tick() => {
                     self.refresh_workers();
@@ -308,10 +301,6 @@ impl Engine {
                 () = tokio::time::sleep(sleep) => self.pending.push(Event::Tick),
             }
             self.look_at_reduces();
-            let writing = self.parts.journal.take_writing_time();
-            if !writing.is_zero() {
-                rested = tokio::time::Instant::now() + (writing * REST_RATIO).min(REST_MAX);
-            }
         };
         self.write_records()?;
         if drained {

@@ -3,11 +3,11 @@
 mod members;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use alloy_primitives::{Address, B256, Bytes};
 use gristmill_credibility::Memory;
-use gristmill_datadir::{Batch, Db, DbError, Table};
+use gristmill_datadir::{Db, DbError, Table};
 use gristmill_types::{ContentId, DealId, TaskId};
 use serde::{Deserialize, Serialize};
 
@@ -116,8 +116,6 @@ pub struct Journal {
     verdicts: Table,
     /// How long writing takes.
     pub(crate) commits: Histogram,
-    /// How long writing has taken since somebody asked last.
-    recently: Duration,
     finished: Table,
     meta: Table,
     /// INVARIANT: holds exactly what the table `uploads` holds, of deals that are not finished.
@@ -152,23 +150,8 @@ impl Journal {
                 cache.entry(task).or_default().insert(worker, uploads.parse_json(&value)?);
             }
         }
-        let (commits, recently) = (Histogram::default(), Duration::ZERO);
-        Ok(Self {
-            db,
-            uploads,
-            bans,
-            work,
-            memories,
-            apps,
-            members,
-            spent,
-            verdicts,
-            commits,
-            recently,
-            finished,
-            meta,
-            cache,
-        })
+        let commits = Histogram::default();
+        Ok(Self { db, uploads, bans, work, memories, apps, members, spent, verdicts, commits, finished, meta, cache })
     }
 
     /// The uploads of a task, by worker.
@@ -193,25 +176,13 @@ impl Journal {
         for (task, worker, upload) in &uploads {
             batch = batch.put_json(&self.uploads, &key(*task, *worker), upload)?;
         }
-        self.commit(batch)?;
+        let began = Instant::now();
+        batch.commit()?;
+        self.commits.observe(began.elapsed());
         for (task, worker, upload) in uploads {
             self.cache.entry(task).or_default().insert(worker, upload);
         }
         Ok(())
-    }
-
-    fn commit(&mut self, batch: Batch) -> Result<(), DbError> {
-        let began = Instant::now();
-        batch.commit()?;
-        let took = began.elapsed();
-        self.commits.observe(took);
-        self.recently += took;
-        Ok(())
-    }
-
-    /// How long writing has taken since this was asked last.
-    pub fn take_writing_time(&mut self) -> Duration {
-        std::mem::take(&mut self.recently)
     }
 
     /// Remembers that a deal needs no more work. Its uploads leave the memory, not the disk: logs are read from them.
@@ -283,7 +254,9 @@ impl Journal {
             work.add(more);
             batch = batch.put_json(&self.work, &key, &work)?;
         }
-        self.commit(batch)?;
+        let began = Instant::now();
+        batch.commit()?;
+        self.commits.observe(began.elapsed());
         Ok(())
     }
 
