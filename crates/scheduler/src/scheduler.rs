@@ -200,6 +200,8 @@ enum Timer {
     /// Of its tasks that wait in line and that nobody has begun with.
     Deal(DealId),
     Worker(WorkerId),
+    /// Of a worker that could not contribute to a task: whether it was only late is known now.
+    Failed(TaskId, WorkerId),
     /// What waits is to be looked at: some of it may have to be run elsewhere.
     Overflow,
 }
@@ -350,6 +352,7 @@ impl Scheduler {
                 }
                 Timer::Deal(id) => self.ring_deal(id),
                 Timer::Worker(id) => self.refresh_worker(id),
+                Timer::Failed(task, worker) => self.judge_failure(task, worker),
                 Timer::Overflow => self.overflow.ring(),
             }
         }

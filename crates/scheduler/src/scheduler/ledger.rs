@@ -6,7 +6,7 @@ use alloy_primitives::B256;
 use gristmill_credibility::Event as Belief;
 use gristmill_types::{ContributionStatus, TaskId};
 
-use super::Scheduler;
+use super::{Scheduler, Timer};
 use crate::event::{Call, Effect, TaskSpec};
 use crate::id::{LeaseId, WorkerId};
 use crate::task::{Check, Phase, ReplicaState, Seen, Task, Terms, Uploads, hash_of};
@@ -86,7 +86,16 @@ impl Scheduler {
         }
         self.effects.push(Effect::Note { task: task_id, text: format!("{worker_id} could not contribute: {reason}") });
         self.effects.push(Effect::Forget { task: task_id, worker: worker_id });
-        self.worker_silent(worker_id, false);
+        // It may only have come after the others, of whose consensus the ledger tells the pool later than the worker does.
+        let known_ms = self.now_ms.saturating_add(self.policy.ledger_slack_ms);
+        self.timers.insert((known_ms, Timer::Failed(task_id, worker_id)));
+    }
+
+    /// A contribution that was not there a moment ago counts as a silence, unless others had made the consensus without it.
+    pub(super) fn judge_failure(&mut self, task_id: TaskId, worker_id: WorkerId) {
+        if self.tasks.get(&task_id).is_some_and(|task| task.phase == Phase::Collecting) {
+            self.worker_silent(worker_id, false);
+        }
     }
 
     /// A lie, or silence after consensus. A task that we do not know any more can only have been a lie or a silence of

@@ -18,6 +18,7 @@ use crate::task::{Core, hash_of};
 mod belief;
 mod machines;
 mod overflow;
+mod silence;
 mod tail;
 mod terms;
 
@@ -253,34 +254,6 @@ fn a_solo_task_may_be_done_in_one_call() {
 }
 
 #[test]
-fn a_silent_lease_goes_elsewhere() {
-    let mut bench = pool(2);
-    bench.on(added(spec(0, 1)));
-    let lease = bench.lease_of(task(0), worker(0));
-    bench.at(START_MS + 5_000).on(Event::Heartbeat { worker: worker(0), leases: vec![lease] });
-    bench.at(START_MS + 14_999);
-    assert!(bench.effects.is_empty(), "the heartbeat keeps it");
-    bench.at(START_MS + 15_000);
-    assert!(bench.has(&Effect::RevokeLease { lease, worker: worker(0), reason: RevokeReason::Expired }));
-    assert_eq!(bench.leased(), [(task(0), worker(1))]);
-    // The old lease is fenced off: its failure is nobody's.
-    bench.on(Event::LeaseFailed { lease, fault: Fault::Host, reason: "late".to_owned() });
-    assert_eq!(bench.scheduler.live_leases().count(), 1);
-    bench.on(Event::Heartbeat { worker: worker(0), leases: vec![lease] });
-    assert!(bench.has(&Effect::RevokeLease { lease, worker: worker(0), reason: RevokeReason::Unknown }));
-}
-
-#[test]
-fn a_late_result_is_not_wasted() {
-    let mut bench = pool(2);
-    bench.on(added(spec(0, 1)));
-    let lease = bench.lease_of(task(0), worker(0));
-    bench.at(START_MS + 10_000);
-    bench.on(Event::ResultReady { worker: worker(0), task: task(0), lease, result_hash: truth(0) });
-    assert_eq!(bench.authorised(), [worker(0)]);
-}
-
-#[test]
 fn a_worker_that_left_loses_its_lease_soon_and_may_come_back() {
     let mut bench = pool(1);
     bench.on(added(spec(0, 1))).on(Event::WorkerLeft { worker: worker(0) });
@@ -367,15 +340,6 @@ fn a_busy_worker_is_asked_again_and_an_unable_one_is_not() {
     bench.at(START_MS + 60_000);
     assert!(bench.leased().is_empty());
     assert_eq!(bench.task_cause(0), TaskCause::AllTried { connected: 1, missing: 1 });
-}
-
-#[test]
-fn an_authorised_worker_that_does_not_contribute_is_replaced() {
-    let mut bench = pool(2);
-    bench.on(added(spec(0, 1)));
-    bench.ready(0, 0, truth(0));
-    bench.at(START_MS + 60_000);
-    assert_eq!(bench.leased(), [(task(0), worker(1))]);
 }
 
 #[test]
@@ -544,28 +508,6 @@ fn a_liar_is_banned_and_what_it_holds_is_dropped() {
     assert!(matches!(bench.worker_cause(0), WorkerCause::Banned { .. }));
     bench.on(Event::WorkerPardoned { worker: worker(0) });
     assert!(!matches!(bench.worker_cause(0), WorkerCause::Banned { .. }));
-}
-
-#[test]
-fn silent_workers_are_put_aside_longer_each_time() {
-    let mut bench = pool(1);
-    let mut aside = Vec::new();
-    for index in 0..9 {
-        let mut spec = spec(index, 1);
-        spec.contribution_deadline_ms = u64::MAX / 2;
-        spec.final_deadline_ms = u64::MAX / 2;
-        bench.on(added(spec));
-        let lease = bench.lease_of(task(index), worker(0));
-        bench.on(Event::LeaseAccepted { lease });
-        bench.now_ms += 10_000;
-        bench.on(Event::Tick).on(Event::TaskFailed { task: task(index) });
-        if let WorkerCause::Aside { until_ms } = bench.worker_cause(0) {
-            aside.push(until_ms - bench.now_ms);
-            bench.now_ms = until_ms;
-            bench.on(Event::Tick);
-        }
-    }
-    assert_eq!(aside, [30_000, 60_000, 120_000]);
 }
 
 #[test]
