@@ -53,6 +53,9 @@ fn main() -> ExitCode {
     if args.first().is_some_and(|arg| arg == CONTAINER_CHILD) {
         return gristmill_container::child_main();
     }
+    // `RUST_LOG=info` shows what everybody says.
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let numbers: Vec<u64> = args.iter().filter_map(|arg| arg.parse().ok()).collect();
     // `cargo bench` says so; without it this is a test that it still runs.
     let default = if args.iter().any(|arg| arg == "--bench") { 1_000 } else { 20 };
