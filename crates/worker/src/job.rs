@@ -76,7 +76,7 @@ pub async fn run(
     cancel: Control,
     admit: Admit<'_>,
 ) -> Result<Result<JobOutcome, AttemptError>, Refused> {
-    let plan = match plan::read(&ledger.hub, fetcher, spec.task, spec.deal, spec.index, admit).await {
+    let plan = match plan::read((&ledger.hub, &ledger.known), fetcher, spec.task, spec.deal, spec.index, admit).await {
         Ok(plan) => plan,
         // Where nothing is run nothing counts as a fault of the task's.
         Err(PlanError::Fetch(error)) if spec.elsewhere.is_some() => {

@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 
 use crate::error::WorkerError;
 use crate::journal::{Phase, Record};
+use crate::plan::KnownTerms;
 
 /// After the final deadline the worker waits so long for somebody else to claim, in seconds of the ledger's clock.
 const CLAIM_PATIENCE_S: u64 = 5;
@@ -27,6 +28,8 @@ pub struct LedgerSide {
     pub hub: HubClient,
     /// Writes.
     pub outbox: Outbox,
+    /// The deals that were read last.
+    pub known: KnownTerms,
     /// The worker's own key.
     wallet: Wallet,
 }
@@ -107,7 +110,7 @@ impl LedgerSide {
     pub async fn open(rpc_url: &str, hub: Address, wallet: Wallet, folder: &Path) -> Result<Self, WorkerError> {
         let hub = HubClient::connect(rpc_url, hub).await?;
         let outbox = Outbox::open(folder, wallet.clone(), Arc::clone(hub.ledger()), OutboxConfig::default()).await?;
-        Ok(Self { hub, outbox, wallet })
+        Ok(Self { hub, outbox, known: KnownTerms::default(), wallet })
     }
 
     /// Contributes, or contributes and finalises at once where trust 1 allows it.

@@ -6,18 +6,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use alloy_primitives::Address;
 use gristmill_hub::{Deal, HubClient, HubError};
 use gristmill_owner::Refusal;
 use gristmill_result::Digest;
 use gristmill_result::items::{ItemsError, ItemsIndex, TaskItems};
-use gristmill_types::params::{ParamsError, is_plain_file_name, split_args};
+use gristmill_types::params::{ParamsError, split_args};
 use gristmill_types::{
     AppCode, BagPlace, ContentId, DealId, InputFile, JobParams, Needs, OrderHash, Reach, ResourceLimits, TaskId,
     TaskStatus,
 };
 
+mod terms;
+
 use crate::fetch::{FetchError, Fetcher};
+
+pub use terms::{KnownTerms, Terms};
 
 /// Deals that one request order may have been matched into, as far as a reduce follows them.
 const DEALS_PER_ORDER_MAX: u64 = 1_000;
@@ -115,7 +118,7 @@ pub enum PlanError {
 
 /// Reads a task's plan. Nothing is fetched before `admit` has agreed.
 pub async fn read(
-    hub: &HubClient,
+    (hub, known): (&HubClient, &KnownTerms),
     fetcher: &Fetcher,
     task: TaskId,
     deal_id: DealId,
@@ -126,12 +129,8 @@ pub async fn read(
     if deal_id.task(index) != task {
         return Err(refuse(format!("task {task} is not number {index} of deal {deal_id}")));
     }
-    let deal = hub.view_deal(deal_id).await?.ok_or_else(|| refuse(format!("the hub knows no deal {deal_id}")))?;
-    admit(&deal)?;
-    let app = hub.view_app(deal.app.address).await?;
-    let app = app.ok_or_else(|| refuse(format!("the hub knows no app {}", deal.app.address)))?;
-    let code = app.code().map_err(|error| refuse(format!("app {}: {error}", deal.app.address)))?;
-    let category = hub.view_category(deal.category).await?;
+    let terms = known.read(hub, deal_id, admit).await?;
+    let Terms { deal, code, dataset, work_clock_s } = Arc::unwrap_or_clone(terms);
     let params = JobParams::parse(&deal.params)?;
     let place = params.place_of(index, deal.bot_first, deal.bot_size)?;
     let items = match params.gristmill_items {
@@ -150,11 +149,11 @@ pub async fn read(
         reach: params.gristmill_engine,
         args: split_args(&params.iexec_args)?,
         inputs: params.iexec_input_files,
-        dataset: dataset_of(hub, deal.dataset.address).await?,
+        dataset,
         items,
         results,
-        limits: ResourceLimits::of_work_clock(category.work_clock_s),
-        work_clock_s: category.work_clock_s,
+        limits: ResourceLimits::of_work_clock(work_clock_s),
+        work_clock_s,
         deal,
     })
 }
@@ -170,17 +169,6 @@ async fn items_of(fetcher: &Fetcher, id: ContentId, index: u64) -> Result<TaskIt
     };
     let at = usize::try_from(index).ok().and_then(|index| items.tasks.get(index).cloned());
     at.ok_or_else(|| ItemsError::Index(format!("it has no task {index}")).into())
-}
-
-async fn dataset_of(hub: &HubClient, address: Address) -> Result<Option<InputFile>, PlanError> {
-    if address.is_zero() {
-        return Ok(None);
-    }
-    let refuse = || PlanError::Contradiction(format!("dataset {address} is no `blake3:<content id>`"));
-    let dataset = hub.view_dataset(address).await?.ok_or_else(refuse)?;
-    let content = dataset.content().ok_or_else(refuse)?;
-    let name = if is_plain_file_name(&dataset.name) { dataset.name } else { "dataset".to_owned() };
-    Ok(Some(InputFile { content, name, size: 0 }))
 }
 
 /// The results of every task of a request order, in their order. All must be completed.
