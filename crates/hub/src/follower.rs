@@ -14,11 +14,13 @@ use tokio::time::Instant;
 use crate::client::HubClient;
 use crate::error::HubError;
 use crate::event::{Event, decode};
-use crate::ledger::{BlockHead, LedgerError, LedgerPort, Log, LogQuery};
+use crate::ledger::{BlockHead, LedgerError, LedgerPort, Log, LogQuery, News, NewsQuery};
 
 /// The pause after the ledger could not be reached, in milliseconds; doubled up to [`PAUSE_MS_MAX`].
 const PAUSE_MS: u64 = 20;
 const PAUSE_MS_MAX: u64 = 1_000;
+/// How long a ledger that can is asked to wait for the next block, in milliseconds.
+const NEWS_WAIT_MS: u64 = 5_000;
 
 /// Up to where a ledger was followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -270,7 +272,7 @@ impl Follower {
             let mut pause_ms = PAUSE_MS;
             let mut unreachable_since = None;
             loop {
-                let wait_ms = match self.poll().await {
+                let wait_ms = match self.look(NEWS_WAIT_MS).await {
                     Ok(Some(batch)) => return Ok(batch),
                     Ok(None) => {
                         (pause_ms, unreachable_since) = (PAUSE_MS, None);
@@ -297,32 +299,77 @@ impl Follower {
     /// # Errors
     /// As [`Follower::next`], without patience.
     pub fn poll(&mut self) -> BoxFuture<'_, Result<Option<Batch>, FollowError>> {
-        Box::pin(async move {
-            let head = self.ledger.head().await?;
-            let next = self.position.next_block;
-            if next > 0 && head < next - 1 {
-                if self.confirmations > 0 {
-                    // One of several servers behind an address may lag. A ledger that did go back so far has other blocks
-                    // there when it has grown again, which is found then.
-                    return Ok(None);
-                }
-                return Err(FollowError::WentBack { block: next - 1, head });
+        Box::pin(self.look(0))
+    }
+
+    /// The next range of blocks, which a ledger that can is asked to wait for.
+    async fn look(&mut self, wait_ms: u64) -> Result<Option<Batch>, FollowError> {
+        if self.confirmations == 0
+            && let Some(news) = self.news(wait_ms).await?
+        {
+            return self.take(news);
+        }
+        self.look_in_pieces().await
+    }
+
+    async fn news(&mut self, wait_ms: u64) -> Result<Option<News>, FollowError> {
+        loop {
+            let (from, blocks_max) = (self.position.next_block, self.chunk_blocks);
+            let query = NewsQuery { from, blocks_max, addresses: vec![self.hub], wait_ms };
+            match self.ledger.news(query).await {
+                Ok(news) => return Ok(news),
+                Err(error) if self.chunk_blocks > 1 && error.is_range_refused() => self.chunk_blocks /= 2,
+                Err(error) => return Err(error.into()),
             }
-            let Some(last) = head.checked_sub(self.confirmations).filter(|&last| last >= next) else {
+        }
+    }
+
+    fn take(&self, news: News) -> Result<Option<Batch>, FollowError> {
+        let from = self.position.next_block;
+        let News { head, before, last, logs } = news;
+        if from > 0 && before.is_none_or(|block| block.number != from - 1 || block.hash != self.position.last_hash) {
+            return Err(FollowError::WentBack { block: from - 1, head });
+        }
+        let Some(last) = last else { return Ok(None) };
+        let events = logs.iter().map(|log| {
+            let timestamp = log.timestamp.ok_or_else(|| HubError::malformed("an event", "its time is missing"))?;
+            Ok(LedgerEvent::read(log, timestamp)?)
+        });
+        let events = events.collect::<Result<Vec<_>, FollowError>>()?;
+        Ok(Some(self.batch(events, last, last.number == head)))
+    }
+
+    fn batch(&self, mut events: Vec<LedgerEvent>, last: BlockHead, caught_up: bool) -> Batch {
+        events.sort_by_key(|event| (event.block, event.index));
+        let position = Position { next_block: last.number + 1, last_hash: last.hash, genesis: self.position.genesis };
+        Batch { events, head: last, caught_up, position }
+    }
+
+    async fn look_in_pieces(&mut self) -> Result<Option<Batch>, FollowError> {
+        let head = self.ledger.head().await?;
+        let next = self.position.next_block;
+        if next > 0 && head < next - 1 {
+            if self.confirmations > 0 {
+                // One of several servers behind an address may lag. A ledger that did go back so far has other blocks
+                // there when it has grown again, which is found then.
                 return Ok(None);
-            };
-            loop {
-                let to = last.min(next.saturating_add(self.chunk_blocks - 1));
-                match self.read(next, to, head).await {
-                    Ok(mut batch) => {
-                        batch.caught_up = to == last;
-                        return Ok(Some(batch));
-                    }
-                    Err(error) if self.chunk_blocks > 1 && is_range_refused(&error) => self.chunk_blocks /= 2,
-                    Err(error) => return Err(error),
-                }
             }
-        })
+            return Err(FollowError::WentBack { block: next - 1, head });
+        }
+        let Some(last) = head.checked_sub(self.confirmations).filter(|&last| last >= next) else {
+            return Ok(None);
+        };
+        loop {
+            let to = last.min(next.saturating_add(self.chunk_blocks - 1));
+            match self.read(next, to, head).await {
+                Ok(mut batch) => {
+                    batch.caught_up = to == last;
+                    return Ok(Some(batch));
+                }
+                Err(error) if self.chunk_blocks > 1 && is_range_refused(&error) => self.chunk_blocks /= 2,
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Remembers that the events of `batch` are dealt with.
@@ -353,10 +400,8 @@ impl Follower {
             let timestamp = timestamp.ok_or_else(|| HubError::malformed("a block", "its time is missing"))?;
             Ok(LedgerEvent::read(log, timestamp)?)
         });
-        let mut events = events.collect::<Result<Vec<_>, FollowError>>()?;
-        events.sort_by_key(|event| (event.block, event.index));
-        let position = Position { next_block: to + 1, last_hash: head.hash, genesis: self.position.genesis };
-        Ok(Batch { events, head, caught_up: true, position })
+        let events = events.collect::<Result<Vec<_>, FollowError>>()?;
+        Ok(self.batch(events, head, true))
     }
 }
 

@@ -35,6 +35,11 @@ pub trait LedgerPort: Send + Sync + fmt::Debug + 'static {
     fn receipts(&self, hashes: Vec<B256>) -> Answer<'_, Vec<Option<Receipt>>>;
     /// The events in a range of blocks, in their order.
     fn logs(&self, query: LogQuery) -> Answer<'_, Vec<Log>>;
+    /// The events of the next blocks, waiting for the first of them: all that following takes, in one question. `None` from a
+    /// ledger that cannot be asked so; it is then asked in pieces, and again and again.
+    fn news(&self, _query: NewsQuery) -> Answer<'_, Option<News>> {
+        Box::pin(async { Ok(None) })
+    }
     /// The code at these addresses; empty where there is none.
     fn code(&self, addresses: Vec<Address>) -> Answer<'_, Vec<Bytes>>;
     /// The coins (not GRIST) of an account, in wei.
@@ -149,6 +154,32 @@ pub struct LogQuery {
     pub addresses: Vec<Address>,
     /// Only events with one of these first topics; all when empty.
     pub events: Vec<B256>,
+}
+
+/// The events of which contracts, from which block on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewsQuery {
+    /// The first block.
+    pub from: u64,
+    /// Blocks of one answer at most.
+    pub blocks_max: u64,
+    /// Only of these contracts; all when empty.
+    pub addresses: Vec<Address>,
+    /// How long to wait until block `from` is there, in milliseconds; the ledger may wait less.
+    pub wait_ms: u64,
+}
+
+/// The answer to a [`NewsQuery`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct News {
+    /// The number of the newest block.
+    pub head: u64,
+    /// The block before `from`.
+    pub before: Option<BlockHead>,
+    /// The last block of which the events are here; `None` if `from` is not there yet.
+    pub last: Option<BlockHead>,
+    /// The events, in their order.
+    pub logs: Vec<Log>,
 }
 
 /// What a transaction offers for gas, in wei a unit.

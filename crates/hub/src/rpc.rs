@@ -1,7 +1,7 @@
 //! Speak JSON-RPC over HTTP with a ledger: keep-alive, batches, time limits, bounded retries.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -18,12 +18,14 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::ledger::{Answer, BlockHead, Call, Fees, Finality, LedgerError, LedgerPort, Log, LogQuery, Receipt};
+use crate::ledger::{
+    Answer, BlockHead, Call, Fees, Finality, LedgerError, LedgerPort, Log, LogQuery, News, NewsQuery, Receipt,
+};
 use crate::revert::Revert;
 
 mod wire;
 
-use wire::{WireBlock, WireError, WireLog, WireReceipt, WireResponse};
+use wire::{WireBlock, WireError, WireLog, WireNews, WireReceipt, WireResponse};
 
 /// How patient the client is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +73,8 @@ struct Inner {
     options: RpcOptions,
     /// Once it was asked.
     finality: OnceLock<Finality>,
+    /// It has no `gristmill_events`.
+    without_news: AtomicBool,
 }
 
 /// How our own node's `web3_clientVersion` begins.
@@ -81,6 +85,9 @@ impl fmt::Debug for RpcClient {
         f.debug_struct("RpcClient").field("url", &self.inner.url).finish_non_exhaustive()
     }
 }
+
+/// What a server says to a method that it does not have (JSON-RPC 2.0, section 5.1).
+const METHOD_NOT_FOUND: i64 = -32601;
 
 /// One request of a batch.
 #[derive(Debug)]
@@ -120,8 +127,15 @@ impl RpcClient {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(30))
             .build(connector);
-        let inner =
-            Inner { url: url.to_owned(), uri, client, next_id: AtomicU64::new(1), options, finality: OnceLock::new() };
+        let inner = Inner {
+            url: url.to_owned(),
+            uri,
+            client,
+            next_id: AtomicU64::new(1),
+            options,
+            finality: OnceLock::new(),
+            without_news: AtomicBool::new(false),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -389,6 +403,29 @@ impl LedgerPort for RpcClient {
             }
             let logs: Vec<WireLog> = self.request("eth_getLogs", json!([filter])).await?;
             Ok(logs.into_iter().map(Log::from).collect())
+        })
+    }
+
+    fn news(&self, query: NewsQuery) -> Answer<'_, Option<News>> {
+        Box::pin(async move {
+            if self.inner.without_news.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            let params = json!([{
+                "fromBlock": quantity(query.from),
+                "blocks": query.blocks_max,
+                "address": query.addresses,
+                // Half of its time is left for the answer.
+                "waitMs": query.wait_ms.min(self.inner.options.request_ms / 2),
+            }]);
+            match self.request::<WireNews>("gristmill_events", params).await {
+                Ok(news) => Ok(Some(news.into())),
+                Err(LedgerError::Rpc { code: METHOD_NOT_FOUND, .. }) => {
+                    self.inner.without_news.store(true, Ordering::Relaxed);
+                    Ok(None)
+                }
+                Err(error) => Err(error),
+            }
         })
     }
 

@@ -4,6 +4,7 @@ mod blocks;
 mod calls;
 mod convert;
 mod errors;
+mod events;
 pub(crate) mod filters;
 pub mod limits;
 mod logs;
@@ -126,6 +127,7 @@ fn methods(context: Context) -> RpcModule<Context> {
     transactions::register(&mut module);
     calls::register(&mut module);
     logs::register(&mut module);
+    events::register(&mut module);
     subscriptions::register(&mut module);
     module
 }

@@ -16,8 +16,9 @@ use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use alloy_primitives::{Address, B256};
+use futures_util::future::BoxFuture;
 use gristmill_classad::ClassAd;
-use gristmill_hub::{Follower, HubClient, Outbox};
+use gristmill_hub::{Batch, FollowError, Follower, HubClient, Outbox};
 use gristmill_protocol::link::{PoolEvents, PoolLinks};
 use gristmill_scheduler::{Call, Effect, Event, LeaseId, Offers, Scheduler};
 use gristmill_store::Client;
@@ -191,6 +192,15 @@ pub(crate) fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64)
 }
 
+/// The next batch of a follower, and the follower. It goes on from turn to turn of the loop: begun anew at each of them, what it
+/// asks would be asked again and again, and never answered under load.
+fn next_of(mut follower: Follower) -> BoxFuture<'static, (Follower, Result<Batch, FollowError>)> {
+    Box::pin(async move {
+        let batch = follower.next().await;
+        (follower, batch)
+    })
+}
+
 /// What came, and what else is there already.
 fn gather<T>(first: T, more: impl FnMut() -> Option<T>) -> Vec<T> {
     std::iter::once(first).chain(std::iter::from_fn(more)).take(DRAIN_MAX).collect()
@@ -248,7 +258,7 @@ impl Engine {
 
     async fn work(
         &mut self,
-        mut follower: Follower,
+        follower: Follower,
         mut events: PoolEvents,
         mut news: mpsc::UnboundedReceiver<News>,
         mut queries: mpsc::Receiver<Query>,
@@ -260,6 +270,7 @@ impl Engine {
             interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         }
         let outbox = self.parts.outbox.clone();
+        let mut following = next_of(follower);
         let drained = loop {
             self.step(Vec::new());
             if let Some(fault) = self.fault.take() {
@@ -273,7 +284,7 @@ impl Engine {
                 _ = &mut stopped => break false,
                 // A pool that cannot send anything must say so, and not look as if it worked.
                 error = outbox.stopped() => return Err(error.into()),
-                batch = follower.next() => {
+                (mut follower, batch) = &mut following => {
                     let taken = match batch {
                         Ok(batch) => self.on_batch(&batch).await.map(|()| batch),
                         Err(error) => Err(error.into()),
@@ -289,6 +300,7 @@ impl Engine {
                             if !error.is_transient() { return Err(error) }
                         }
                     }
+                    following = next_of(follower);
                 }
                 Some(event) = events.recv() => self.on_worker_events(gather(event, || events.try_recv()))?,
                 Some(first) = news.recv() => self.on_all_news(gather(first, || news.try_recv().ok()))?,

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::ledger::{BlockHead, Log, Receipt};
+use crate::ledger::{BlockHead, Log, News, Receipt};
 
 #[derive(Debug, Deserialize)]
 pub(super) struct WireResponse {
@@ -110,6 +110,26 @@ impl From<WireLog> for Log {
             timestamp: log.block_timestamp.map(|timestamp| timestamp.to()),
             tx_hash: log.transaction_hash,
             index: log.log_index.to(),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct WireNews {
+    head: U64,
+    before: Option<WireBlock>,
+    last: Option<WireBlock>,
+    logs: Vec<WireLog>,
+}
+
+impl From<WireNews> for News {
+    fn from(news: WireNews) -> Self {
+        Self {
+            head: news.head.to(),
+            before: news.before.map(BlockHead::from),
+            last: news.last.map(BlockHead::from),
+            logs: news.logs.into_iter().map(Log::from).collect(),
         }
     }
 }

@@ -47,6 +47,9 @@ pub const FILTER_LIFETIME: Duration = Duration::from_secs(300);
 /// How long `eth_sendRawTransactionSync` waits for the receipt if the caller does not say.
 pub const SYNC_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 
+/// How long `gristmill_events` waits for a block at most.
+pub const EVENTS_WAIT_MAX: Duration = Duration::from_secs(10);
+
 /// How long a node that shuts down waits for the requests in progress.
 pub const SHUTDOWN_WAIT_MAX: Duration = Duration::from_secs(5);
 

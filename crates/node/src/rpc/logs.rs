@@ -59,7 +59,7 @@ pub(crate) fn log_query(filter: &Filter) -> RpcResult<LogQuery> {
     Ok(query)
 }
 
-fn find(view: &View, query: &LogQuery, from: u64, to: u64) -> RpcResult<Vec<Log>> {
+pub(crate) fn find(view: &View, query: &LogQuery, from: u64, to: u64) -> RpcResult<Vec<Log>> {
     let to = to.min(view.head());
     let open = query.addresses.is_empty() && query.topics.iter().all(Vec::is_empty);
     if open && to.saturating_sub(from) >= limits::OPEN_LOGS_BLOCKS_MAX {
