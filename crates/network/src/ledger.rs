@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use alloy_primitives::{Address, U256};
 use futures_util::future::BoxFuture;
@@ -20,6 +21,9 @@ use crate::error::NetworkError;
 pub const SUPPLY: Amount = Amount::from_grist(87_000_000);
 /// Coins (which pay for nothing here, since gas is free) of the treasury, so that tools that look at a balance are content.
 const COINS_WEI: u128 = 1_000_000_000_000_000_000_000_000;
+
+/// Shortest time between two blocks: a person does not feel it, and under load it halves what everybody does for each block.
+const BLOCK_SPACING: Duration = Duration::from_millis(20);
 
 /// A running ledger with a hub on it.
 pub struct Ledger {
@@ -45,7 +49,7 @@ pub async fn start(
 ) -> Result<Ledger, NetworkError> {
     let db = Db::open(dir.subdir("ledger")?.join("ledger.redb"))?;
     let genesis = Genesis::new(CHAIN_ID_LOCAL).fund(treasury.address(), U256::from(COINS_WEI));
-    let node = Node::start(NodeConfig::new(db, genesis, listen)).await?;
+    let node = Node::start(NodeConfig { spacing: BLOCK_SPACING, ..NodeConfig::new(db, genesis, listen) }).await?;
     let outbox_folder = dir.subdir("treasury")?;
     let (treasury, deployment) = deploy_hub(&node, treasury, &outbox_folder, simulated_enclave).await?;
     let hub = HubClient::connect(&node.rpc_url(), deployment.hub).await?;

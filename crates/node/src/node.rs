@@ -32,6 +32,8 @@ pub struct NodeConfig {
     pub genesis: Genesis,
     /// Longest time between blocks. Default: [`DEFAULT_HEARTBEAT`].
     pub heartbeat: Duration,
+    /// Shortest time between blocks. Default: none.
+    pub spacing: Duration,
     /// Default: [`SystemClock`].
     pub clock: Arc<dyn Clock>,
     /// Bounds of the transaction pool.
@@ -48,6 +50,7 @@ impl NodeConfig {
             listen,
             genesis,
             heartbeat: DEFAULT_HEARTBEAT,
+            spacing: Duration::ZERO,
             clock: Arc::new(SystemClock),
             pool_limits: PoolLimits::default(),
             network_info: Value::Null,
@@ -92,7 +95,7 @@ impl Node {
     /// [`StartError`]; nothing is left running then.
     pub fn start(config: NodeConfig) -> BoxFuture<'static, Result<NodeHandle, StartError>> {
         Box::pin(async move {
-            let sequencer = LocalSequencer::new(config.heartbeat);
+            let sequencer = LocalSequencer::new(config.heartbeat).spaced(config.spacing);
             Self::start_with(config, sequencer).await
         })
     }

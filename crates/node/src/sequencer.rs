@@ -88,11 +88,12 @@ impl BatchSource {
     }
 }
 
-/// Makes the blocks of a ledger that has this node alone: at once when a transaction is ready, with all that arrived
-/// meanwhile, and an empty block when none came for a heartbeat.
+/// Makes the blocks of a ledger that has this node alone: as soon as a transaction is ready, with all that arrived meanwhile,
+/// and an empty block when none came for a heartbeat.
 #[derive(Debug)]
 pub struct LocalSequencer {
     heartbeat: Duration,
+    spacing: Duration,
     /// When the last batch was given.
     last: Instant,
 }
@@ -100,7 +101,14 @@ pub struct LocalSequencer {
 impl LocalSequencer {
     /// A sequencer with a block at least every `heartbeat`.
     pub fn new(heartbeat: Duration) -> Self {
-        Self { heartbeat, last: Instant::now() }
+        Self { heartbeat, spacing: Duration::ZERO, last: Instant::now() }
+    }
+
+    /// The same with `spacing` between two blocks at least: under load a block then takes more transactions, and all that is
+    /// done for each block, here and by those who follow it, is done less often.
+    #[must_use]
+    pub fn spaced(self, spacing: Duration) -> Self {
+        Self { spacing, ..self }
     }
 }
 
@@ -108,8 +116,11 @@ impl Sequencer for LocalSequencer {
     fn next_batch<'a>(&'a mut self, source: &'a BatchSource) -> BatchFuture<'a> {
         Box::pin(async move {
             tokio::select! {
-                () = source.ready() => {}
-                () = sleep_until(self.last + self.heartbeat) => {}
+                () = async {
+                    source.ready().await;
+                    sleep_until(self.last + self.spacing).await;
+                } => {}
+                () = sleep_until(self.last + self.heartbeat.max(self.spacing)) => {}
             }
             self.last = Instant::now();
             source.batch()
