@@ -23,6 +23,11 @@ const ITEMS_INDEX_BYTES_MAX: u64 = 64 << 20;
 const DEALS_MAX: usize = 1_000;
 /// How long a ledger that does not answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Of its time somebody who waits for a job spends one part in so many with asking: a job of many thousand tasks is not asked
+/// about as often as one of ten.
+const LOOK_SHARE: u32 = 5;
+/// It is asked about so often all the same.
+const LOOK_MAX: Duration = Duration::from_secs(2);
 /// Tasks asked for in one request.
 const VIEWS_AT_ONCE: usize = 500;
 
@@ -161,6 +166,7 @@ impl Job {
         let mut last = None;
         let mut unreachable_since = None;
         loop {
+            let began = Instant::now();
             let status = match self.refresh().await {
                 Err(RequesterError::Hub(error)) if error.is_transient() => {
                     let since = *unreachable_since.get_or_insert_with(Instant::now);
@@ -182,7 +188,8 @@ impl Job {
             if status.state.is_done() {
                 return Ok(status);
             }
-            tokio::time::sleep(poll).await;
+            let pause = (began.elapsed() * (LOOK_SHARE - 1)).min(LOOK_MAX).max(poll);
+            tokio::time::sleep(pause).await;
         }
     }
 

@@ -5,6 +5,7 @@
 
 use alloy_primitives::{Address, B256, U256};
 use futures_util::future::BoxFuture;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use gristmill_hub::{OpenOrder, OrderBook, sign};
 use gristmill_types::{Amount, AppOrder, DatasetOrder, JobParams, OrderHash, RequestOrder, Signed, Trust};
 
@@ -20,6 +21,9 @@ use crate::sender::{Notice, Requester, Sender};
 const APP_VOLUME: u64 = 1_000_000_000_000;
 /// Deals that one request may be matched into.
 const DEALS_MAX: u32 = 1_000;
+
+/// Packs of items that are on their way to the store at once.
+const UPLOADS_MAX: usize = 8;
 
 /// A request with everything it is matched with but a pool.
 struct Matchable {
@@ -357,12 +361,16 @@ impl Requester {
         }
         let Some(items) = &prepared.items else { return Ok(()) };
         let count = items.packs.len();
+        let mut uploads: Vec<BoxFuture<'_, Result<(), RequesterError>>> = Vec::with_capacity(count);
         for (number, (pack, entry)) in items.packs.iter().zip(&items.index.tasks).enumerate() {
-            self.report(Notice::Uploading { what: format!("items {} of {count}", number + 1), bytes: entry.size });
-            if !store.has(entry.pack).await? {
+            uploads.push(Box::pin(async move {
+                self.report(Notice::Uploading { what: format!("items {} of {count}", number + 1), bytes: entry.size });
                 store.put_bytes(pack.clone()).await?;
-            }
+                Ok(())
+            }));
         }
+        // The store syncs each of them: side by side they wait together.
+        stream::iter(uploads).buffer_unordered(UPLOADS_MAX).try_collect::<()>().await?;
         store.put_bytes(items.index.encode()).await?;
         Ok(())
     }
