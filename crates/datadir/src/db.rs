@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 use redb::{StorageBackend, TableError, WriteTransaction};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -188,7 +188,16 @@ impl Db {
         &self,
         change: impl FnOnce(&WriteTransaction) -> Result<T, E>,
     ) -> Result<T, E> {
-        let transaction = self.database.begin_write().map_err(|error| self.failed("write to", error.into()))?;
+        self.transaction_as(Durability::Immediate, change)
+    }
+
+    fn transaction_as<T, E: From<DbError>>(
+        &self,
+        durability: Durability,
+        change: impl FnOnce(&WriteTransaction) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut transaction = self.database.begin_write().map_err(|error| self.failed("write to", error.into()))?;
+        transaction.set_durability(durability).map_err(|error| self.failed("write to", error.into()))?;
         // A transaction that is dropped without a commit is rolled back.
         let value = change(&transaction)?;
         transaction.commit().map_err(|error| self.failed("commit to", error.into()))?;
@@ -440,11 +449,24 @@ impl Batch {
     /// # Errors
     /// [`DbError`] when the commit fails; then none of them happened.
     pub fn commit(self) -> Result<(), DbError> {
+        self.commit_as(Durability::Immediate)
+    }
+
+    /// Makes all changes in one commit that is seen at once and is on the disk with the next durable one: a crash before that
+    /// takes it back, whole, and with it what was committed so after it. For what can be found out again.
+    ///
+    /// # Errors
+    /// As [`Batch::commit`].
+    pub fn commit_later(self) -> Result<(), DbError> {
+        self.commit_as(Durability::None)
+    }
+
+    fn commit_as(self, durability: Durability) -> Result<(), DbError> {
         if self.changes.is_empty() {
             return Ok(());
         }
         let db = &self.db;
-        db.transaction(|transaction| {
+        db.transaction_as(durability, |transaction| {
             for change in &self.changes {
                 apply(transaction, change).map_err(|error| db.failed("write to", error))?;
             }

@@ -141,7 +141,7 @@ impl Book {
         Ok(batch.commit()?)
     }
 
-    /// Ends the flights of these outcomes and forgets the oldest outcomes past `outcomes_max`.
+    /// Ends the flights of these outcomes and forgets the oldest outcomes past `outcomes_max`. Not synced.
     pub fn settle(&self, outcomes: &[Outcome], outcomes_max: u64) -> Result<(), OutboxError> {
         let first = self.settled.last()?.map_or(0, |(key, _)| number_of(&key) + 1);
         let mut batch = self.db.batch();
@@ -162,7 +162,8 @@ impl Book {
                 batch = batch.delete(&self.keys, key);
             }
         }
-        Ok(batch.commit()?)
+        // After a crash the ledger is asked again, and answers the same.
+        Ok(batch.commit_later()?)
     }
 
     /// The outcome of a settled key.
