@@ -200,7 +200,10 @@ fn keeps_in_memory(plan: &Plan) -> bool {
 
 async fn lay_out(plan: &Plan, fetcher: &Fetcher, folder: &Path) -> Result<Layout, AttemptError> {
     let outputs = folder.join("out");
-    fs::create_dir_all(&outputs).map_err(at(&outputs))?;
+    // Folders of a task that keeps its files in memory are made when one turns out to be too large.
+    if !keeps_in_memory(plan) {
+        fs::create_dir_all(&outputs).map_err(at(&outputs))?;
+    }
     let app = match plan.code.content() {
         Some(content) => fetcher.file(content).await.map_err(AttemptError::App)?,
         // It comes from a registry, by itself.
@@ -242,7 +245,7 @@ fn lay_out_items(
     folder: &Path,
     mut room: Option<usize>,
 ) -> Result<Vec<LaidOut>, AttemptError> {
-    fs::create_dir_all(folder).map_err(at(folder))?;
+    let mut is_made = false;
     let place = |(index, Item { name, bytes }): (u64, Item)| {
         let left = room.and_then(|room| room.checked_sub(bytes.len()));
         let bytes = match left.filter(|_| bytes.len() <= SMALL_FILE_BYTES_MAX) {
@@ -252,6 +255,10 @@ fn lay_out_items(
             }
             None => {
                 let path = folder.join(format!("{index:06}"));
+                if !is_made {
+                    fs::create_dir_all(folder).map_err(at(folder))?;
+                    is_made = true;
+                }
                 fs::write(&path, bytes).map_err(at(&path))?;
                 ItemBytes::OnDisk(path)
             }

@@ -20,7 +20,7 @@ use crate::fetch::{FetchError, Fetcher};
 use crate::journal::{Phase, Record};
 use crate::ledger_side::LedgerSide;
 use crate::plan::{self, Admit, Plan, PlanError, Rejection};
-use crate::produce::{ProduceError, Produced, seal_pack};
+use crate::produce::{ProduceError, Produced, Sealed, seal_pack};
 use crate::runners::{RunError, Runners};
 
 /// How long a copier waits for somebody to copy from.
@@ -158,13 +158,19 @@ async fn upload(
     (result_hash, result_seal): (B256, B256),
     fetcher: &Fetcher,
 ) -> Result<JobOutcome, AttemptError> {
-    let sealed = fetcher
-        .client()
-        .put_file(&produced.sealed_file)
-        .await
-        .map_err(|error| AttemptError::Upload(Box::new(error)))?;
-    let sealed_size = std::fs::metadata(&produced.sealed_file).map_or(0, |metadata| metadata.len());
-    let Produced { digest, commitment, pack, sealed_file, .. } = produced;
+    let Produced { digest, commitment, pack, sealed, .. } = produced;
+    let store = fetcher.client();
+    let (sealed, sealed_size, sealed_file) = match sealed {
+        Sealed::InMemory(bytes) => {
+            let size = bytes.len() as u64;
+            (store.put_bytes(bytes).await, size, None)
+        }
+        Sealed::OnDisk(file) => {
+            let size = std::fs::metadata(&file).map_or(0, |metadata| metadata.len());
+            (store.put_file(&file).await, size, Some(file))
+        }
+    };
+    let sealed = sealed.map_err(|error| AttemptError::Upload(Box::new(error)))?;
     let record = Record {
         task: spec.task,
         deal: spec.deal,

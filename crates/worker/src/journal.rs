@@ -45,8 +45,9 @@ pub struct Record {
     pub sealed: ContentId,
     /// Bytes of the sealed pack.
     pub sealed_size: u64,
-    /// The sealed pack on this disk.
-    pub sealed_file: PathBuf,
+    /// The sealed pack on this disk; `None` for a small one, which only the store has.
+    #[serde(default)]
+    pub sealed_file: Option<PathBuf>,
     /// Fuel used.
     pub fuel_used: u64,
     /// How long the app ran, in microseconds; 0 when that says nothing.
@@ -91,6 +92,7 @@ impl Record {
 /// The records of all tasks that are not over, on the disk and in memory.
 #[derive(Debug)]
 pub struct Journal {
+    db: Db,
     table: Table,
     records: BTreeMap<TaskId, Record>,
 }
@@ -108,7 +110,7 @@ impl Journal {
             let record: Record = table.parse_json(&value)?;
             records.insert(record.task, record);
         }
-        Ok(Self { table, records })
+        Ok(Self { db: db.clone(), table, records })
     }
 
     /// The record of a task.
@@ -141,26 +143,37 @@ impl Journal {
         Ok(())
     }
 
-    /// Moves a record on. Blocks for the disk.
+    /// Writes and syncs that the pool has signed: from then on the pool's word no longer makes the worker forget the result.
+    /// Blocks for the disk.
     ///
     /// # Errors
-    /// [`DbError`].
-    pub fn set_phase(&mut self, task: TaskId, phase: Phase) -> Result<(), DbError> {
+    /// [`DbError`]; then nothing has changed.
+    pub fn authorise(&mut self, task: TaskId, signature: Bytes) -> Result<(), DbError> {
         match self.records.get(&task) {
-            Some(record) => self.put(Record { phase, ..record.clone() }),
+            Some(record) => self.put(Record { phase: Phase::Authorised { signature }, ..record.clone() }),
             None => Ok(()),
         }
     }
 
-    /// Forgets a task that is over, and its sealed file.
+    /// Moves a record on to a phase that the ledger tells again after a crash, so that it need not be synced.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub fn set_phase(&mut self, task: TaskId, phase: Phase) -> Result<(), DbError> {
+        let Some(record) = self.records.get_mut(&task).filter(|record| record.phase != phase) else { return Ok(()) };
+        record.phase = phase;
+        self.db.batch().put_json(&self.table, task.as_bytes(), record)?.commit_later()
+    }
+
+    /// Forgets a task that is over, and its sealed file. It need not be synced: the ledger says again that it is over.
     ///
     /// # Errors
     /// [`DbError`].
     pub fn remove(&mut self, task: TaskId) -> Result<(), DbError> {
-        self.table.delete(task.as_bytes())?;
-        if let Some(record) = self.records.remove(&task) {
+        self.db.batch().delete(&self.table, task.as_bytes()).commit_later()?;
+        if let Some(file) = self.records.remove(&task).and_then(|record| record.sealed_file) {
             // A file that is gone already is just as well.
-            let _ = std::fs::remove_file(record.sealed_file);
+            let _ = std::fs::remove_file(file);
         }
         Ok(())
     }
@@ -189,7 +202,7 @@ mod tests {
             pack: ContentId([1; 32]),
             sealed: ContentId([2; 32]),
             sealed_size: 3,
-            sealed_file: "/nonexistent/x".into(),
+            sealed_file: None,
             fuel_used: 9,
             run_us: 0,
             items: 1,
@@ -205,7 +218,7 @@ mod tests {
             let mut journal = Journal::open(&Db::open(&path).unwrap()).unwrap();
             journal.put(record(1)).unwrap();
             journal.put(record(2)).unwrap();
-            journal.set_phase(record(2).task, Phase::Authorised { signature: vec![7].into() }).unwrap();
+            journal.authorise(record(2).task, vec![7].into()).unwrap();
             journal.remove(record(1).task).unwrap();
         }
         let journal = Journal::open(&Db::open(&path).unwrap()).unwrap();

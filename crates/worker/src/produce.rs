@@ -18,8 +18,8 @@ use gristmill_types::{ContentId, TaskId};
 
 use crate::gate::Gated;
 
-/// A pack of so many bytes is put together in memory, a larger one in a file.
-const PACK_IN_MEMORY_BYTES_MAX: u64 = 4 << 20;
+/// A pack of so many bytes is put together and sealed in memory, a larger one in a file.
+const PACK_IN_MEMORY_BYTES_MAX: u64 = 1 << 20;
 
 /// One run of the app and where its files lie.
 #[derive(Clone, Debug)]
@@ -41,7 +41,26 @@ pub enum RunFiles {
     InMemory(Vec<SmallFile>),
 }
 
-/// A result that is on the disk, sealed, and can be committed to.
+/// A sealed pack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sealed {
+    /// All of it.
+    InMemory(Vec<u8>),
+    /// A file on this host, synced.
+    OnDisk(PathBuf),
+}
+
+#[cfg(test)]
+impl Sealed {
+    pub(crate) fn read(&self) -> Vec<u8> {
+        match self {
+            Self::InMemory(bytes) => bytes.clone(),
+            Self::OnDisk(file) => fs::read(file).unwrap(),
+        }
+    }
+}
+
+/// A result that is sealed and can be committed to once it is uploaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Produced {
     /// What is committed to and revealed.
@@ -55,7 +74,7 @@ pub struct Produced {
     /// Content id of the open pack: where the result will be found once it is opened.
     pub pack: ContentId,
     /// The sealed pack.
-    pub sealed_file: PathBuf,
+    pub sealed: Sealed,
 }
 
 /// A result could not be put together. Always a fault of this host, since the sandbox bounded what the app wrote.
@@ -127,7 +146,9 @@ pub(crate) fn seal_pack<R: Read>(
         let mut plain = Vec::new();
         write_pack(header, open, &mut plain)?;
         let pack = ContentId(*blake3::hash(&plain).as_bytes());
-        return seal_plain((task, worker), header, (&mut plain.as_slice(), pack), folder);
+        let mut sealed = Vec::with_capacity(plain.len());
+        seal(header.commitment.digest(), task, worker, &mut plain.as_slice(), &mut sealed)?;
+        return Ok(produced((task, worker), header, pack, Sealed::InMemory(sealed)));
     }
     let pack_file = folder.join(format!("{:x}.pack", task.0));
     let mut sink = HashingWriter {
@@ -152,30 +173,25 @@ pub(crate) fn seal_open_pack(
     control: &Control,
 ) -> Result<Produced, ProduceError> {
     let mut plain = BufReader::new(Gated::new(File::open(pack_file).map_err(at(pack_file))?, control));
-    seal_plain((task, worker), header, (&mut plain, pack), folder)
-}
-
-fn seal_plain(
-    (task, worker): (TaskId, Address),
-    header: &Header,
-    (plain, pack): (&mut impl Read, ContentId),
-    folder: &Path,
-) -> Result<Produced, ProduceError> {
     let sealed_file = folder.join(format!("{:x}.sealed", task.0));
-    let digest = header.commitment.digest();
     let mut sealed = BufWriter::new(File::create(&sealed_file).map_err(at(&sealed_file))?);
-    seal(digest, task, worker, plain, &mut sealed)?;
+    seal(header.commitment.digest(), task, worker, &mut plain, &mut sealed)?;
     let sealed = sealed.into_inner().map_err(|error| at(&sealed_file)(error.into_error()))?;
     // Synced before anybody commits to it: a digest whose bytes are lost costs the stake.
     sealed.sync_all().map_err(at(&sealed_file))?;
-    Ok(Produced {
+    Ok(produced((task, worker), header, pack, Sealed::OnDisk(sealed_file)))
+}
+
+fn produced((task, worker): (TaskId, Address), header: &Header, pack: ContentId, sealed: Sealed) -> Produced {
+    let digest = header.commitment.digest();
+    Produced {
         digest,
         commitment: header.commitment.clone(),
         result_hash: result_hash(task, digest),
         result_seal: result_seal(worker, task, digest),
         pack,
-        sealed_file,
-    })
+        sealed,
+    }
 }
 
 struct HashingWriter<W> {

@@ -607,9 +607,9 @@ impl Service {
         self.shared.config.disk_bytes / self.shared.config.pools.len().max(1) as u64
     }
 
-    /// Of the sealed results that wait.
+    /// Of the sealed results that wait, as far as they lie on this disk.
     fn results_bytes(&self) -> u64 {
-        self.journal.iter().map(|record| record.sealed_size).sum()
+        self.journal.iter().filter(|record| record.sealed_file.is_some()).map(|record| record.sealed_size).sum()
     }
 
     /// Keeps the fetched files within the disk that is lent. Only while no task runs: they use them.
@@ -633,7 +633,7 @@ impl Service {
             return Ok(());
         }
         let signature = Bytes::copy_from_slice(&authorise.signature);
-        self.journal.set_phase(task, Phase::Authorised { signature: signature.clone() })?;
+        self.journal.authorise(task, signature.clone())?;
         self.contribute(record, signature);
         Ok(())
     }

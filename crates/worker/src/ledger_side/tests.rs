@@ -1,7 +1,5 @@
 //! What a worker does by itself, and when.
 
-use std::path::PathBuf;
-
 use alloy_primitives::B256;
 use gristmill_result::{Commitment, Digest, Root, Witness};
 use gristmill_types::{ContentId, DealId};
@@ -31,7 +29,7 @@ fn record(phase: Phase) -> Record {
         pack: ContentId([0; 32]),
         sealed: ContentId([0; 32]),
         sealed_size: 0,
-        sealed_file: PathBuf::new(),
+        sealed_file: None,
         fuel_used: 0,
         run_us: 0,
         items: 1,
