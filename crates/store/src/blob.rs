@@ -18,7 +18,8 @@ use crate::tree::{SEGMENT_BYTES, Tree, TreeHasher};
 pub struct VerifiedBlob {
     store: Store,
     content: ContentId,
-    file: File,
+    /// `None` for a small blob, which is in the buffer.
+    file: Option<File>,
     tree: Arc<Tree>,
     /// The checked segment in memory and its index.
     buffer: Vec<u8>,
@@ -29,6 +30,21 @@ pub struct VerifiedBlob {
 
 impl VerifiedBlob {
     pub(crate) fn open(store: Store, content: ContentId) -> Result<VerifiedBlob, StoreError> {
+        if let Some(bytes) = store.small_bytes(content)? {
+            let tree = Arc::new(Tree::of_small(&bytes));
+            if tree.content() != content {
+                return Err(store.quarantine_small(content, &bytes));
+            }
+            return Ok(VerifiedBlob {
+                store,
+                content,
+                file: None,
+                tree,
+                buffer: bytes,
+                buffered: Some(0),
+                position: 0,
+            });
+        }
         let path = store.blob_path(content);
         let file = match File::open(&path) {
             Ok(file) => file,
@@ -52,7 +68,12 @@ impl VerifiedBlob {
         if tree.content() != content || tree.len() != len {
             return Err(store.quarantine(content, &file));
         }
-        Ok(VerifiedBlob { store, content, file, tree, buffer: Vec::new(), buffered: None, position: 0 })
+        Ok(VerifiedBlob { store, content, file: Some(file), tree, buffer: Vec::new(), buffered: None, position: 0 })
+    }
+
+    /// Whether it lies with other small ones, where nobody sees it before it is synced.
+    pub(crate) fn is_small(&self) -> bool {
+        self.file.is_none()
     }
 
     /// The length in bytes.
@@ -79,16 +100,18 @@ impl VerifiedBlob {
     /// When there is no such segment.
     pub fn segment(&mut self, index: u64) -> Result<&[u8], StoreError> {
         assert!(index < self.segment_count(), "segment {index} of {}", self.segment_count());
-        if self.buffered != Some(index) {
+        if self.buffered != Some(index)
+            && let Some(file) = &self.file
+        {
             self.buffered = None;
             self.buffer.resize(self.tree.segment_len(index), 0);
-            let read = self.file.read_exact_at(&mut self.buffer, index * SEGMENT_BYTES as u64);
+            let read = file.read_exact_at(&mut self.buffer, index * SEGMENT_BYTES as u64);
             match read {
                 Ok(()) if self.tree.matches(index, &self.buffer) => self.buffered = Some(index),
                 // Changed, or cut off, since it was opened.
-                Ok(()) => return Err(self.store.quarantine(self.content, &self.file)),
+                Ok(()) => return Err(self.store.quarantine(self.content, file)),
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    return Err(self.store.quarantine(self.content, &self.file));
+                    return Err(self.store.quarantine(self.content, file));
                 }
                 Err(error) => return Err(at("read", &self.store.blob_path(self.content))(error)),
             }

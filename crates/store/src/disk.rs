@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! LOCK                  one process at a time
-//! blobs/ab/<64 hex>     a blob, whole, under its content id; ab are the first two digits
+//! small.redb            blobs of at most 64 KiB, by their content id
+//! blobs/ab/<64 hex>     a larger blob, whole, under its content id; ab are the first two digits
 //! incoming/<number>     a blob being received; removed when the store is opened
 //! quarantine/<64 hex>-n a copy that was found damaged
 //! ```
@@ -20,6 +21,7 @@ use gristmill_types::ContentId;
 
 use crate::blob::VerifiedBlob;
 use crate::error::{StoreError, at};
+use crate::shelf::Shelf;
 use crate::tree::{SEGMENT_BYTES, Tree, content_id};
 use crate::upload::Upload;
 
@@ -90,6 +92,7 @@ pub(crate) struct Inner {
     /// Bytes of all blobs, those being received and those set aside included.
     used: AtomicU64,
     next_incoming: AtomicU64,
+    shelf: Shelf,
     /// For each first byte of a content id: whether its folder is known to outlive a power cut.
     durable_folders: [AtomicBool; 256],
     /// Held while a name in `blobs/` changes what it means.
@@ -123,7 +126,8 @@ impl Store {
         }
         let lock = acquire(path)?;
         remove_files(&path.join("incoming"))?;
-        let used = bytes_below(&path.join("blobs"))? + bytes_below(&path.join("quarantine"))?;
+        let shelf = Shelf::open(path)?;
+        let used = bytes_below(&path.join("blobs"))? + bytes_below(&path.join("quarantine"))? + shelf.total()?;
         Ok(Store {
             inner: Arc::new(Inner {
                 path: path.to_path_buf(),
@@ -131,6 +135,7 @@ impl Store {
                 hook,
                 used: AtomicU64::new(used),
                 next_incoming: AtomicU64::new(0),
+                shelf,
                 durable_folders: [const { AtomicBool::new(false) }; 256],
                 names: Mutex::new(()),
                 trees: Mutex::new(TreeCache::default()),
@@ -195,12 +200,14 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`] when the disk cannot tell.
     pub fn holds_good_copy(&self, content: ContentId) -> Result<bool, StoreError> {
-        let checked = self
-            .open_verified(content)
-            .and_then(|mut blob| (0..blob.segment_count()).try_for_each(|index| blob.segment(index).map(drop)));
+        let checked = self.open_verified(content).and_then(|mut blob| {
+            (0..blob.segment_count()).try_for_each(|index| blob.segment(index).map(drop))?;
+            Ok(blob.is_small())
+        });
         match checked {
+            Ok(true) => Ok(true),
             // Somebody else may have renamed the file a moment ago and not yet have synced the name.
-            Ok(()) => self.sync_name(content).map(|()| true),
+            Ok(false) => self.sync_name(content).map(|()| true),
             Err(StoreError::NotFound { .. } | StoreError::Damaged { .. }) => Ok(false),
             Err(error) => Err(error),
         }
@@ -219,6 +226,13 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`] when the disk cannot tell.
     pub fn len(&self, content: ContentId) -> Result<Option<u64>, StoreError> {
+        match self.inner.shelf.len(content)? {
+            Some(len) => Ok(Some(len)),
+            None => self.file_len(content),
+        }
+    }
+
+    fn file_len(&self, content: ContentId) -> Result<Option<u64>, StoreError> {
         let path = self.blob_path(content);
         match fs::metadata(&path) {
             Ok(metadata) => Ok(Some(metadata.len())),
@@ -258,9 +272,13 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`] when the disk refuses.
     pub fn remove(&self, content: ContentId) -> Result<bool, StoreError> {
+        if let Some(len) = self.inner.shelf.remove(content)? {
+            self.release(len);
+            return Ok(true);
+        }
         let path = self.blob_path(content);
         let _names = lock(&self.inner.names);
-        let Some(len) = self.len(content)? else { return Ok(false) };
+        let Some(len) = self.file_len(content)? else { return Ok(false) };
         fs::remove_file(&path).map_err(at("remove", &path))?;
         self.release(len);
         Ok(true)
@@ -330,12 +348,38 @@ impl Store {
         self.make_folder_of(content)?;
         {
             let _names = lock(&self.inner.names);
-            let replaced = self.len(content)?;
+            let replaced = self.file_len(content)?;
             fs::rename(incoming, &path).map_err(at("rename", &path))?;
             self.release(replaced.unwrap_or(0));
         }
         lock(&self.inner.trees).insert(Arc::new(tree));
         self.sync_name(content)
+    }
+
+    /// Stores a small blob, whose bytes are set apart already. Those of a copy that it replaces are given back.
+    pub(crate) fn publish_small(&self, content: ContentId, bytes: Vec<u8>) -> Result<(), StoreError> {
+        let replaced = self.inner.shelf.put(content, bytes)?;
+        self.release(replaced.unwrap_or(0));
+        Ok(())
+    }
+
+    /// The bytes of a small blob, as they are.
+    pub(crate) fn small_bytes(&self, content: ContentId) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.inner.shelf.get(content)?)
+    }
+
+    /// Sets the damaged copy of a small blob aside, of which `bytes` were read.
+    pub(crate) fn quarantine_small(&self, content: ContentId, bytes: &[u8]) -> StoreError {
+        let aside = || {
+            let _names = lock(&self.inner.names);
+            let target = self.quarantine_path(content)?;
+            fs::write(&target, bytes).map_err(at("set aside", &target))?;
+            if self.inner.shelf.remove_damaged(content)?.is_none() {
+                fs::remove_file(&target).map_err(at("remove", &target))?;
+            }
+            Ok(target)
+        };
+        set_aside(content, aside())
     }
 
     /// Makes the folder for a blob, if it is not there.
@@ -360,28 +404,14 @@ impl Store {
 
     /// Sets a damaged copy aside, unless another copy has taken its name since it was opened as `opened`.
     pub(crate) fn quarantine(&self, content: ContentId, opened: &File) -> StoreError {
-        match self.try_quarantine(content, opened) {
-            Ok(quarantine) => {
-                tracing::error!(%content, path = %quarantine.display(), "a stored blob was damaged and is set aside");
-                StoreError::Damaged { content, quarantine }
-            }
-            Err(error) => error,
-        }
+        set_aside(content, self.try_quarantine(content, opened))
     }
 
     fn try_quarantine(&self, content: ContentId, opened: &File) -> Result<PathBuf, StoreError> {
         let path = self.blob_path(content);
-        let folder = self.inner.path.join("quarantine");
         let damaged = opened.metadata().map_err(at("read", &path))?;
         let _names = lock(&self.inner.names);
-        let mut number = 0;
-        let target = loop {
-            let target = folder.join(format!("{content}-{number}"));
-            if !fs::exists(&target).map_err(at("read", &target))? {
-                break target;
-            }
-            number += 1;
-        };
+        let target = self.quarantine_path(content)?;
         match fs::metadata(&path) {
             Ok(named) if (named.dev(), named.ino()) == (damaged.dev(), damaged.ino()) => {
                 fs::rename(&path, &target).map_err(at("set aside", &path))?;
@@ -392,6 +422,19 @@ impl Store {
             Err(error) => return Err(at("read", &path)(error)),
         }
         Ok(target)
+    }
+
+    /// A name that no copy set aside has yet.
+    fn quarantine_path(&self, content: ContentId) -> Result<PathBuf, StoreError> {
+        let folder = self.inner.path.join("quarantine");
+        let mut number = 0;
+        loop {
+            let target = folder.join(format!("{content}-{number}"));
+            if !fs::exists(&target).map_err(at("read", &target))? {
+                return Ok(target);
+            }
+            number += 1;
+        }
     }
 
     pub(crate) fn cached_tree(&self, content: ContentId) -> Option<Arc<Tree>> {
@@ -436,6 +479,16 @@ impl TreeCache {
                 self.weight -= tree.weight();
             }
         }
+    }
+}
+
+fn set_aside(content: ContentId, outcome: Result<PathBuf, StoreError>) -> StoreError {
+    match outcome {
+        Ok(quarantine) => {
+            tracing::error!(%content, path = %quarantine.display(), "a stored blob was damaged and is set aside");
+            StoreError::Damaged { content, quarantine }
+        }
+        Err(error) => error,
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use gristmill_datadir::DbError;
 use gristmill_types::ContentId;
 
 /// A store operation that failed.
@@ -71,6 +73,9 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
+    /// The database of small blobs failed.
+    #[error(transparent)]
+    Small(#[from] Arc<DbError>),
     /// The source of the bytes failed.
     #[error("cannot read the bytes to store")]
     Input(#[source] io::Error),
@@ -82,6 +87,7 @@ impl StoreError {
         match self {
             StoreError::Full { .. } => true,
             StoreError::Io { source, .. } => is_disk_full(source),
+            StoreError::Small(error) => error.is_disk_full(),
             _ => false,
         }
     }

@@ -24,6 +24,7 @@ mod disk;
 mod error;
 mod rate;
 pub mod server;
+mod shelf;
 mod tree;
 mod upload;
 

@@ -28,6 +28,12 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
+    /// The shape of a blob of one segment at most.
+    pub(crate) fn of_small(bytes: &[u8]) -> Tree {
+        debug_assert!(bytes.len() <= SEGMENT_BYTES, "a small blob has one segment");
+        Tree { content: content_id(bytes), len: bytes.len() as u64, segments: Vec::new() }
+    }
+
     /// The content id that the segments merge to.
     pub(crate) fn content(&self) -> ContentId {
         self.content

@@ -9,6 +9,7 @@ use gristmill_types::ContentId;
 
 use crate::disk::Store;
 use crate::error::{StoreError, at};
+use crate::shelf::SMALL_BYTES_MAX;
 use crate::tree::TreeHasher;
 
 /// How much of the store's limit is set apart at a time for a blob of unknown length, in bytes.
@@ -18,12 +19,20 @@ const RESERVATION_BYTES: u64 = 4 << 20;
 #[derive(Debug)]
 pub struct Upload {
     store: Store,
-    /// `None` once the file has its final name.
-    incoming: Option<PathBuf>,
-    file: File,
+    incoming: Incoming,
     hasher: TreeHasher,
     /// Bytes of the store's limit set apart for this blob. INVARIANT: at least the bytes written.
     reserved: u64,
+}
+
+/// Where the bytes are that came.
+#[derive(Debug)]
+enum Incoming {
+    /// While they may become a small blob.
+    Memory(Vec<u8>),
+    File(PathBuf, File),
+    /// The blob has its place in the store, and so many bytes.
+    Published(u64),
 }
 
 impl Upload {
@@ -34,15 +43,12 @@ impl Upload {
             return Err(StoreError::TooLarge { len: reserved, limit });
         }
         store.reserve(reserved)?;
-        let path = store.incoming_path();
-        let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        match opened {
-            Ok(file) => Ok(Upload { store, incoming: Some(path), file, hasher: TreeHasher::new(), reserved }),
-            Err(error) => {
-                store.release(reserved);
-                Err(at("write", &path)(error))
-            }
+        let incoming = Incoming::Memory(Vec::new());
+        let mut upload = Upload { store, incoming, hasher: TreeHasher::new(), reserved };
+        if reserved > SMALL_BYTES_MAX {
+            upload.move_to_file()?;
         }
+        Ok(upload)
     }
 
     /// The number of bytes so far.
@@ -66,10 +72,31 @@ impl Upload {
             return Err(StoreError::TooLarge { len, limit });
         }
         self.reserve_up_to(len)?;
-        let written = self.store.inner.hook.before_write(bytes.len()).and_then(|()| self.file.write_all(bytes));
+        if len > SMALL_BYTES_MAX {
+            self.move_to_file()?;
+        }
+        let written = self.store.inner.hook.before_write(bytes.len()).and_then(|()| match &mut self.incoming {
+            Incoming::Memory(before) => {
+                before.extend_from_slice(bytes);
+                Ok(())
+            }
+            Incoming::File(_, file) => file.write_all(bytes),
+            Incoming::Published(_) => unreachable!("`finish` consumes the upload"),
+        });
         written.map_err(|error| self.failed("write", error))?;
         self.hasher.update(bytes);
         Ok(())
+    }
+
+    /// Goes on in a file with what is in memory.
+    fn move_to_file(&mut self) -> Result<(), StoreError> {
+        let Incoming::Memory(before) = &self.incoming else { return Ok(()) };
+        let path = self.store.incoming_path();
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(at("write", &path))?;
+        let written = file.write_all(before);
+        self.incoming = Incoming::File(path, file);
+        written.map_err(|error| self.failed("write", error))
     }
 
     /// Makes the blob durable and visible, and returns its content id. With `expected`, bytes that hash to something
@@ -84,20 +111,28 @@ impl Upload {
         if let Some(expected) = expected.filter(|expected| *expected != content) {
             return Err(StoreError::OtherContent { expected, got: content });
         }
-        let synced = self.store.inner.hook.before_sync().and_then(|()| self.file.sync_all());
-        synced.map_err(|error| self.failed("sync", error))?;
-        let Some(path) = self.incoming.take() else {
-            unreachable!("`finish` consumes the upload, so its file has not been renamed before")
-        };
-        let published = self.store.publish(&path, tree);
-        if published.is_err() && path.exists() {
-            // Not renamed: dropping this removes the file and gives its bytes back.
-            self.incoming = Some(path);
-        } else {
-            // What was set apart beyond the length goes back; the rest is the blob's now.
-            self.store.release(self.reserved - len);
+        let hooked = self.store.inner.hook.before_sync();
+        hooked.map_err(|error| self.failed("sync", error))?;
+        match std::mem::replace(&mut self.incoming, Incoming::Published(len)) {
+            Incoming::Memory(bytes) => {
+                self.incoming = Incoming::Memory(Vec::new());
+                if !self.store.holds_good_copy(content)? {
+                    self.store.publish_small(content, bytes)?;
+                    self.incoming = Incoming::Published(len);
+                }
+            }
+            Incoming::File(path, file) => {
+                let published =
+                    file.sync_all().map_err(at("sync", &path)).and_then(|()| self.store.publish(&path, tree));
+                if published.is_err() && path.exists() {
+                    // Not renamed: dropping this removes the file and gives its bytes back.
+                    self.incoming = Incoming::File(path, file);
+                }
+                published?;
+            }
+            Incoming::Published(_) => unreachable!("`finish` consumes the upload"),
         }
-        published.map(|()| content)
+        Ok(content)
     }
 
     fn reserve_up_to(&mut self, len: u64) -> Result<(), StoreError> {
@@ -116,18 +151,24 @@ impl Upload {
 
     fn failed(&self, action: &'static str, error: std::io::Error) -> StoreError {
         match &self.incoming {
-            Some(path) => at(action, path)(error),
-            None => at(action, self.store.path())(error),
+            Incoming::File(path, _) => at(action, path)(error),
+            Incoming::Memory(_) | Incoming::Published(_) => at(action, self.store.path())(error),
         }
     }
 }
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        if let Some(path) = self.incoming.take() {
-            // If this fails the file is removed when the store is opened next.
-            let _ = fs::remove_file(path);
-            self.store.release(self.reserved);
-        }
+        // What was set apart beyond the length goes back; of a blob that has its place the rest is its own now.
+        let kept = match &self.incoming {
+            Incoming::Published(len) => *len,
+            Incoming::Memory(_) => 0,
+            Incoming::File(path, _) => {
+                // If this fails the file is removed when the store is opened next.
+                let _ = fs::remove_file(path);
+                0
+            }
+        };
+        self.store.release(self.reserved - kept);
     }
 }

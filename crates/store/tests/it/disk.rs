@@ -244,9 +244,10 @@ fn a_copy_cut_short_or_grown_is_refused() {
     {
         let mut test = store();
         let content = test.store.put_bytes(&bytes(len, 1)).unwrap();
-        test.damage(content, |stored| stored.resize(new_len, 0));
-        if len % 2 == 1 {
-            test = test.reopen();
+        if len > SEGMENT && new_len != SEGMENT {
+            test.damage(content, |stored| stored.resize(new_len, 0));
+        } else {
+            test = test.damage_closed(content, |stored| stored.resize(new_len, 0));
         }
         let error = test.store.get_bytes(content, u64::MAX).unwrap_err();
         assert!(matches!(error, StoreError::Damaged { .. }), "{len} {new_len}: {error}");
@@ -282,6 +283,60 @@ fn a_new_copy_is_not_set_aside_for_the_sins_of_the_old_one() {
     assert!(test.store.quarantined().unwrap().is_empty());
 }
 
+/// Small blobs are in one database: no file each, however many are put at once, and all of them are there after a restart.
+#[test]
+fn small_blobs_share_a_file() {
+    const SMALL: usize = 64 << 10;
+    let test = store();
+    std::thread::scope(|scope| {
+        for thread in 0..8_u64 {
+            let store = &test.store;
+            scope.spawn(move || {
+                for number in 0..40 {
+                    store.put_bytes(&bytes(1 + number * 100, thread / 2)).unwrap();
+                }
+            });
+        }
+    });
+    let contents: Vec<_> =
+        (0..4_u64).flat_map(|seed| (0..40).map(move |number| bytes(1 + number * 100, seed))).collect();
+    let total: usize = contents.iter().map(Vec::len).sum();
+    assert_eq!(test.store.used_bytes(), total as u64, "what two threads put counts once");
+    let (largest, larger) = (bytes(SMALL, 9), bytes(SMALL + 1, 9));
+    test.store.put_stream(&largest[..]).unwrap();
+    let content = test.store.put_stream(&larger[..]).unwrap();
+    let files = |test: &crate::support::TestStore| {
+        let folders = fs::read_dir(test.folder.path().join("blobs")).unwrap();
+        folders.map(|folder| fs::read_dir(folder.unwrap().path()).unwrap().count()).sum::<usize>()
+    };
+    assert_eq!((files(&test), test.incoming()), (1, 0), "only what is larger has a file");
+    let test = test.reopen();
+    assert_eq!(test.store.used_bytes(), (total + 2 * SMALL + 1) as u64);
+    for data in contents.iter().chain([&largest, &larger]) {
+        assert_eq!(test.store.get_bytes(content_id(data), u64::MAX).unwrap(), *data);
+        assert!(test.store.remove(content_id(data)).unwrap());
+    }
+    assert_eq!((files(&test), test.store.used_bytes()), (0, 0));
+    assert!(!test.store.has(content).unwrap());
+}
+
+/// A store of before small blobs shared a file.
+#[test]
+fn a_small_blob_with_a_file_of_its_own_is_found_and_not_stored_again() {
+    let test = store();
+    let data = bytes(1000, 4);
+    let file = test.file(content_id(&data));
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(&file, &data).unwrap();
+    let test = test.reopen();
+    assert_eq!(test.store.put_bytes(&data).unwrap(), content_id(&data));
+    assert_eq!(test.store.put_stream(&data[..]).unwrap(), content_id(&data));
+    assert_eq!(test.store.get_bytes(content_id(&data), 1000).unwrap(), data);
+    assert_eq!(test.store.used_bytes(), 1000);
+    assert!(test.store.remove(content_id(&data)).unwrap());
+    assert!(!file.exists() && !test.store.has(content_id(&data)).unwrap());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
     /// One changed byte anywhere in a stored file is never given to anybody; the copy is set aside, and putting the blob
@@ -297,9 +352,11 @@ proptest! {
         let mut test = store();
         let data = bytes(len, 5);
         let content = test.store.put_bytes(&data).unwrap();
-        test.damage(content, |stored| stored[place.index(len)] ^= flip);
-        if restart {
-            test = test.reopen();
+        // Small ones are in a database, which only who has it open changes.
+        if restart || len <= 64 << 10 {
+            test = test.damage_closed(content, |stored| stored[place.index(len)] ^= flip);
+        } else {
+            test.damage(content, |stored| stored[place.index(len)] ^= flip);
         }
         if !put_finds_it {
             let mut read = Vec::new();

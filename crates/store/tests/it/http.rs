@@ -153,7 +153,7 @@ async fn an_upload_that_breaks_off_leaves_nothing() {
     let mut stream = TcpStream::connect(server.address()).await.unwrap();
     let head = format!("PUT /v1/blobs/{content} HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nx");
     stream.write_all(head.as_bytes()).await.unwrap();
-    eventually("the upload never began", || test.incoming() == 1).await;
+    eventually("the upload never began", || test.store.used_bytes() == 9).await;
     server.stop().await;
     nothing_is_left(&test).await;
 }
@@ -235,12 +235,12 @@ async fn connections_past_the_bound_wait() {
 
 #[tokio::test]
 async fn damage_found_before_the_head_is_an_answer() {
-    let test = store();
-    let server = serve(&test.store).await;
     for len in [1000, 3 * SEGMENT] {
+        let test = store();
         let data = bytes(len, 1);
         let content = test.store.put_bytes(&data).unwrap();
-        test.damage(content, |stored| stored[500] ^= 0x10);
+        let test = test.damage_closed(content, |stored| stored[500] ^= 0x10);
+        let server = serve(&test.store).await;
         let path = format!("/v1/blobs/{content}");
         let damaged = ask(server.address(), "GET", &path, "").await.problem(409);
         assert!(damaged.contains("put the blob again"), "{damaged}");

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use gristmill_datadir::Db;
 use gristmill_store::server::{ServerHandle, ServerLimits};
 use gristmill_store::{Client, ClientLimits, MinimumRate, SEGMENT_BYTES, Store, StoreLimits};
 use gristmill_types::ContentId;
@@ -45,18 +46,44 @@ pub fn store_with(limits: StoreLimits) -> TestStore {
 }
 
 impl TestStore {
-    /// The file of a blob; the layout is part of the store's documentation.
+    /// The file of a blob of more than 64 KiB; the layout is part of the store's documentation.
     pub fn file(&self, content: ContentId) -> PathBuf {
         let hex = content.to_string();
         self.folder.path().join("blobs").join(&hex[..2]).join(hex)
     }
 
-    /// Changes the stored bytes behind the store's back, in place.
+    /// Changes the stored bytes of a large blob behind the store's back, in place.
     pub fn damage(&self, content: ContentId, change: impl FnOnce(&mut Vec<u8>)) {
         let path = self.file(content);
         let mut stored = fs::read(&path).unwrap();
         change(&mut stored);
         fs::write(&path, stored).unwrap();
+    }
+
+    /// Changes the stored bytes of any blob while the store is closed.
+    pub fn damage_closed(self, content: ContentId, change: impl FnOnce(&mut Vec<u8>)) -> TestStore {
+        let TestStore { folder, store } = self;
+        let limits = store.limits();
+        drop(store);
+        let db = Db::open(folder.path().join("small.redb")).unwrap();
+        let table = db.table("blobs");
+        let small = table.get(content.as_bytes()).unwrap();
+        match small {
+            Some(mut stored) => {
+                change(&mut stored);
+                table.put(content.as_bytes(), &stored).unwrap();
+            }
+            None => {
+                let hex = content.to_string();
+                let path = folder.path().join("blobs").join(&hex[..2]).join(hex);
+                let mut stored = fs::read(&path).unwrap();
+                change(&mut stored);
+                fs::write(&path, stored).unwrap();
+            }
+        }
+        drop((table, db));
+        let store = Store::open(folder.path(), limits).unwrap();
+        TestStore { folder, store }
     }
 
     /// The number of files being received.
