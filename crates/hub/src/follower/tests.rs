@@ -30,6 +30,41 @@ struct State {
     confirmations: u64,
     /// A request that was broadcast, and the block it is in.
     request: Option<(u64, Signed<RequestOrder>)>,
+    /// Whether it can be asked for the news of several blocks at once.
+    tells_news: bool,
+}
+
+impl State {
+    fn block(&self, number: u64) -> Option<BlockHead> {
+        let hash = keccak256([number.to_be_bytes(), u64::from(number >= self.fork).to_be_bytes()].concat());
+        (number <= self.head).then_some(BlockHead { number, hash, timestamp: 1_000 + number })
+    }
+
+    fn logs(&self, from: u64, to: u64, address: Address) -> Result<Vec<Log>, LedgerError> {
+        if to - from >= self.range_max {
+            let message = format!("query spans more than {} blocks", self.range_max);
+            return Err(LedgerError::Rpc { method: "eth_getLogs".to_owned(), code: -32000, message });
+        }
+        let log = |block: u64| {
+            let transfer =
+                IHub::Transfer { from: Address::ZERO, to: Address::repeat_byte(1), value: U256::from(block) };
+            let request = self.request.as_ref().filter(|(number, _)| *number == block);
+            let data = match request {
+                Some((_, signed)) => IHub::BroadcastRequestOrder { requestorder: signed.into() }.encode_log_data(),
+                None => transfer.encode_log_data(),
+            };
+            Log {
+                address,
+                topics: data.topics().to_vec(),
+                data: data.data,
+                block,
+                timestamp: self.tells_news.then_some(1_000 + block),
+                tx_hash: B256::ZERO,
+                index: 0,
+            }
+        };
+        Ok((from.max(1)..=to.min(self.head)).map(log).collect())
+    }
 }
 
 impl Blocks {
@@ -43,6 +78,7 @@ impl Blocks {
             first_block: 0,
             confirmations: 0,
             request: None,
+            tells_news: false,
         };
         Self(Arc::new(Mutex::new(state)))
     }
@@ -72,13 +108,7 @@ impl LedgerPort for Blocks {
         self.answer(|state| Ok(state.head))
     }
     fn blocks(&self, numbers: Vec<u64>) -> Answer<'_, Vec<Option<BlockHead>>> {
-        self.answer(|state| {
-            let block = |number: u64| {
-                let hash = keccak256([number.to_be_bytes(), u64::from(number >= state.fork).to_be_bytes()].concat());
-                (number <= state.head).then_some(BlockHead { number, hash, timestamp: 1_000 + number })
-            };
-            Ok(numbers.into_iter().map(block).collect())
-        })
+        self.answer(|state| Ok(numbers.into_iter().map(|number| state.block(number)).collect()))
     }
     fn call(&self, calls: Vec<Call>, _: Option<u64>) -> Answer<'_, Vec<Result<Bytes, LedgerError>>> {
         self.answer(|state| {
@@ -102,30 +132,18 @@ impl LedgerPort for Blocks {
         self.answer(|_| Ok(Vec::new()))
     }
     fn logs(&self, query: LogQuery) -> Answer<'_, Vec<Log>> {
+        self.answer(|state| state.logs(query.from, query.to, query.addresses[0]))
+    }
+    fn news(&self, query: NewsQuery) -> Answer<'_, Option<News>> {
         self.answer(|state| {
-            if query.to - query.from >= state.range_max {
-                let message = format!("query spans more than {} blocks", state.range_max);
-                return Err(LedgerError::Rpc { method: "eth_getLogs".to_owned(), code: -32000, message });
+            if !state.tells_news {
+                return Ok(None);
             }
-            let log = |block: u64| {
-                let transfer =
-                    IHub::Transfer { from: Address::ZERO, to: Address::repeat_byte(1), value: U256::from(block) };
-                let request = state.request.as_ref().filter(|(number, _)| *number == block);
-                let data = match request {
-                    Some((_, signed)) => IHub::BroadcastRequestOrder { requestorder: signed.into() }.encode_log_data(),
-                    None => transfer.encode_log_data(),
-                };
-                Log {
-                    address: query.addresses[0],
-                    topics: data.topics().to_vec(),
-                    data: data.data,
-                    block,
-                    timestamp: None,
-                    tx_hash: B256::ZERO,
-                    index: 0,
-                }
-            };
-            Ok((query.from.max(1)..=query.to.min(state.head)).map(log).collect())
+            let before = query.from.checked_sub(1).and_then(|number| state.block(number));
+            let to = state.head.min(query.from + query.blocks_max - 1);
+            let last = state.block(to).filter(|_| query.from <= state.head);
+            let logs = if last.is_some() { state.logs(query.from, to, query.addresses[0])? } else { Vec::new() };
+            Ok(Some(News { head: state.head, before, last, logs }))
         })
     }
     fn code(&self, _: Vec<Address>) -> Answer<'_, Vec<Bytes>> {
@@ -156,7 +174,14 @@ fn blocks_of(batch: &Batch) -> Vec<u64> {
 
 #[tokio::test]
 async fn a_ledger_that_is_away_for_a_moment_is_waited_for_and_one_that_stays_away_is_named() {
+    for tells_news in [false, true] {
+        is_waited_for(tells_news).await;
+    }
+}
+
+async fn is_waited_for(tells_news: bool) {
     let ledger = Blocks::new(3);
+    ledger.set(|state| state.tells_news = tells_news);
     let client = client(&ledger).await;
     let mut follower = Follower::open(&client, GivenPosition(None), quick()).await.unwrap();
     ledger.set(|state| state.failing = 2);
@@ -176,8 +201,14 @@ async fn a_ledger_that_is_away_for_a_moment_is_waited_for_and_one_that_stays_awa
 
 #[tokio::test]
 async fn a_server_that_bounds_ranges_is_asked_for_smaller_ones() {
+    for tells_news in [false, true] {
+        is_asked_for_smaller_ones(tells_news).await;
+    }
+}
+
+async fn is_asked_for_smaller_ones(tells_news: bool) {
     let ledger = Blocks::new(40);
-    ledger.set(|state| state.range_max = 7);
+    ledger.set(|state| (state.range_max, state.tells_news) = (7, tells_news));
     let client = client(&ledger).await;
     let mut follower = Follower::open(&client, GivenPosition(None), quick()).await.unwrap();
     let mut seen = Vec::new();
@@ -197,7 +228,14 @@ async fn a_server_that_bounds_ranges_is_asked_for_smaller_ones() {
 
 #[tokio::test]
 async fn the_position_is_kept_and_a_rewritten_ledger_is_noticed() {
+    for tells_news in [false, true] {
+        is_noticed(tells_news).await;
+    }
+}
+
+async fn is_noticed(tells_news: bool) {
     let (ledger, disk) = (Blocks::new(5), Disk::new(1));
+    ledger.set(|state| state.tells_news = tells_news);
     let client = client(&ledger).await;
     let db = Db::open_on(disk.backend()).unwrap();
     let positions = || TablePositions::new(db.table("positions"), "hub");

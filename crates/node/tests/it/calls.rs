@@ -1,6 +1,6 @@
 //! Calls, gas estimates and the time they see.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alloy_primitives::{B256, U256};
 use serde_json::json;
@@ -77,6 +77,24 @@ async fn state_can_be_pretended_and_be_old() {
     assert_eq!(node.ok("eth_getCode", json!([contract, "0x0"])).await, json!("0x"));
     let error = node.err("eth_call", json!([request, "0x63"])).await;
     assert_eq!((error.code(), error.message()), (-32000, "header not found"));
+    node.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blocks_that_are_spaced_take_what_comes_together() {
+    const SPACING: Duration = Duration::from_millis(150);
+    let node = TestNode::start_with(|config| config.spacing = SPACING).await;
+    let mut sender = Sender::new(1);
+    let to = Sender::new(2).address;
+    let began = Instant::now();
+    let transactions: Vec<_> = (0..5).map(|value| sender.transfer(to, value)).collect();
+    for transaction in &transactions[..4] {
+        node.ok("eth_sendRawTransaction", json!([transaction])).await;
+    }
+    node.mine(&transactions[4]).await;
+    let blocks = number(&node.ok("eth_blockNumber", json!([])).await);
+    let spans = began.elapsed().as_millis() / SPACING.as_millis() + 1;
+    assert!(blocks >= 1 && u128::from(blocks) <= spans, "{blocks} blocks in {:?}", began.elapsed());
     node.node.shutdown().await;
 }
 
