@@ -366,11 +366,14 @@ impl MemoryWatch {
     fn begin(request: &Request) -> Self {
         let files = request.output_files.saturating_mul(page_bytes());
         let granted = [request.memory_bytes, request.output_bytes, files, SCRATCH_BYTES, SHARED_MARGIN_BYTES];
+        // The host's count does not say whose it is: as many runs as there are cores may take what they are granted at once, and
+        // none of them must end for what the others do.
+        let runs = cores_of_the_host().max(2);
         let host = fs::File::open("/proc/meminfo").ok();
         let shared_before = host.as_ref().and_then(HostMemory::read).map_or(0, |now| now.shared);
         Self {
             bound: request.memory_bytes,
-            shared_bound: granted.into_iter().fold(0, u64::saturating_add),
+            shared_bound: granted.into_iter().fold(0, u64::saturating_add).saturating_mul(runs),
             shared_before,
             host,
         }
@@ -384,6 +387,12 @@ impl MemoryWatch {
         // Or the host is about to choose whom it kills: the machine's owner goes first.
         now.shared.saturating_sub(self.shared_before) > self.shared_bound || now.available < now.total / HOST_FLOOR
     }
+}
+
+/// All that are there: this process itself may use one of them.
+fn cores_of_the_host() -> u64 {
+    let cores = nix::unistd::sysconf(nix::unistd::SysconfVar::_NPROCESSORS_ONLN);
+    cores.ok().flatten().and_then(|cores| u64::try_from(cores).ok()).unwrap_or(1)
 }
 
 /// What the host says of its memory, in bytes.
