@@ -1,5 +1,6 @@
 //! What the hub knows: accounts, deals, tasks, scores, and how much of each order is used.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, B256, Bytes, U256, address};
@@ -249,15 +250,29 @@ impl Books {
         Ok(())
     }
 
-    pub(crate) fn account_mut(&mut self, owner: Address) -> &mut Account {
-        self.accounts.entry(owner).or_default()
-    }
-
-    /// Forgets empty accounts, so that books which behave equally are equal.
-    pub(crate) fn trim(&mut self, owner: Address) {
-        if self.account(owner) == Account::default() {
-            self.accounts.remove(&owner);
+    /// Changes an account. Empty ones are forgotten, so that books which behave equally are equal. The error is what `change` found
+    /// wrong.
+    pub(crate) fn change_account<E>(
+        &mut self,
+        owner: Address,
+        change: impl FnOnce(&mut Account) -> Result<(), E>,
+    ) -> Result<(), E> {
+        match self.accounts.entry(owner) {
+            Entry::Occupied(mut known) => {
+                change(known.get_mut())?;
+                if *known.get() == Account::default() {
+                    known.remove();
+                }
+            }
+            Entry::Vacant(vacant) => {
+                let mut account = Account::default();
+                change(&mut account)?;
+                if account != Account::default() {
+                    vacant.insert(account);
+                }
+            }
         }
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use alloy_primitives::{Address, B256};
 use gristmill_types::category::REVEAL_DEADLINE_RATIO;
 use gristmill_types::{Amount, ContributionStatus, DealId, OrderHash, TaskId, TaskStatus};
 
-use crate::books::{Books, Contribution, Deal, DealTerms, Loan, Task};
+use crate::books::{Account, Books, Contribution, Deal, DealTerms, Loan, Task};
 use crate::consensus::{self, WeightOverflow};
 use crate::event::{HubEvent, Logged};
 
@@ -186,9 +186,10 @@ impl Replay {
         match event {
             HubEvent::Transfer { from, to, value } => self.transfer(from, to, value)?,
             HubEvent::Lock { owner, amount } => {
-                let account = self.books.account_mut(owner);
-                account.locked = account.locked.checked_add(amount).ok_or(owner)?;
-                self.books.trim(owner);
+                self.change_account(owner, |account| {
+                    account.locked = account.locked.checked_add(amount)?;
+                    Some(())
+                })?;
             }
             HubEvent::Unlock { owner, amount } => self.release(owner, amount)?,
             HubEvent::Reward { owner, amount, task } => {
@@ -209,25 +210,36 @@ impl Replay {
         if from == Address::ZERO {
             self.books.supply = self.books.supply.checked_add(value).ok_or(from)?;
         } else {
-            let account = self.books.account_mut(from);
-            account.stake = account.stake.checked_sub(value).ok_or(from)?;
+            self.change_account(from, |account| {
+                account.stake = account.stake.checked_sub(value)?;
+                Some(())
+            })?;
         }
         if to == Address::ZERO {
             self.books.supply = self.books.supply.checked_sub(value).ok_or(to)?;
         } else {
-            let account = self.books.account_mut(to);
-            account.stake = account.stake.checked_add(value).ok_or(to)?;
+            self.change_account(to, |account| {
+                account.stake = account.stake.checked_add(value)?;
+                Some(())
+            })?;
         }
-        self.books.trim(from);
-        self.books.trim(to);
         Ok(())
     }
 
+    /// `change` says `None` for an amount out of range.
+    fn change_account(
+        &mut self,
+        owner: Address,
+        change: impl FnOnce(&mut Account) -> Option<()>,
+    ) -> Result<(), Address> {
+        self.books.change_account(owner, |account| change(account).ok_or(owner))
+    }
+
     fn release(&mut self, owner: Address, amount: Amount) -> Result<(), Address> {
-        let account = self.books.account_mut(owner);
-        account.locked = account.locked.checked_sub(amount).ok_or(owner)?;
-        self.books.trim(owner);
-        Ok(())
+        self.change_account(owner, |account| {
+            account.locked = account.locked.checked_sub(amount)?;
+            Some(())
+        })
     }
 
     /// What is lent and owed. The stakes themselves move by the events of money that go with these.

@@ -4,7 +4,7 @@ use alloy_primitives::{Address, Bytes, U256};
 use gristmill_types::{Amount, ContributionStatus, TaskId, TaskStatus};
 
 use super::{Model, Revert};
-use crate::books::{Contribution, DealTerms, KITTY, KITTY_DRAW_MIN, KITTY_PERCENT, Loan, Recount, pot_of};
+use crate::books::{Account, Contribution, DealTerms, KITTY, KITTY_DRAW_MIN, KITTY_PERCENT, Loan, Recount, pot_of};
 use crate::consensus::{log2_weight, score_after_fault};
 use crate::event::HubEvent;
 
@@ -248,9 +248,7 @@ impl Model {
     }
 
     fn hold(&mut self, owner: Address, amount: Amount) {
-        let account = self.books.account_mut(owner);
-        account.locked = plus(account.locked, amount);
-        self.books.trim(owner);
+        self.change_account(owner, |account| account.locked = plus(account.locked, amount));
         self.emit(HubEvent::Lock { owner, amount });
     }
 
@@ -276,9 +274,7 @@ impl Model {
     }
 
     fn release(&mut self, owner: Address, amount: Amount) {
-        let account = self.books.account_mut(owner);
-        account.locked = minus(account.locked, amount);
-        self.books.trim(owner);
+        self.change_account(owner, |account| account.locked = minus(account.locked, amount));
     }
 
     pub(super) fn shift(&mut self, from: Address, to: Address, value: Amount) {
@@ -288,15 +284,19 @@ impl Model {
     }
 
     pub(super) fn credit(&mut self, owner: Address, amount: Amount) {
-        let account = self.books.account_mut(owner);
-        account.stake = plus(account.stake, amount);
-        self.books.trim(owner);
+        self.change_account(owner, |account| account.stake = plus(account.stake, amount));
     }
 
     pub(super) fn debit(&mut self, owner: Address, amount: Amount) {
-        let account = self.books.account_mut(owner);
-        account.stake = minus(account.stake, amount);
-        self.books.trim(owner);
+        self.change_account(owner, |account| account.stake = minus(account.stake, amount));
+    }
+
+    fn change_account(&mut self, owner: Address, change: impl FnOnce(&mut Account)) {
+        let changed: Result<(), std::convert::Infallible> = self.books.change_account(owner, |account| {
+            change(account);
+            Ok(())
+        });
+        let Ok(()) = changed;
     }
 }
 

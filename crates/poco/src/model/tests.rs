@@ -266,8 +266,9 @@ fn the_thirty_third_contributor_is_refused() {
 fn the_kitty_gives_no_more_than_the_pools_price() {
     let kitty_after = |kitty: u64, price: u64| {
         let mut case = Case::new(1);
-        case.model.books.account_mut(KITTY).locked = grist(kitty);
-        case.model.books.account_mut(HUB).stake = case.free(HUB).checked_add(grist(kitty)).unwrap();
+        case.model.books.accounts.entry(KITTY).or_default().locked = grist(kitty);
+        let free = case.free(HUB).checked_add(grist(kitty)).unwrap();
+        case.model.books.accounts.entry(HUB).or_default().stake = free;
         let deal = case.task().deal;
         let terms = &mut case.model.books.deals.get_mut(&deal).unwrap().terms;
         // The payer's and the pool's locks stay as they were made, for price 10 and 2.
