@@ -60,7 +60,12 @@ impl Record {
     /// How likely it is a saboteur, if of its like a fraction `prior` was from the beginning.
     pub fn suspicion(&self, prior: f64) -> Suspicion {
         let odds = prior / (1.0 - prior);
-        Suspicion { at: self.0.map(|survival| (odds * survival / (1.0 + odds * survival)).max(SUSPICION_MIN)), prior }
+        // A plain loop: the compiler makes several rates at a time of it.
+        let mut at = self.0;
+        for survival in &mut at {
+            *survival = (odds * *survival / (1.0 + odds * *survival)).max(SUSPICION_MIN);
+        }
+        Suspicion { at, prior }
     }
 }
 
@@ -97,29 +102,39 @@ impl Scrutiny {
 /// In dispute: Sarmenta's conditional probability (CCGrid 2001, section 4.3), one group right or none. A dispute shows that there
 /// is cheating, so that s is no excuse any more, and the rarest cheats count fully.
 pub(crate) fn doubt(votes: &[(usize, Suspicion)], leader: usize) -> f64 {
-    let (leading, others) = votes.iter().partition::<Vec<_>, _>(|(group, _)| *group == leader);
-    if leading.is_empty() {
+    let leading = votes.iter().filter(|(group, _)| *group == leader).count();
+    if leading == 0 {
         return 1.0;
     }
-    let worst = if others.is_empty() { unanimous(&leading) } else { in_dispute(&leading, &others) };
+    // Nearly all tasks are not in dispute: only the others pay for being sorted.
+    let worst = if leading == votes.len() {
+        unanimous(votes)
+    } else {
+        let (leading, others) = votes.iter().partition::<Vec<_>, _>(|(group, _)| *group == leader);
+        in_dispute(&leading, &others)
+    };
     worst.min(1.0)
 }
 
-fn unanimous(votes: &[&(usize, Suspicion)]) -> f64 {
-    let at = |rate: f64, of: &dyn Fn(&Suspicion) -> f64| {
-        let (mut all_cheat, mut none_does) = (1.0, 1.0);
-        for (_, suspicion) in votes {
-            let suspicion = of(suspicion);
-            all_cheat *= suspicion;
-            none_does *= 1.0 - suspicion;
+fn unanimous(votes: &[(usize, Suspicion)]) -> f64 {
+    let wrong =
+        |rate: f64, all_cheat: f64, none_does: f64| rate * all_cheat / ((1.0 - rate) + rate * (all_cheat + none_does));
+    // Vote by vote, all rates at a time: each rate's products are the same as if it were alone.
+    let (mut all_cheat, mut none_does) = ([1.0; RATES], [1.0; RATES]);
+    let (mut all_prior, mut none_prior) = (1.0, 1.0);
+    for (_, suspicion) in votes {
+        for ((all, none), at) in all_cheat.iter_mut().zip(&mut none_does).zip(&suspicion.at) {
+            *all *= at;
+            *none *= 1.0 - at;
         }
-        rate * all_cheat / ((1.0 - rate) + rate * (all_cheat + none_does))
-    };
-    let mut worst = at(RATE[RATES - 1], &|suspicion| suspicion.prior);
-    for (index, rate) in RATE.into_iter().enumerate() {
-        worst = f64::max(worst, at(rate, &|suspicion| suspicion.at[index]));
+        all_prior *= suspicion.prior;
+        none_prior *= 1.0 - suspicion.prior;
     }
-    worst * BETWEEN_RATES
+    let mut doubts = [0.0; RATES];
+    for (index, doubt) in doubts.iter_mut().enumerate() {
+        *doubt = wrong(RATE[index], all_cheat[index], none_does[index]);
+    }
+    doubts.into_iter().fold(wrong(RATE[RATES - 1], all_prior, none_prior), f64::max) * BETWEEN_RATES
 }
 
 /// Suspicion of one and the same worker falls with the rate, and steeply near 1. So between two rates those who lead are as

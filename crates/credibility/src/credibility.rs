@@ -58,6 +58,25 @@ enum Class {
     Proven,
 }
 
+/// As what a worker is counted, and where.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Standing {
+    class: Class,
+    late: bool,
+    owner: Address,
+}
+
+impl Standing {
+    fn of(worker: &Worker, policy: &Policy) -> Self {
+        let class = match worker.joined && worker.ban.is_none() {
+            false => Class::Out,
+            true if worker.checks >= policy.probation_checks => Class::Proven,
+            true => Class::Unproven,
+        };
+        Self { class, late: worker.late, owner: worker.origin.owner }
+    }
+}
+
 impl Credibility {
     /// Of a pool that knows nobody.
     pub fn new(policy: Policy, seed: Seed) -> Result<Self, PolicyError> {
@@ -83,7 +102,7 @@ impl Credibility {
         restored.cohorts = cohorts;
         restored.tasks = tasks;
         for (id, worker) in workers {
-            restored.count(&worker, true);
+            restored.count(Standing::of(&worker, &restored.policy), true);
             restored.workers.insert(id, worker);
         }
         Ok(restored)
@@ -138,12 +157,15 @@ impl Credibility {
     /// Whether a worker may have a task now, and as what: it may join, and the task wants it.
     pub fn may(&self, worker: Address, task: TaskId) -> Result<Role, Refusal> {
         let role = self.may_join(worker, task)?;
+        if self.is_wanted(task, role) { Ok(role) } else { Err(Refusal::NotWanted) }
+    }
+
+    fn is_wanted(&self, task: TaskId, role: Role) -> bool {
         let wants = self.wants(task);
-        let wanted = match role {
+        match role {
             Role::Vote => wants.vote || wants.check,
             Role::Probation => wants.probation,
-        };
-        if wanted { Ok(role) } else { Err(Refusal::NotWanted) }
+        }
     }
 
     /// Whether a worker may have a replica of a task, wanted or not, and as what. Nobody has a second one; on a public pool nobody
@@ -283,23 +305,15 @@ impl Credibility {
         worker.record.suspicion(self.cohorts[usize::from(worker.late)].saboteurs(self.policy.saboteurs))
     }
 
-    fn class(&self, worker: &Worker) -> Class {
-        match worker.joined && worker.ban.is_none() {
-            false => Class::Out,
-            true if worker.checks >= self.policy.probation_checks => Class::Proven,
-            true => Class::Unproven,
-        }
-    }
-
     /// Counts a worker in, or out.
-    fn count(&mut self, worker: &Worker, inward: bool) {
+    fn count(&mut self, Standing { class, late, owner }: Standing, inward: bool) {
         let step = |count: &mut u32| *count = if inward { *count + 1 } else { count.saturating_sub(1) };
-        match self.class(worker) {
+        match class {
             Class::Out => {}
-            Class::Unproven => step(&mut self.cohorts[usize::from(worker.late)].unproven),
+            Class::Unproven => step(&mut self.cohorts[usize::from(late)].unproven),
             Class::Proven => {
                 step(&mut self.proven);
-                let account = self.accounts.entry(worker.origin.owner).or_default();
+                let account = self.accounts.entry(owner).or_default();
                 let before = account.proven;
                 step(&mut account.proven);
                 match (before, account.proven) {
@@ -308,7 +322,7 @@ impl Credibility {
                     _ => {}
                 }
                 if *account == Account::default() {
-                    self.accounts.remove(&worker.origin.owner);
+                    self.accounts.remove(&owner);
                 }
             }
         }
@@ -316,11 +330,15 @@ impl Credibility {
 
     /// Changes a worker, and what is counted of it.
     fn with_worker<T>(&mut self, id: Address, change: impl FnOnce(&mut Worker) -> T) -> Result<T, ObserveError> {
-        let mut worker = self.workers.remove(&id).ok_or(ObserveError::UnknownWorker(id))?;
-        self.count(&worker, false);
-        let outcome = change(&mut worker);
-        self.count(&worker, true);
-        self.workers.insert(id, worker);
+        let worker = self.workers.get_mut(&id).ok_or(ObserveError::UnknownWorker(id))?;
+        let before = Standing::of(worker, &self.policy);
+        let outcome = change(worker);
+        let after = Standing::of(worker, &self.policy);
+        // Most changes are of what is not counted.
+        if before != after {
+            self.count(before, false);
+            self.count(after, true);
+        }
         Ok(outcome)
     }
 
@@ -343,7 +361,7 @@ impl Credibility {
             return Err(ObserveError::Full { what: "workers", bound: "workers_max", max });
         }
         let worker = Worker { ban, ..Worker::new(origin, score, self.is_founded()) };
-        self.count(&worker, true);
+        self.count(Standing::of(&worker, &self.policy), true);
         self.workers.insert(id, worker);
         Ok(())
     }
@@ -393,7 +411,7 @@ impl Credibility {
             return Err(ObserveError::UnknownTask(task));
         }
         let role = self.may_join(worker, task).map_err(|refusal| ObserveError::Refused { task, worker, refusal })?;
-        let spare = self.may(worker, task).is_err();
+        let spare = !self.is_wanted(task, role);
         self.with_worker(worker, |worker| worker.in_flight += 1)?;
         let replicas = &mut self.task_mut(task)?.replicas;
         // Most tasks have one or two: no room for four is taken in advance.

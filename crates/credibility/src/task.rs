@@ -46,8 +46,7 @@ impl Task {
     }
 
     /// More answers are awaited than would be one too many: a copy makes up for the late one.
-    pub fn waits(&self, is_awaited: impl Fn(&Replica) -> bool) -> bool {
-        let awaited = self.replicas.iter().filter(|replica| is_awaited(replica)).count();
+    pub fn waits(&self, awaited: usize) -> bool {
         awaited > self.replicas.iter().filter(|replica| replica.spare).count()
     }
 

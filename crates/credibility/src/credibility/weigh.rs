@@ -1,6 +1,8 @@
 //! From what is remembered to what is wanted and believed.
 
-use alloy_primitives::B256;
+use std::borrow::Cow;
+
+use alloy_primitives::{Address, B256};
 use gristmill_poco::consensus::{Tally, weight};
 
 use super::Credibility;
@@ -11,25 +13,43 @@ use crate::task::{Replica, Task};
 use crate::worker::Worker;
 
 /// The votes of a task that count, as of now.
-struct Votes {
+struct Votes<'a> {
     /// Different answers, sorted: a group's number is its place.
     hashes: Vec<B256>,
     /// Given, in the order of the workers' names: sums come out the same whoever was first.
     given: Vec<(usize, Suspicion)>,
+    /// Who gave them, in the same order.
+    givers: Vec<(Address, &'a Worker)>,
     /// Expected of those who have a lease.
     awaited: Vec<Suspicion>,
+    /// Those who have a lease and did not answer, newcomers too.
+    unanswered: usize,
     /// Answers of newcomers.
     probation: Vec<B256>,
     /// The group that is wrong with the least probability, and that; of equal ones that of the smallest hash.
     leader: Option<(usize, f64)>,
 }
 
-impl Votes {
+impl Votes<'_> {
     /// Those given, and those awaited as if they agreed with the leader; and who leads.
-    fn hopes(&self) -> (Vec<(usize, Suspicion)>, usize) {
+    fn hopes(&self) -> (Cow<'_, [(usize, Suspicion)]>, usize) {
         let leader = self.leader.map_or(0, |(leader, _)| leader);
+        if self.awaited.is_empty() {
+            return (Cow::Borrowed(&self.given), leader);
+        }
         let awaited = self.awaited.iter().map(|suspicion| (leader, *suspicion));
         (self.given.iter().copied().chain(awaited).collect(), leader)
+    }
+
+    /// Who leads, and how likely that is wrong if those who are awaited agree.
+    fn hoped(&self) -> (usize, f64) {
+        match self.leader.filter(|_| self.awaited.is_empty()) {
+            Some(leader) => leader,
+            None => {
+                let (hopes, leader) = self.hopes();
+                (leader, doubt(&hopes, leader))
+            }
+        }
     }
 }
 
@@ -43,24 +63,37 @@ impl Credibility {
         counting
     }
 
-    fn votes(&self, task: &Task) -> Votes {
-        let voters = self.counting(task, Role::Vote);
+    /// Asked at every step of a task: each worker is looked up once.
+    fn votes<'a>(&'a self, task: &'a Task) -> Votes<'a> {
+        let (mut voters, mut probation, mut unanswered) = (Vec::new(), Vec::new(), 0);
+        for replica in &task.replicas {
+            let Some(worker) = self.workers.get(&replica.worker).filter(|worker| worker.ban.is_none()) else {
+                continue;
+            };
+            unanswered += usize::from(replica.answer.is_none());
+            match replica.role {
+                Role::Vote => voters.push((replica, worker)),
+                Role::Probation => probation.extend(replica.answer),
+            }
+        }
+        voters.sort_unstable_by_key(|(replica, _)| replica.worker);
         let mut hashes = voters.iter().filter_map(|(replica, _)| replica.answer).collect::<Vec<_>>();
         hashes.sort_unstable();
         hashes.dedup();
-        let (mut given, mut awaited) = (Vec::new(), Vec::new());
+        let (mut given, mut givers, mut awaited) = (Vec::new(), Vec::new(), Vec::new());
         for (replica, worker) in voters {
             let suspicion = self.suspicion(worker);
             match replica.answer.and_then(|answer| hashes.binary_search(&answer).ok()) {
-                Some(group) => given.push((group, suspicion)),
+                Some(group) => {
+                    given.push((group, suspicion));
+                    givers.push((replica.worker, worker));
+                }
                 None => awaited.push(suspicion),
             }
         }
-        let newcomers = self.counting(task, Role::Probation);
-        let probation = newcomers.into_iter().filter_map(|(replica, _)| replica.answer).collect();
         let doubts = (0..hashes.len()).map(|group| (group, doubt(&given, group)));
         let leader = doubts.reduce(|best, next| if next.1 < best.1 { next } else { best });
-        Votes { hashes, given, awaited, probation, leader }
+        Votes { hashes, given, givers, awaited, unanswered, probation, leader }
     }
 
     /// Whether the hub would accept `hash`, if `more` of this weight held it too, and, with `awaited`, those who have a lease.
@@ -95,17 +128,16 @@ impl Credibility {
         self.wants_by(task, &self.votes(task))
     }
 
-    fn wants_by(&self, task: &Task, votes: &Votes) -> Wants {
+    fn wants_by(&self, task: &Task, votes: &Votes<'_>) -> Wants {
         if task.public || !self.has_place(task) {
             return Wants::default();
         }
         let on_probation = task.with_role(Role::Probation).count();
         // A newcomer keeps others company: who is late or silent must not hold up a task that waits for nobody else.
         let probation = !votes.awaited.is_empty() && on_probation < usize::from(task.probation_places);
-        let (hopes, leader) = votes.hopes();
+        let (leader, hoped) = votes.hoped();
         let leading = votes.hashes.get(leader).copied().unwrap_or_default();
-        let reached = doubt(&hopes, leader) <= task.error_max()
-            && (!task.spec.by_hub || self.hub_accepts(task, leading, true, 0, 0));
+        let reached = hoped <= task.error_max() && (!task.spec.by_hub || self.hub_accepts(task, leading, true, 0, 0));
         if !reached {
             let waits = self.policy.one_by_one && !votes.awaited.is_empty();
             return Wants { vote: !waits, check: false, probation };
@@ -116,31 +148,29 @@ impl Credibility {
 
     /// Whether a task whose confidence is reached is one to be checked, and has not been. It has, if the confidence would be
     /// reached without the last answer as well. A newcomer's dissent makes any task one to be checked.
-    fn lacks_check(&self, task: &Task, votes: &Votes, leader: usize) -> bool {
+    fn lacks_check(&self, task: &Task, votes: &Votes<'_>, leader: usize) -> bool {
         let Some(leading) = votes.hashes.get(leader).copied().filter(|_| task.spec.trust.value() > 1) else {
             return false;
         };
-        let holders = self.counting(task, Role::Vote);
-        let given = holders.iter().filter(|(replica, _)| replica.answer.is_some()).map(|(replica, _)| replica.worker);
         // Answers stand in the order in which they came.
         let came =
             task.with_role(Role::Vote).filter(|replica| replica.answer == Some(leading)).map(|replica| replica.worker);
-        let last = came.filter(|worker| holders.iter().any(|(replica, _)| replica.worker == *worker)).last();
-        let without_last = given.zip(&votes.given).filter(|(worker, _)| Some(*worker) != last).map(|(_, vote)| *vote);
+        let last = came.filter(|worker| votes.givers.iter().any(|(giver, _)| giver == worker)).last();
+        let given = votes.givers.iter().zip(&votes.given);
+        let without_last = given.filter(|((giver, _), _)| Some(*giver) != last).map(|(_, vote)| *vote);
         if doubt(&without_last.collect::<Vec<_>>(), leader) <= task.error_max() {
             return false;
         }
         if votes.probation.iter().any(|answer| *answer != leading) {
             return true;
         }
-        let rate = match votes.given.as_slice() {
-            [_] => {
-                let alone = holders.iter().find(|(replica, _)| replica.answer == Some(leading));
-                alone.map_or(1.0, |(_, worker)| self.check_rate_of(worker, task))
-            }
+        let rate = match votes.givers.as_slice() {
+            // Who gave the only answer gave the leading one.
+            [(_, worker)] => self.check_rate_of(worker, task),
             _ => self.policy.check_share,
         };
-        self.seed.fraction(Draw::Check, task.id()) < rate
+        // What is certain need not be drawn.
+        rate >= 1.0 || self.seed.fraction(Draw::Check, task.id()) < rate
     }
 
     /// How often a worker is checked whose result would be enough alone.
@@ -161,11 +191,8 @@ impl Credibility {
     }
 
     /// `last`: nobody who has not answered is waited for, and nobody else is asked.
-    fn verdict_by(&self, task: &Task, last: bool, votes: &Votes) -> Verdict {
-        let is_awaited = |replica: &Replica| {
-            replica.answer.is_none() && self.workers.get(&replica.worker).is_some_and(|worker| worker.ban.is_none())
-        };
-        if !last && task.waits(is_awaited) {
+    fn verdict_by(&self, task: &Task, last: bool, votes: &Votes<'_>) -> Verdict {
+        if !last && task.waits(votes.unanswered) {
             return Verdict::Open;
         }
         let may_grow = !last && !task.public && self.has_place(task);
@@ -188,7 +215,8 @@ impl Credibility {
 
     pub(super) fn missing(&self, task: &Task, suspicion: &Suspicion, score: u64) -> Option<u32> {
         let votes = self.votes(task);
-        let (mut hopes, leader) = votes.hopes();
+        let (hopes, leader) = votes.hopes();
+        let mut hopes = hopes.into_owned();
         let leading = votes.hashes.get(leader).copied().unwrap_or_default();
         let places = self.policy.replicas_max.saturating_sub(u32::try_from(task.replicas.len()).unwrap_or(u32::MAX));
         for more in 0..=places {
