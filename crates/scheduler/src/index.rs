@@ -221,9 +221,23 @@ impl MachineIndex {
     }
 
     /// Other facts of a machine. What is the same as before costs nothing later on.
-    pub fn update(&mut self, worker: WorkerId, mut facts: Facts) {
+    pub fn update(&mut self, worker: WorkerId, facts: Facts) {
+        if let Some(place) = self.pool.places.get(&worker).copied() {
+            self.update_at(place, facts);
+        }
+    }
+
+    /// The same, and since when its slots are free: see [`MachineIndex::set_free_since`].
+    pub fn update_since(&mut self, worker: WorkerId, facts: Facts, since: u64) {
+        if let Some(place) = self.pool.places.get(&worker).copied() {
+            let slots_free = facts.slots_free;
+            self.update_at(place, facts);
+            self.pool.set_free_since(place, slots_free, since);
+        }
+    }
+
+    fn update_at(&mut self, place: u32, mut facts: Facts) {
         tidy(&mut facts);
-        let Some(place) = self.pool.places.get(&worker).copied() else { return };
         let Some(machine) = &mut self.pool.machines[place as usize] else { return };
         // When a slot comes free is for people, and how many are free is not compared.
         let (free_at_ms, free) = (facts.free_at_ms, facts.slots_free);
@@ -342,25 +356,25 @@ impl MachineIndex {
         let worker = |place: u32| pool.machines[place as usize].as_ref().map(|machine| machine.worker);
         let window = order.window();
         let weighed = order.weigh();
-        // The requester's own rank goes first: only those with the same are compared.
-        let merit = |at: usize| (window.key(at) >> 32, weighed[at]);
-        let by_merit = |a: &usize, b: &usize| {
-            let ((rank, weight), (other_rank, other_weight)) = (merit(*a), merit(*b));
-            other_rank.cmp(&rank).then(other_weight.total_cmp(&weight))
-        };
-        let mut order_of = (0..window.len()).collect::<Vec<_>>();
-        order_of.sort_unstable_by(by_merit);
-        let mut best: Vec<(usize, WorkerId)> = Vec::new();
-        for at in order_of {
-            if best.len() >= count && best.last().is_some_and(|(last, _)| by_merit(last, &at).is_lt()) {
+        // The requester's own rank goes first: only those with the same are compared. One number for both is sorted sooner.
+        let merit = |at: usize| u128::from(window.key(at) >> 32) << 64 | u128::from(in_order(weighed[at]));
+        let mut by_merit = [(0, 0); CANDIDATES_MAX];
+        let by_merit = &mut by_merit[..window.len()];
+        by_merit.iter_mut().zip(0..).for_each(|(entry, at)| *entry = (merit(at), at));
+        by_merit.sort_unstable_by(|entry, other| other.cmp(entry));
+        let mut best: Vec<(u128, usize, WorkerId)> = Vec::new();
+        for (merit, at) in by_merit.iter().copied() {
+            if best.len() >= count && best.last().is_some_and(|(last, ..)| *last > merit) {
                 break;
             }
-            best.extend(worker(window.places()[at]).filter(|worker| passes(*worker)).map(|worker| (at, worker)));
+            best.extend(worker(window.places()[at]).filter(|worker| passes(*worker)).map(|worker| (merit, at, worker)));
         }
-        best.sort_unstable_by(|(at, worker), (other_at, other)| by_merit(at, other_at).then(worker.cmp(other)));
+        best.sort_unstable_by(|(merit, _, worker), (other_merit, _, other)| {
+            other_merit.cmp(merit).then(worker.cmp(other))
+        });
         let candidates = window.len();
         if !best.is_empty() {
-            let choice = |(at, worker): (usize, WorkerId)| {
+            let choice = |(_, at, worker): (u128, usize, WorkerId)| {
                 let (place, values, phi) = (window.places()[at], window.values(at), Some(order.phi(weighed[at])));
                 Choice { worker, phi, values, candidates, place }
             };
@@ -376,6 +390,12 @@ impl MachineIndex {
         let Some(place) = found else { return Vec::new() };
         let values = pool.values(&standing.want.work, place);
         worker(place).map(|worker| Choice { worker, phi: None, values, candidates, place }).into_iter().collect()
+    }
+
+    /// Brings the order of a demand up to date, as every choice does. What is chosen later follows from when that was, so whoever knows
+    /// without looking that there is nobody to choose says so.
+    pub(crate) fn keep_current(&mut self, id: DemandId) {
+        let _ = self.catch_up(id);
     }
 
     /// Whether a machine and a demand match, free or not.
@@ -489,6 +509,12 @@ impl MachineIndex {
         }
         true
     }
+}
+
+/// The bits of a real number as a whole number in its order, which is that of [`f64::total_cmp`].
+fn in_order(number: f64) -> u64 {
+    let bits = number.to_bits();
+    if bits >> 63 == 0 { bits | 1 << 63 } else { !bits }
 }
 
 /// What is looked up by halving is sorted.

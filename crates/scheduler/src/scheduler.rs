@@ -61,7 +61,8 @@ pub struct Scheduler {
     numbers: BTreeSet<u64>,
     /// The connected workers' machines, by what tasks may ask of them.
     machines: MachineIndex,
-    /// Workers with a free slot, longest idle first: those whose answers count, and those on probation.
+    /// Workers with a free slot, slowest first by what they say (see [`Worker::quickness`]), so that those who are too slow for a task
+    /// are not looked at one by one: those whose answers count, and those on probation.
     idle: [BTreeSet<(u64, WorkerId)>; 2],
     /// Connected workers by the weight of their next contribution.
     weights: BTreeSet<(u64, WorkerId)>,

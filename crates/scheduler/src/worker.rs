@@ -69,8 +69,8 @@ pub(crate) struct Worker {
     pub tried: Runs,
     /// Open tasks that it may have again, now or later, by their number.
     pub again: BTreeSet<(u64, TaskId)>,
-    /// Its place in the queue of the idle, while it is there.
-    pub idle_order: Option<(usize, u64)>,
+    /// Its place among the idle, while it is there.
+    pub idle: Option<Idle>,
     /// Its place in the index of weights, while it is there.
     pub listed_weight: Option<u64>,
 }
@@ -80,6 +80,17 @@ pub(crate) struct Worker {
 pub(crate) struct Ban {
     pub reason: String,
     pub until_ms: Option<u64>,
+}
+
+/// A worker's place among those with a free slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Idle {
+    /// 0: its answers count; 1: it is on probation.
+    pub among: usize,
+    /// Grows: whoever waits longest has the smallest.
+    pub order: u64,
+    /// Its [`Worker::quickness`] when it was put there.
+    pub quickness: u64,
 }
 
 /// A slot whose run was over quickly.
@@ -161,7 +172,7 @@ impl Worker {
             contributed: BTreeSet::new(),
             tried: Runs::default(),
             again: BTreeSet::new(),
-            idle_order: None,
+            idle: None,
             listed_weight: None,
         }
     }

@@ -112,7 +112,7 @@ impl Scheduler {
 
     /// Gives a worker the next tasks of a queue, until its slots are full.
     fn feed(&mut self, id: WorkerId, queue: Queue, fit: Fit) {
-        while self.workers.get(&id).is_some_and(|worker| worker.idle_order.is_some()) {
+        while self.workers.get(&id).is_some_and(|worker| worker.idle.is_some()) {
             let next = if fit == Fit::Again { self.next_again(id, queue) } else { self.next_new(id, queue) };
             let Some(task) = next else { return };
             self.grant(task, id);

@@ -46,8 +46,8 @@ impl Scheduler {
         self.leases.insert(lease, (task_id, worker_id));
         self.effects.push(Effect::Lease { lease, fence, task: task_id, worker: worker_id, expires_ms, heartbeat_ms });
         // To the end of the queue, also when slots are left: work spreads over workers before it piles up on one.
-        if let Some((among, order)) = worker.idle_order.take() {
-            self.idle[among].remove(&(order, worker_id));
+        if let Some(idle) = worker.idle.take() {
+            self.idle[idle.among].remove(&(idle.quickness, worker_id));
         }
         self.tell(Belief::Leased { task: task_id, worker: worker_id.0 });
         self.refresh_worker(worker_id);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use gristmill_types::{ContentId, TaskId};
+use gristmill_types::{Address, ContentId, TaskId};
 
 use super::dispatch::{Fit, Fitting};
 use super::pacing::BELIEVED;
@@ -18,6 +18,8 @@ use crate::worker::{Told, Worker};
 const DRAWN_WORKERS: usize = 8;
 /// So many idle workers are looked at one by one where the most promising will not do.
 const FEW_WORKERS: usize = 1_024;
+/// Of so few it is found out first who would do.
+const HANDFUL: usize = 32;
 /// Parts of a factor of two in which facts are told apart: what changes by less changes nobody's place.
 const PARTS: f64 = 8.0;
 /// How much a new measurement counts against what was measured before.
@@ -70,8 +72,7 @@ impl Scheduler {
             return;
         }
         let Some(facts) = self.facts(id, slots_free) else { return };
-        self.machines.update(id, facts);
-        self.machines.set_free_since(id, slots_free, since);
+        self.machines.update_since(id, facts, since);
     }
 
     fn facts(&mut self, id: WorkerId, slots_free: u32) -> Option<Facts> {
@@ -112,7 +113,7 @@ impl Scheduler {
         let fitting = Fitting { now_ms: *now_ms, retries: policy.host_fault_retries, credibility, machines: None };
         let takes = [task.seats.vote, task.seats.probation];
         let passes = |worker: WorkerId| {
-            let is_taken = |known: &&Worker| known.idle_order.is_some_and(|(among, _)| takes[among]);
+            let is_taken = |known: &&Worker| known.idle.is_some_and(|idle| takes[idle.among]);
             let known = workers.get(&worker).filter(is_taken);
             known.is_some_and(|known| fitting.fit(task, worker, known) == fit)
         };
@@ -123,19 +124,30 @@ impl Scheduler {
             return None;
         }
         // Where those whom the task does not take are idle by the thousand, the others are soon looked at.
-        let few = || {
-            if again.is_some() {
-                return again;
-            }
-            let taken = || idle.iter().zip(takes).filter(|(_, takes)| *takes).map(|(idle, _)| idle);
-            let count = taken().map(BTreeSet::len).sum::<usize>();
-            (count <= FEW_WORKERS).then(|| taken().flatten().map(|(_, worker)| *worker).collect())
-        };
+        let from = (quickness_min(task.speed_min), WorkerId(Address::ZERO));
+        let taken = idle.iter().zip(takes).filter(|(_, takes)| *takes);
+        let quick = taken.flat_map(|(idle, _)| idle.range(from..));
+        let known = again.or_else(|| {
+            let first = quick.take(FEW_WORKERS + 1).map(|(_, worker)| *worker).collect::<Vec<_>>();
+            (first.len() <= FEW_WORKERS).then_some(first)
+        });
+        let demand = task.demand?;
         let count = if credibility.is_some_and(|credibility| credibility.policy().public) { DRAWN_WORKERS } else { 1 };
-        let best = machines.best_among(task.demand?, count, few, passes);
+        let best = match known {
+            // Of a handful it is soon known who passes: often nobody, and then no order of machines is asked.
+            Some(known) if known.len() <= HANDFUL => {
+                let passing = known.into_iter().filter(|worker| passes(*worker)).collect::<Vec<_>>();
+                if passing.is_empty() {
+                    machines.keep_current(demand);
+                    return None;
+                }
+                machines.best_among(demand, count, || Some(passing.clone()), |worker| passing.contains(&worker))
+            }
+            known => machines.best_among(demand, count, || known, passes),
+        };
         let order = |worker: &WorkerId| {
             let drawn = credibility.map_or(0, |credibility| credibility.order(id, worker.0));
-            (drawn, workers.get(worker).and_then(|known| known.idle_order).map(|(_, order)| order))
+            (drawn, workers.get(worker).and_then(|known| known.idle).map(|idle| idle.order))
         };
         best.into_iter().map(|choice| choice.worker).min_by_key(order)
     }
@@ -180,6 +192,12 @@ impl Worker {
     /// It says what it is, and that is slower than this. Nobody gains by such a word but the truthful: they are not asked in vain.
     pub(super) fn is_too_slow(&self, speed_min: f64) -> bool {
         self.told.says_speed && self.told.speed < speed_min
+    }
+
+    /// A number for that: whoever's is below [`quickness_min`] is too slow. The order of numbers that are not negative is that of their
+    /// bits, and who says nothing is never too slow.
+    pub(super) fn quickness(&self) -> u64 {
+        if self.told.says_speed { self.told.speed.to_bits() } else { u64::MAX }
     }
 
     /// How quick it is taken for: what it says, unless it was slower than others at the same work.
@@ -248,6 +266,11 @@ impl Grade {
 fn speed_min(work: &Work, limit_ms: u64) -> f64 {
     let operations = if work.is_known { work.operations as f64 } else { 0.0 };
     operations / REFERENCE_OPERATIONS_PER_SECOND as f64 / (limit_ms.max(1) as f64 / 1e3)
+}
+
+/// See [`Worker::quickness`].
+fn quickness_min(speed_min: f64) -> u64 {
+    speed_min.max(0.0).to_bits()
 }
 
 /// The nearest of the numbers that are told apart.

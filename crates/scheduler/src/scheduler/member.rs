@@ -11,7 +11,7 @@ use super::{Scheduler, Timer};
 use crate::event::{Effect, RevokeReason, WorkerSpec};
 use crate::id::WorkerId;
 use crate::task::ReplicaState;
-use crate::worker::{Ban, Worker};
+use crate::worker::{Ban, Idle, Worker};
 
 impl Scheduler {
     pub(super) fn worker_joined(&mut self, spec: WorkerSpec) {
@@ -184,26 +184,23 @@ impl Scheduler {
         let free = worker.is_willing(self.now_ms) && worker.has_slot() && !worker.is_overflow();
         let role = self.credibility.as_ref().and_then(|credibility| credibility.role_of(id.0));
         let among = usize::from(role == Some(Role::Probation));
-        match (free, worker.idle_order) {
-            (true, None) => {
-                worker.idle_order = Some((among, self.next_order));
-                self.idle[among].insert((self.next_order, id));
-                self.next_order += 1;
+        let before = worker.idle;
+        worker.idle = free.then(|| {
+            let order = before.map_or(self.next_order, |idle| idle.order);
+            Idle { among, order, quickness: worker.quickness() }
+        });
+        self.next_order += u64::from(free && before.is_none());
+        if worker.idle != before {
+            if let Some(before) = before {
+                self.idle[before.among].remove(&(before.quickness, id));
             }
-            (true, Some((before, order))) if before != among => {
-                worker.idle_order = Some((among, order));
-                self.idle[before].remove(&(order, id));
-                self.idle[among].insert((order, id));
+            if let Some(now) = worker.idle {
+                self.idle[now.among].insert((now.quickness, id));
             }
-            (false, Some((among, order))) => {
-                worker.idle_order = None;
-                self.idle[among].remove(&(order, id));
-            }
-            _ => {}
         }
         let taken = (worker.leases.len() + worker.cooling.len()) as u64;
         let slots_free = if free { u64::from(worker.slots).saturating_sub(taken) as u32 } else { 0 };
-        let since = worker.idle_order.map_or(0, |(_, order)| order);
+        let since = worker.idle.map_or(0, |idle| idle.order);
         self.tell_machine(id, slots_free, since);
         if free {
             self.fresh_workers.insert(id);

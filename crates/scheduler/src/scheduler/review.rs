@@ -301,20 +301,18 @@ impl Scheduler {
             return 0;
         }
         let is_reliable = |id: &WorkerId| self.workers.get(id).is_some_and(|worker| worker.proven && worker.connected);
-        let (mut count, mut reliable) = (0, true);
-        let mut look_at = |id: &WorkerId| {
-            count += 1;
-            reliable &= is_reliable(id);
-        };
-        match task.phase {
-            Phase::Revealing { hash, .. } => task.holders(hash).for_each(|(id, _)| look_at(&id)),
-            _ => {
-                task.seen.iter().filter(|(_, seen)| seen.is_live()).for_each(|(id, _)| look_at(id));
-                task.replicas.keys().for_each(look_at);
+        // A single holder who stays silent leaves the digest secret: the task reopens and goes on. Then nobody need be looked up.
+        let is_needed = match task.phase {
+            Phase::Revealing { hash, .. } => {
+                task.holders(hash).nth(1).is_some() && !task.holders(hash).all(|(id, _)| is_reliable(&id))
             }
-        }
-        // A single holder who stays silent leaves the digest secret: the task reopens and goes on.
-        if count < 2 || reliable { 0 } else { reserve }
+            _ => {
+                let live = || task.seen.iter().filter(|(_, seen)| seen.is_live()).map(|(id, _)| id);
+                let holders = || live().chain(task.replicas.keys());
+                holders().nth(1).is_some() && !holders().all(is_reliable)
+            }
+        };
+        if is_needed { reserve } else { 0 }
     }
 
     /// After so long a lease of this task becomes late at this worker; `None` while too few ran to tell. At the end of a deal it is
@@ -480,32 +478,7 @@ impl Scheduler {
     /// Sets the timer of a task to the next moment at which a review could find something to do.
     pub(super) fn arm(&mut self, task: &mut Task) {
         self.watch_tail(task);
-        let slack_ms = self.policy.ledger_slack_ms;
-        let mut moments = vec![
-            task.spec.contribution_deadline_ms,
-            task.spec.contribution_deadline_ms.saturating_add(slack_ms),
-            task.spec.final_deadline_ms.saturating_add(slack_ms),
-            self.last_lease_ms(task).saturating_add(1),
-        ];
-        moments.extend(self.credibility.as_ref().map(|_| self.settle_by_ms(task)));
-        moments.extend(task.convict_since_ms.map(|since_ms| self.hold_until_ms(task, since_ms)));
-        moments.extend(task.concede_effective_ms.map(|effective_ms| effective_ms.saturating_add(slack_ms)));
-        moments.extend(task.pending.map(|pending| pending.again_ms));
-        if let Phase::Revealing { deadline_ms, since_ms, .. } = task.phase {
-            moments.extend([deadline_ms.saturating_add(slack_ms), self.hold_until_ms(task, since_ms)]);
-        }
-        for (worker, replica) in &task.replicas {
-            match replica.state {
-                ReplicaState::Leased { since_ms, expires_ms, terms } => {
-                    moments.extend(self.late_ms(task, *worker).map(|late_ms| since_ms.saturating_add(late_ms)));
-                    moments.push(expires_ms.min(since_ms.saturating_add(terms.run_limit_ms)));
-                }
-                ReplicaState::Authorised { until_ms, .. } => moments.push(until_ms),
-                ReplicaState::Ready { .. } | ReplicaState::Lapsed { .. } => {}
-            }
-        }
-        moments.extend(self.tail_moment(task));
-        let wake_ms = moments.into_iter().filter(|moment_ms| *moment_ms > self.now_ms).min();
+        let wake_ms = self.next_moment(task);
         // The tasks of a deal that wait in line wait for the same moments: one timer does for all of them.
         let of_deal = self.deals.get(&task.spec.deal).and_then(|deal| deal.terms.as_ref());
         let is_shared = task.waits_untouched() && of_deal.is_some_and(|terms| Arc::ptr_eq(terms, &task.spec));
@@ -523,6 +496,48 @@ impl Scheduler {
             self.timers.insert((new_ms, Timer::Task(task.id())));
         }
         task.wake_ms = own_ms;
+    }
+
+    /// The next moment at which a review of a task could find something to do.
+    fn next_moment(&self, task: &Task) -> Option<u64> {
+        let slack_ms = self.policy.ledger_slack_ms;
+        let mut next = None;
+        let mut add = |moment_ms: u64| {
+            if moment_ms > self.now_ms && next.is_none_or(|next_ms| moment_ms < next_ms) {
+                next = Some(moment_ms);
+            }
+        };
+        add(task.spec.contribution_deadline_ms);
+        add(task.spec.contribution_deadline_ms.saturating_add(slack_ms));
+        add(task.spec.final_deadline_ms.saturating_add(slack_ms));
+        add(self.last_lease_ms(task).saturating_add(1));
+        if self.credibility.is_some() {
+            add(self.settle_by_ms(task));
+        }
+        let convicts = task.convict_since_ms.map(|since_ms| self.hold_until_ms(task, since_ms));
+        let conceded = task.concede_effective_ms.map(|effective_ms| effective_ms.saturating_add(slack_ms));
+        let called = task.pending.map(|pending| pending.again_ms);
+        [convicts, conceded, called].into_iter().flatten().for_each(&mut add);
+        if let Phase::Revealing { deadline_ms, since_ms, .. } = task.phase {
+            add(deadline_ms.saturating_add(slack_ms));
+            add(self.hold_until_ms(task, since_ms));
+        }
+        for (worker, replica) in &task.replicas {
+            match replica.state {
+                ReplicaState::Leased { since_ms, expires_ms, terms } => {
+                    if let Some(late_ms) = self.late_ms(task, *worker) {
+                        add(since_ms.saturating_add(late_ms));
+                    }
+                    add(expires_ms.min(since_ms.saturating_add(terms.run_limit_ms)));
+                }
+                ReplicaState::Authorised { until_ms, .. } => add(until_ms),
+                ReplicaState::Ready { .. } | ReplicaState::Lapsed { .. } => {}
+            }
+        }
+        if let Some(moment_ms) = self.tail_moment(task) {
+            add(moment_ms);
+        }
+        next
     }
 
     /// Has the tasks of a deal that wait in line looked at then, if not before.

@@ -184,7 +184,7 @@ impl Scheduler {
 
 /// It has a free slot, and its answers count.
 fn is_idle_voter(worker: &Worker) -> bool {
-    matches!(worker.idle_order, Some((0, _)))
+    worker.idle.is_some_and(|idle| idle.among == 0)
 }
 
 /// How long so much work takes a worker.
