@@ -1,7 +1,7 @@
 //! What happens when.
 
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use gristmill_session::Answer;
 
@@ -117,10 +117,19 @@ pub(crate) enum Way {
     Down,
 }
 
+/// What is to come is sorted into slices of 2^12 ms, some four seconds.
+const SLICE_BITS: u32 = 12;
+
 /// A queue by time; at the same time, first come first served.
+///
+/// Most of what is to come is hours away. So only the nearest slice of time is a heap, small enough to be at hand at every step; the
+/// others are unsorted until it is their turn.
+// INVARIANT: `near` has exactly what comes before the slice `horizon`; it is empty only if `far` is.
 #[derive(Debug, Default)]
 pub(crate) struct Agenda {
-    heap: BinaryHeap<Entry>,
+    near: BinaryHeap<Entry>,
+    far: BTreeMap<u64, Vec<Entry>>,
+    horizon: u64,
     sequence: u64,
 }
 
@@ -134,16 +143,35 @@ struct Entry {
 impl Agenda {
     pub fn add(&mut self, at_ms: u64, act: Act) {
         self.sequence += 1;
-        self.heap.push(Entry { at_ms, sequence: self.sequence, act });
+        let entry = Entry { at_ms, sequence: self.sequence, act };
+        let slice = at_ms >> SLICE_BITS;
+        if slice < self.horizon {
+            self.near.push(entry);
+        } else {
+            self.far.entry(slice).or_default().push(entry);
+            self.refill();
+        }
     }
 
     /// When the next one is.
     pub fn next_ms(&self) -> Option<u64> {
-        self.heap.peek().map(|entry| entry.at_ms)
+        self.near.peek().map(|entry| entry.at_ms)
     }
 
     pub fn pop(&mut self) -> Option<Act> {
-        self.heap.pop().map(|entry| entry.act)
+        let entry = self.near.pop()?;
+        self.refill();
+        Some(entry.act)
+    }
+
+    /// The next slice, once there is nothing before it.
+    fn refill(&mut self) {
+        if self.near.is_empty()
+            && let Some((slice, entries)) = self.far.pop_first()
+        {
+            self.near = entries.into();
+            self.horizon = slice + 1;
+        }
     }
 }
 
@@ -167,3 +195,6 @@ impl PartialEq for Entry {
 }
 
 impl Eq for Entry {}
+
+#[cfg(test)]
+mod tests;
