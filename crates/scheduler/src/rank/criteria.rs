@@ -112,7 +112,8 @@ impl Default for Facts {
             tasks_completed: 0,
             availability: Availability::default(),
             up_for_ms: 0,
-            cached: Arc::new([]),
+            // That of all: no room is taken for it.
+            cached: Arc::default(),
         }
     }
 }

@@ -122,14 +122,22 @@ impl Scheduler {
     /// The next task of a queue that this worker may have and never had.
     fn next_new(&mut self, id: WorkerId, queue: Queue) -> Option<TaskId> {
         let worker = self.workers.get(&id)?;
-        let mut learned = Vec::new();
+        // Whether the machine matches is found out once, below.
+        let known = Fitting { machines: None, ..self.fitting(worker) };
+        let (mut learned, mut asked) = (Vec::new(), None);
         let found = self.line.deals(queue).find_map(|deal| {
             let (mut from, mut unfit, mut kin) = (0, 0, 0);
-            // All tasks of a deal ask for the same.
+            // All tasks of a deal ask for the same, and so do those of most deals.
             let of_deal = self.deals.get(&deal.1)?;
-            if worker.is_too_slow(of_deal.speed_min) || of_deal.demand.is_some_and(|of| !self.machines.matches(of, id))
-            {
+            if worker.is_too_slow(of_deal.speed_min) {
                 return None;
+            }
+            if let Some(demand) = of_deal.demand {
+                let same = asked.filter(|(before, _)| *before == demand);
+                let (_, matches) = *asked.insert(same.unwrap_or_else(|| (demand, self.machines.matches(demand, id))));
+                if !matches {
+                    return None;
+                }
             }
             let mut fitting = Vec::new();
             while unfit < UNFIT_MAX && kin < KIN_MAX && fitting.len() < self.drawn(DRAWN_TASKS) {
@@ -140,7 +148,7 @@ impl Scheduler {
                 }
                 from = number + 1;
                 let Some(task) = self.tasks.get(&id_of_task) else { continue };
-                match self.fit(task, id, worker) {
+                match known.fit(task, id, worker) {
                     Fit::New => fitting.push(id_of_task),
                     Fit::Again | Fit::Tried => learned.push(number),
                     Fit::Kin => kin += 1,
@@ -199,11 +207,15 @@ impl Scheduler {
 
     /// Whether this worker, were it free, could take this task.
     pub(super) fn fit(&self, task: &Task, id: WorkerId, worker: &Worker) -> Fit {
+        self.fitting(worker).fit(task, id, worker)
+    }
+
+    fn fitting(&self, worker: &Worker) -> Fitting<'_> {
         let (now_ms, retries) = (self.now_ms, self.policy.host_fault_retries);
         // What a task requires of a machine is for those to look at who run it elsewhere.
         let (credibility, machines) = (self.credibility.as_ref(), Some(&self.machines));
         let machines = machines.filter(|_| !worker.is_overflow());
-        Fitting { now_ms, retries, credibility, machines }.fit(task, id, worker)
+        Fitting { now_ms, retries, credibility, machines }
     }
 }
 
@@ -241,18 +253,16 @@ impl Fitting<'_> {
             return Fit::Stake;
         }
         if let Some(credibility) = self.credibility {
-            let takes = match credibility.role_of(id.0) {
-                Some(Role::Vote) => task.seats.vote,
-                Some(Role::Probation) => task.seats.probation,
-                None => false,
+            let takes = |role: Role| match role {
+                Role::Vote => task.seats.vote,
+                Role::Probation => task.seats.probation,
             };
-            if !takes {
-                return Fit::Unwanted;
-            }
             match credibility.may_join(id.0, task.id()) {
-                Ok(_) => {}
-                Err(Refusal::Shares(..) | Refusal::OwnTask) => return Fit::Kin,
-                Err(_) => return Fit::Unwanted,
+                Ok(role) if takes(role) => {}
+                Err(Refusal::Shares(..) | Refusal::OwnTask) if credibility.role_of(id.0).is_some_and(takes) => {
+                    return Fit::Kin;
+                }
+                _ => return Fit::Unwanted,
             }
         }
         if task.spec.needs.gpu && !worker.has_gpu() {

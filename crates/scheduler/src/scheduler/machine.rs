@@ -125,12 +125,13 @@ impl Scheduler {
         }
         // Where those whom the task does not take are idle by the thousand, the others are soon looked at.
         let from = (quickness_min(task.speed_min), WorkerId(Address::ZERO));
-        let taken = idle.iter().zip(takes).filter(|(_, takes)| *takes);
-        let quick = taken.flat_map(|(idle, _)| idle.range(from..));
-        let known = again.or_else(|| {
-            let first = quick.take(FEW_WORKERS + 1).map(|(_, worker)| *worker).collect::<Vec<_>>();
-            (first.len() <= FEW_WORKERS).then_some(first)
-        });
+        let first = |count: usize| {
+            let taken = idle.iter().zip(takes).filter(|(_, takes)| *takes);
+            let quick = taken.flat_map(|(idle, _)| idle.range(from..));
+            let first = quick.take(count + 1).map(|(_, worker)| *worker).collect::<Vec<_>>();
+            (first.len() <= count).then_some(first)
+        };
+        let known = again.or_else(|| first(HANDFUL));
         let demand = task.demand?;
         let count = if credibility.is_some_and(|credibility| credibility.policy().public) { DRAWN_WORKERS } else { 1 };
         let best = match known {
@@ -143,7 +144,7 @@ impl Scheduler {
                 }
                 machines.best_among(demand, count, || Some(passing.clone()), |worker| passing.contains(&worker))
             }
-            known => machines.best_among(demand, count, || known, passes),
+            known => machines.best_among(demand, count, || known.or_else(|| first(FEW_WORKERS)), passes),
         };
         let order = |worker: &WorkerId| {
             let drawn = credibility.map_or(0, |credibility| credibility.order(id, worker.0));
