@@ -499,3 +499,12 @@ fn the_nearest_machine_and_what_it_lacks() {
     assert_eq!(unmet.to_string(), "1 of 4 machines match, and none of them is free");
     assert_eq!(MachineIndex::new().unmet(id), None);
 }
+
+#[test]
+fn real_numbers_as_whole_ones_are_in_the_same_order() {
+    let numbers =
+        [f64::NEG_INFINITY, -1e300, -2.5, -1e-300, -0.0, 0.0, 1e-300, 1.0, 1.0 + f64::EPSILON, 7e9, f64::INFINITY];
+    for (a, b) in numbers.iter().flat_map(|a| numbers.iter().map(move |b| (*a, *b))) {
+        assert_eq!(in_order(a).cmp(&in_order(b)), a.total_cmp(&b), "{a} and {b}");
+    }
+}

@@ -270,7 +270,7 @@ fn speed_min(work: &Work, limit_ms: u64) -> f64 {
 }
 
 /// See [`Worker::quickness`].
-fn quickness_min(speed_min: f64) -> u64 {
+pub(super) fn quickness_min(speed_min: f64) -> u64 {
     speed_min.max(0.0).to_bits()
 }
 

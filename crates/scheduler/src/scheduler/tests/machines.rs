@@ -219,3 +219,33 @@ fn who_says_that_it_is_too_slow_is_not_asked_where_the_work_is_known() {
     bench.on(requiring(2, "true", ""));
     assert_eq!(who_has(&bench, 2), [worker(2)]);
 }
+
+#[test]
+fn whoever_says_another_speed_while_it_is_idle_is_found_by_that() {
+    let mut bench = pool(0);
+    bench.on(with_ad(0, "[Speed = 0.03]"));
+    bench.on(requiring(0, "true", ""));
+    assert_eq!(who_has(&bench, 0), []);
+    bench.on(Event::WorkerDescribed { worker: worker(0), ad: ad("[Speed = 2]") });
+    assert_eq!(who_has(&bench, 0), [worker(0)]);
+    // And the other way round: it is in no place of before.
+    bench.on(with_ad(1, "[Speed = 2]"));
+    bench.on(Event::WorkerDescribed { worker: worker(1), ad: ad("[Speed = 0.03]") });
+    bench.on(requiring(1, "true", ""));
+    assert_eq!(who_has(&bench, 1), []);
+    assert_eq!(bench.scheduler.idle[0].iter().map(|(_, worker)| *worker).collect::<Vec<_>>(), [worker(1)]);
+}
+
+#[test]
+fn the_order_of_the_idle_says_who_is_too_slow() {
+    let mut told = Worker::absent();
+    let speeds = [0.01, 0.03, 0.25, 0.2777777, 1.0, 99.9];
+    for (says_speed, speed) in speeds.into_iter().flat_map(|speed| [(true, speed), (false, speed)]) {
+        told.told.says_speed = says_speed;
+        told.told.speed = speed;
+        for least in [0.0, 0.01, 0.25, 0.26, 1.0, 50.0, 1e9] {
+            let is_below = told.quickness() < crate::scheduler::machine::quickness_min(least);
+            assert_eq!(is_below, told.is_too_slow(least), "{speed}, said: {says_speed}, against {least}");
+        }
+    }
+}
