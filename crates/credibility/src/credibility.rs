@@ -11,7 +11,7 @@ use crate::event::{Cause, Changes, Event, ObserveError, Refusal, Role, Stance, T
 use crate::origin::Origin;
 use crate::policy::{Policy, PolicyError};
 use crate::seed::{Draw, Seed};
-use crate::task::{Replica, Task};
+use crate::task::{Latest, Open, Replica, Task};
 use crate::worker::{Account, Cohort, Worker};
 
 mod learn;
@@ -38,6 +38,7 @@ pub struct Credibility {
     /// Workers past their probation that are there, and owners of such.
     proven: u32,
     proven_owners: u32,
+    latest: Latest,
 }
 
 /// All that is remembered, but for the policy and the seed: these are the caller's to keep.
@@ -89,6 +90,7 @@ impl Credibility {
             cohorts: [Cohort::default(); 2],
             proven: 0,
             proven_owners: 0,
+            latest: Latest::default(),
         })
     }
 
@@ -183,7 +185,7 @@ impl Credibility {
             return Err(Refusal::Twice);
         }
         if self.policy.public {
-            let requester = task.spec.requester;
+            let requester = task.terms.requester;
             if id == requester || worker.origin.accounts().contains(&requester) {
                 return Err(Refusal::OwnTask);
             }
@@ -206,7 +208,7 @@ impl Credibility {
 
     /// What a task wants now; nothing if it is not open.
     pub fn wants(&self, task: TaskId) -> Wants {
-        self.tasks.get(&task).map(|task| self.wants_of(task)).unwrap_or_default()
+        self.open(task).map(|task| self.wants_of(task)).unwrap_or_default()
     }
 
     /// How many more votes a task needs, checks aside, if all agree and who gives them is as credible as `like`, or as a newcomer
@@ -223,13 +225,13 @@ impl Credibility {
 
     /// Where a task stands; [`Verdict::Open`] if it is not open.
     pub fn verdict(&self, task: TaskId) -> Verdict {
-        self.tasks.get(&task).map_or(Verdict::Open, |task| self.verdict_of(task))
+        self.open(task).map_or(Verdict::Open, |task| self.verdict_of(task))
     }
 
     /// [`Credibility::verdict`], the leading result and [`Credibility::wants`] in one go; `None` if the task is not open. `last`: its time
     /// is up, who has not answered is not waited for, and a check that is missing is done without.
     pub fn stance(&self, task: TaskId, last: bool) -> Option<Stance> {
-        self.tasks.get(&task).map(|task| self.stance_of(task, last))
+        self.open(task).map(|task| self.stance_of(task, last))
     }
 
     /// Whether a verdict of this doubt is enough to call those who answered otherwise liars.
@@ -342,6 +344,10 @@ impl Credibility {
         Ok(outcome)
     }
 
+    fn open(&self, id: TaskId) -> Option<Open<'_>> {
+        self.tasks.get(&id).map(|task| Open { id, task })
+    }
+
     fn task_mut(&mut self, id: TaskId) -> Result<&mut Task, ObserveError> {
         self.tasks.get_mut(&id).ok_or(ObserveError::UnknownTask(id))
     }
@@ -385,7 +391,7 @@ impl Credibility {
             return Err(ObserveError::Full { what: "open tasks", bound: "tasks_max", max });
         }
         let places = self.probation_places(spec.task);
-        self.tasks.insert(spec.task, Task::new(spec, places));
+        self.tasks.insert(spec.task, Task::new(self.latest.terms_of(&spec), places));
         Ok(())
     }
 

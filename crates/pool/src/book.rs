@@ -9,6 +9,7 @@ use gristmill_scheduler::index::Demand;
 use gristmill_types::{AppCode, DealId, JobParams, TaskId, TaskStatus};
 
 use crate::demand;
+use crate::tasks::{Entry, Tasks};
 
 /// A deal of this pool and what its leases need.
 #[derive(Clone, Debug)]
@@ -34,10 +35,6 @@ pub struct DealBook {
 /// A task of this pool.
 #[derive(Clone, Debug)]
 pub struct TaskBook {
-    /// Its deal.
-    pub deal: DealId,
-    /// Its index within the request order.
-    pub index: u64,
     /// Where it stands, as far as this pool has seen.
     pub status: TaskStatus,
     /// What was seen of it; `None` while that is nothing, as of most tasks of a pool that has a million.
@@ -57,6 +54,12 @@ struct Seen {
 
 /// Notes kept of a task.
 const NOTES_MAX: usize = 16;
+
+impl Default for TaskBook {
+    fn default() -> Self {
+        Self { status: TaskStatus::Unset, seen: None }
+    }
+}
 
 impl TaskBook {
     /// Its digest, once revealed.
@@ -106,7 +109,7 @@ pub struct Book {
     /// Deals that are not finished.
     pub deals: BTreeMap<DealId, DealBook>,
     /// Their tasks.
-    pub tasks: BTreeMap<TaskId, TaskBook>,
+    pub tasks: Tasks,
     /// Tasks completed since the pool's folder was made.
     pub completed: u64,
     /// Tasks failed since then.
@@ -120,16 +123,14 @@ impl Book {
         if self.deals.contains_key(&id) {
             return false;
         }
-        for index in deal.deal.indices() {
-            let task = TaskBook { deal: id, index, status: TaskStatus::Unset, seen: None };
-            self.tasks.insert(id.task(index), task);
-        }
+        self.tasks.insert(id, deal.deal.indices());
         self.deals.insert(id, deal);
         true
     }
 
     /// Notes that a task is over; returns its deal when it was the deal's last.
     pub fn finish(&mut self, task: TaskId, status: TaskStatus) -> Option<DealId> {
+        let id = self.tasks.get(&task)?.deal;
         let entry = self.tasks.get_mut(&task)?;
         if entry.status.is_final() {
             return None;
@@ -142,14 +143,13 @@ impl Book {
             TaskStatus::Completed => self.completed += 1,
             _ => self.failed += 1,
         }
-        let id = entry.deal;
         let deal = self.deals.get_mut(&id)?;
         deal.open = deal.open.saturating_sub(1);
         (deal.open == 0).then_some(id)
     }
 
-    /// The deal and index of a task.
-    pub fn task(&self, task: TaskId) -> Option<(&TaskBook, &DealBook)> {
+    /// A task and its deal.
+    pub fn task(&self, task: TaskId) -> Option<(Entry<'_>, &DealBook)> {
         let entry = self.tasks.get(&task)?;
         Some((entry, self.deals.get(&entry.deal)?))
     }
@@ -251,7 +251,7 @@ mod tests {
         assert!(entry.has_contributed(honest, hash) && !entry.has_contributed(other, hash));
         assert!(!entry.has_contributed(Address::repeat_byte(5), hash), "it only says so");
         book.finish(task, TaskStatus::Completed);
-        assert!(!book.tasks[&task].has_contributed(honest, hash));
+        assert!(!book.tasks.get(&task).unwrap().has_contributed(honest, hash));
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub mod service;
 pub mod settings;
 mod setup;
 pub mod status;
+mod tasks;
 pub mod trace;
 
 pub use config::PoolConfig;

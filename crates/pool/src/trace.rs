@@ -3,7 +3,9 @@
 //! It lies in memory alone. Up to [`OPEN_MAX`] tasks of open deals have one each; of deals that are retired the last [`RETIRED_MAX`] are
 //! kept.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroU64;
 
 use alloy_primitives::Address;
 use gristmill_types::{DealId, TaskId};
@@ -136,12 +138,65 @@ pub struct Timeline {
     pub moments: Vec<Moment>,
 }
 
-#[derive(Clone, Debug, Default)]
+/// Of a task that only waits no more is kept than when that began.
+#[derive(Clone, Debug)]
 struct Trace {
+    /// When its deal was read: its first moment.
+    seen_unix_ms: u64,
+    /// When it was initialised, if nothing was between: its second one.
+    initialised_unix_ms: Option<NonZeroU64>,
+    course: Option<Box<Course>>,
+}
+
+/// Of a task that does more: all its moments.
+#[derive(Clone, Debug, Default)]
+struct Course {
     moments: VecDeque<Moment>,
     forgotten: u64,
     /// It is among those of retired deals.
     retired: bool,
+}
+
+impl Moment {
+    fn plain(at_unix_ms: u64, step: Step) -> Self {
+        Self { at_unix_ms, step, worker: None, text: Box::default() }
+    }
+}
+
+impl Trace {
+    fn new(seen_unix_ms: u64) -> Self {
+        Self { seen_unix_ms, initialised_unix_ms: None, course: None }
+    }
+
+    /// The moments that every task has.
+    fn first(&self) -> impl Iterator<Item = Moment> {
+        let initialised = self.initialised_unix_ms.map(|at| Moment::plain(at.get(), Step::Initialised));
+        std::iter::once(Moment::plain(self.seen_unix_ms, Step::DealSeen)).chain(initialised)
+    }
+
+    fn course(&mut self) -> &mut Course {
+        if self.course.is_none() {
+            let moments = self.first().collect();
+            self.course = Some(Box::new(Course { moments, ..Course::default() }));
+        }
+        self.course.get_or_insert_default()
+    }
+
+    fn note(&mut self, moment: Moment) {
+        let is_next = self.course.is_none() && self.initialised_unix_ms.is_none();
+        if is_next && moment.step == Step::Initialised && moment.worker.is_none() && moment.text.is_empty() {
+            self.initialised_unix_ms = NonZeroU64::new(moment.at_unix_ms);
+            if self.initialised_unix_ms.is_some() {
+                return;
+            }
+        }
+        let course = self.course();
+        if course.moments.len() == MOMENTS_MAX {
+            course.moments.pop_front();
+            course.forgotten += 1;
+        }
+        course.moments.push_back(moment);
+    }
 }
 
 /// The timelines of a pool's tasks.
@@ -160,22 +215,19 @@ impl Traces {
             false => text.into(),
         };
         // INVARIANT: those that are retired are in both.
-        if step == Step::DealSeen && self.by_task.len() - self.retired.len() < OPEN_MAX {
-            self.by_task.entry(task).or_default();
+        let has_room = self.by_task.len() - self.retired.len() < OPEN_MAX;
+        match self.by_task.entry(task) {
+            Entry::Vacant(place) if step == Step::DealSeen && has_room => _ = place.insert(Trace::new(at_unix_ms)),
+            Entry::Vacant(_) => {}
+            Entry::Occupied(mut trace) => trace.get_mut().note(Moment { at_unix_ms, step, worker, text }),
         }
-        let Some(trace) = self.by_task.get_mut(&task) else { return };
-        if trace.moments.len() == MOMENTS_MAX {
-            trace.moments.pop_front();
-            trace.forgotten += 1;
-        }
-        trace.moments.push_back(Moment { at_unix_ms, step, worker, text });
     }
 
     /// A deal of these tasks is retired: they go when enough others have.
     pub fn retire(&mut self, tasks: impl Iterator<Item = TaskId>) {
         for task in tasks {
             if let Some(trace) = self.by_task.get_mut(&task)
-                && !std::mem::replace(&mut trace.retired, true)
+                && !std::mem::replace(&mut trace.course().retired, true)
             {
                 self.retired.push_back(task);
             }
@@ -190,7 +242,10 @@ impl Traces {
     /// What happened to a task; `None` if nothing of it is remembered.
     pub fn of(&self, task: TaskId) -> Option<(Vec<Moment>, u64)> {
         let trace = self.by_task.get(&task)?;
-        Some((trace.moments.iter().cloned().collect(), trace.forgotten))
+        Some(match &trace.course {
+            Some(course) => (course.moments.iter().cloned().collect(), course.forgotten),
+            None => (trace.first().collect(), 0),
+        })
     }
 }
 

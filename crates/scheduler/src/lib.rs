@@ -23,12 +23,14 @@ mod explain;
 mod id;
 pub mod index;
 mod line;
+mod numbered;
 mod pace;
 mod policy;
 pub mod rank;
 mod runs;
 mod scheduler;
 mod task;
+mod tasks;
 mod worker;
 
 pub use event::{

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gristmill_types::{Address, DealId, TaskId};
 
 use crate::id::EngineProfile;
+use crate::numbered::Numbered;
 
 /// Requesters without open deals whose share is remembered.
 const REQUESTERS_MAX: usize = 10_000;
@@ -37,8 +38,8 @@ pub(crate) struct Place {
     pub profile: Option<EngineProfile>,
 }
 
-/// A task with its number in the order of coming.
-type Numbered = (u64, TaskId);
+/// A task with its number in the order of coming, which no other has.
+type Coming = (u64, TaskId);
 
 /// All that wait.
 #[derive(Clone, Debug, Default)]
@@ -70,8 +71,15 @@ type Waiting = [Tasks; Queue::ALL.len()];
 /// By engine, because a worker has one.
 #[derive(Clone, Debug, Default)]
 struct Tasks {
-    unstarted: BTreeSet<Numbered>,
-    started: BTreeMap<EngineProfile, BTreeSet<Numbered>>,
+    unstarted: Numbered<TaskId>,
+    started: BTreeMap<EngineProfile, Numbered<TaskId>>,
+}
+
+impl Tasks {
+    /// Those that nobody has begun with first, then engine by engine; by number.
+    fn all(&self) -> impl Iterator<Item = TaskId> {
+        self.unstarted.values().chain(self.started.values().flat_map(Numbered::values))
+    }
 }
 
 impl<K, V> Default for Fair<K, V> {
@@ -128,24 +136,24 @@ impl<K: Copy + Ord, V: Default> Fair<K, V> {
 
 impl Line {
     /// A task takes this place.
-    pub fn enter(&mut self, requester: Address, deal: DealId, place: &Place, task: Numbered) {
+    pub fn enter(&mut self, requester: Address, deal: DealId, place: &Place, (number, task): Coming) {
         let waiting = self.requesters.enter(requester, place.queue).enter(deal, place.queue);
         let tasks = &mut waiting[place.queue as usize];
         match &place.profile {
-            None => tasks.unstarted.insert(task),
-            Some(profile) => tasks.started.entry(profile.clone()).or_default().insert(task),
-        };
+            None => tasks.unstarted.insert(number, task),
+            Some(profile) => tasks.started.entry(profile.clone()).or_default().insert(number, task),
+        }
     }
 
     /// A task leaves the place that it took.
-    pub fn leave(&mut self, requester: Address, deal: DealId, place: &Place, task: Numbered) {
+    pub fn leave(&mut self, requester: Address, deal: DealId, place: &Place, (number, _): Coming) {
         let waiting = self.requesters.leave(requester, place.queue).and_then(|deals| deals.leave(deal, place.queue));
         let Some(tasks) = waiting.map(|waiting| &mut waiting[place.queue as usize]) else { return };
         match &place.profile {
-            None => _ = tasks.unstarted.remove(&task),
+            None => _ = tasks.unstarted.remove(number),
             Some(profile) => {
                 if let Some(started) = tasks.started.get_mut(profile) {
-                    started.remove(&task);
+                    started.remove(number);
                     if started.is_empty() {
                         tasks.started.remove(profile);
                     }
@@ -192,10 +200,10 @@ impl Line {
         (requester, deal): (Address, DealId),
         profile: &EngineProfile,
         from: u64,
-    ) -> Option<Numbered> {
+    ) -> Option<Coming> {
         let waiting = &self.requesters.members.get(&requester)?.rest.members.get(&deal)?.rest;
         let tasks = &waiting[queue as usize];
-        let first = |tasks: &BTreeSet<Numbered>| tasks.range((from, TaskId::default())..).next().copied();
+        let first = |tasks: &Numbered<TaskId>| tasks.first_from(from);
         let started = tasks.started.get(profile).and_then(first);
         [started, first(&tasks.unstarted)].into_iter().flatten().min()
     }
@@ -207,10 +215,10 @@ impl Line {
         (requester, deal): (Address, DealId),
         profile: &EngineProfile,
         before: u64,
-    ) -> Option<Numbered> {
+    ) -> Option<Coming> {
         let waiting = &self.requesters.members.get(&requester)?.rest.members.get(&deal)?.rest;
         let tasks = &waiting[queue as usize];
-        let last = |tasks: &BTreeSet<Numbered>| tasks.range(..(before, TaskId::default())).next_back().copied();
+        let last = |tasks: &Numbered<TaskId>| tasks.last_before(before);
         let started = tasks.started.get(profile).and_then(last);
         [started, last(&tasks.unstarted)].into_iter().flatten().max()
     }
@@ -219,7 +227,7 @@ impl Line {
     pub fn waiting(&self, queue: Queue, (requester, deal): (Address, DealId)) -> (usize, usize) {
         let deals = self.requesters.members.get(&requester).map(|member| &member.rest.members);
         let tasks = deals.and_then(|deals| deals.get(&deal)).map(|member| &member.rest[queue as usize]);
-        tasks.map_or((0, 0), |tasks| (tasks.unstarted.len(), tasks.started.values().map(BTreeSet::len).sum()))
+        tasks.map_or((0, 0), |tasks| (tasks.unstarted.len(), tasks.started.values().map(Numbered::len).sum()))
     }
 
     /// What a requester has been given, level with the others if it is new.
@@ -231,17 +239,13 @@ impl Line {
     pub fn all_of(&self, queue: Queue, (requester, deal): (Address, DealId)) -> impl Iterator<Item = TaskId> {
         let deals = self.requesters.members.get(&requester).map(|member| &member.rest.members);
         let tasks = deals.and_then(|deals| deals.get(&deal)).map(|member| &member.rest[queue as usize]);
-        let all = tasks.map(|tasks| tasks.unstarted.iter().chain(tasks.started.values().flatten()));
-        all.into_iter().flatten().map(|(_, task)| *task)
+        tasks.into_iter().flat_map(Tasks::all)
     }
 
     /// All tasks in a queue, by requester, deal and number.
     pub fn all(&self, queue: Queue) -> impl Iterator<Item = TaskId> {
         let deals = self.requesters.members.values().flat_map(|member| member.rest.members.values());
-        deals.flat_map(move |deal| {
-            let tasks = &deal.rest[queue as usize];
-            tasks.unstarted.iter().chain(tasks.started.values().flatten()).map(|(_, task)| *task)
-        })
+        deals.flat_map(move |deal| deal.rest[queue as usize].all())
     }
 }
 

@@ -12,9 +12,11 @@ use crate::event::{Effect, Event};
 use crate::id::{Fence, LeaseId, WorkerId};
 use crate::index::{DemandId, MachineIndex};
 use crate::line::Line;
+use crate::numbered::Numbered;
 use crate::pace::Pace;
 use crate::policy::Policy;
 use crate::task::{Phase, Task, Terms};
+use crate::tasks::Tasks;
 use crate::worker::Worker;
 use overflow::Overflow;
 use tail::Tail;
@@ -52,13 +54,13 @@ pub struct Scheduler {
     next_fence: Fence,
     next_order: u64,
     workers: BTreeMap<WorkerId, Worker>,
-    tasks: BTreeMap<TaskId, Task>,
+    tasks: Tasks,
     deals: BTreeMap<DealId, Deal>,
     leases: BTreeMap<LeaseId, (TaskId, WorkerId)>,
     /// The tasks that want a replica, in the order in which they are served.
     line: Line,
     /// The numbers of the open tasks.
-    numbers: BTreeSet<u64>,
+    numbers: Numbered<()>,
     /// The connected workers' machines, by what tasks may ask of them.
     machines: MachineIndex,
     /// Workers with a free slot, slowest first by what they say (see [`Worker::quickness`]), so that those who are too slow for a task
@@ -217,11 +219,11 @@ impl Scheduler {
             next_fence: first_fence,
             next_order: 0,
             workers: BTreeMap::new(),
-            tasks: BTreeMap::new(),
+            tasks: Tasks::default(),
             deals: BTreeMap::new(),
             leases: BTreeMap::new(),
             line: Line::default(),
-            numbers: BTreeSet::new(),
+            numbers: Numbered::default(),
             machines: MachineIndex::new(),
             idle: [BTreeSet::new(), BTreeSet::new()],
             weights: BTreeSet::new(),
@@ -282,7 +284,7 @@ impl Scheduler {
 
     /// The open tasks, by id.
     pub fn open_tasks(&self) -> impl Iterator<Item = TaskId> {
-        self.tasks.keys().copied()
+        self.tasks.ids().into_iter()
     }
 
     /// The connected workers, by id.

@@ -9,7 +9,7 @@ use super::Credibility;
 use crate::belief::{Suspicion, doubt};
 use crate::event::{Role, Stance, Verdict, Wants};
 use crate::seed::Draw;
-use crate::task::{Replica, Task};
+use crate::task::{Open, Replica, Task};
 use crate::worker::Worker;
 
 /// The votes of a task that count, as of now.
@@ -110,7 +110,7 @@ impl Credibility {
         for _ in 0..more {
             _ = tally.add(hash, more_weight);
         }
-        tally.reaches(hash, task.spec.trust) == Ok(true)
+        tally.reaches(hash, task.terms.trust) == Ok(true)
     }
 
     fn has_place(&self, task: &Task) -> bool {
@@ -118,18 +118,18 @@ impl Credibility {
     }
 
     /// All that a scheduler asks of a task at a time.
-    pub(super) fn stance_of(&self, task: &Task, last: bool) -> Stance {
-        let votes = self.votes(task);
+    pub(super) fn stance_of(&self, task: Open<'_>, last: bool) -> Stance {
+        let votes = self.votes(&task);
         let leader = votes.leader.map(|(leader, _)| votes.hashes[leader]);
         Stance { verdict: self.verdict_by(task, last, &votes), leader, wants: self.wants_by(task, &votes) }
     }
 
-    pub(super) fn wants_of(&self, task: &Task) -> Wants {
-        self.wants_by(task, &self.votes(task))
+    pub(super) fn wants_of(&self, task: Open<'_>) -> Wants {
+        self.wants_by(task, &self.votes(&task))
     }
 
-    fn wants_by(&self, task: &Task, votes: &Votes<'_>) -> Wants {
-        if task.public || !self.has_place(task) {
+    fn wants_by(&self, task: Open<'_>, votes: &Votes<'_>) -> Wants {
+        if task.public || !self.has_place(&task) {
             return Wants::default();
         }
         let on_probation = task.with_role(Role::Probation).count();
@@ -137,7 +137,7 @@ impl Credibility {
         let probation = !votes.awaited.is_empty() && on_probation < usize::from(task.probation_places);
         let (leader, hoped) = votes.hoped();
         let leading = votes.hashes.get(leader).copied().unwrap_or_default();
-        let reached = hoped <= task.error_max() && (!task.spec.by_hub || self.hub_accepts(task, leading, true, 0, 0));
+        let reached = hoped <= task.error_max() && (!task.terms.by_hub || self.hub_accepts(&task, leading, true, 0, 0));
         if !reached {
             let waits = self.policy.one_by_one && !votes.awaited.is_empty();
             return Wants { vote: !waits, check: false, probation };
@@ -148,8 +148,8 @@ impl Credibility {
 
     /// Whether a task whose confidence is reached is one to be checked, and has not been. It has, if the confidence would be
     /// reached without the last answer as well. A newcomer's dissent makes any task one to be checked.
-    fn lacks_check(&self, task: &Task, votes: &Votes<'_>, leader: usize) -> bool {
-        let Some(leading) = votes.hashes.get(leader).copied().filter(|_| task.spec.trust.value() > 1) else {
+    fn lacks_check(&self, task: Open<'_>, votes: &Votes<'_>, leader: usize) -> bool {
+        let Some(leading) = votes.hashes.get(leader).copied().filter(|_| task.terms.trust.value() > 1) else {
             return false;
         };
         // Answers stand in the order in which they came.
@@ -166,11 +166,11 @@ impl Credibility {
         }
         let rate = match votes.givers.as_slice() {
             // Who gave the only answer gave the leading one.
-            [(_, worker)] => self.check_rate_of(worker, task),
+            [(_, worker)] => self.check_rate_of(worker, &task),
             _ => self.policy.check_share,
         };
         // What is certain need not be drawn.
-        rate >= 1.0 || self.seed.fraction(Draw::Check, task.id()) < rate
+        rate >= 1.0 || self.seed.fraction(Draw::Check, task.id) < rate
     }
 
     /// How often a worker is checked whose result would be enough alone.
@@ -186,20 +186,20 @@ impl Credibility {
         rate.max(self.policy.check_share)
     }
 
-    pub(super) fn verdict_of(&self, task: &Task) -> Verdict {
-        self.verdict_by(task, false, &self.votes(task))
+    pub(super) fn verdict_of(&self, task: Open<'_>) -> Verdict {
+        self.verdict_by(task, false, &self.votes(&task))
     }
 
     /// `last`: nobody who has not answered is waited for, and nobody else is asked.
-    fn verdict_by(&self, task: &Task, last: bool, votes: &Votes<'_>) -> Verdict {
+    fn verdict_by(&self, task: Open<'_>, last: bool, votes: &Votes<'_>) -> Verdict {
         if !last && task.waits(votes.unanswered) {
             return Verdict::Open;
         }
-        let may_grow = !last && !task.public && self.has_place(task);
+        let may_grow = !last && !task.public && self.has_place(&task);
         let unreached = if may_grow { Verdict::Open } else { Verdict::Undecided };
         let Some((leader, doubt)) = votes.leader else { return unreached };
         let hash = votes.hashes[leader];
-        if doubt > task.error_max() || (task.spec.by_hub && !self.hub_accepts(task, hash, false, 0, 0)) {
+        if doubt > task.error_max() || (task.terms.by_hub && !self.hub_accepts(&task, hash, false, 0, 0)) {
             return unreached;
         }
         if may_grow && self.lacks_check(task, votes, leader) {
@@ -221,7 +221,7 @@ impl Credibility {
         let places = self.policy.replicas_max.saturating_sub(u32::try_from(task.replicas.len()).unwrap_or(u32::MAX));
         for more in 0..=places {
             let reached = doubt(&hopes, leader) <= task.error_max()
-                && (!task.spec.by_hub || self.hub_accepts(task, leading, true, more, weight(score)));
+                && (!task.terms.by_hub || self.hub_accepts(task, leading, true, more, weight(score)));
             if reached {
                 return Some(more);
             }

@@ -12,7 +12,7 @@ use gristmill_types::category::{CONTRIBUTION_DEADLINE_RATIO, FINAL_DEADLINE_RATI
 use gristmill_types::{ContributionStatus, DealId, Needs, TaskId, TaskStatus, Trust};
 
 use super::{Engine, News};
-use crate::book::{DealBook, TaskBook, read_deal};
+use crate::book::{DealBook, read_deal};
 use crate::error::PoolError;
 use crate::trace::Step;
 
@@ -217,7 +217,7 @@ impl Engine {
                 Some(HubEvent::TaskContribute { task, worker, .. }) => Some((*task, *worker)),
                 _ => None,
             })
-            .filter(|(task, _)| self.book.tasks.contains_key(task))
+            .filter(|(task, _)| self.book.tasks.contains(task))
             .collect();
         let weights = if votes.is_empty() { vec![] } else { exact_weights(&self.parts.hub, &votes).await? };
         let weights: BTreeMap<(TaskId, Address), u64> = votes.into_iter().zip(weights).collect();
@@ -286,7 +286,7 @@ impl Engine {
                 self.pending.push(Event::ConcedeSeen { task, effective_at_ms });
             }
             HubEvent::FaultyContribution { task, worker } => {
-                if self.book.tasks.contains_key(&task) {
+                if self.book.tasks.contains(&task) {
                     self.records.counters.contributions_rejected += 1;
                     self.span(task).in_scope(|| tracing::info!(%task, %worker, "a contribution was proven wrong"));
                     self.trace(task, Step::Rejected, Some(worker), "");
@@ -392,7 +392,7 @@ impl Engine {
             entry.status = TaskStatus::Active;
             self.traces.note(super::unix_ms(), task, Step::Initialised, None, "");
         }
-        let Some(deal) = self.book.deals.get(&entry.deal) else { return };
+        let Some((_, deal)) = self.book.task(task) else { return };
         let at_ms = |ratio: u64| (deal.deal.start_time + ratio * deal.work_clock_s) * 1000;
         let spec = TaskSpec {
             task,
@@ -414,7 +414,7 @@ impl Engine {
 
     /// Opens the accepted result of a task if nothing of it lies open yet.
     fn open_accepted(&mut self, task: TaskId) {
-        let Some(digest) = self.book.tasks.get(&task).and_then(TaskBook::digest) else { return };
+        let Some(digest) = self.book.tasks.get(&task).and_then(|entry| entry.digest()) else { return };
         let accepted = result_hash(task, Digest(digest));
         let uploads: Vec<(Address, bool)> = self
             .parts
@@ -446,7 +446,7 @@ impl Engine {
     }
 
     fn on_task_over(&mut self, task: TaskId, status: TaskStatus) {
-        if self.book.tasks.contains_key(&task) {
+        if self.book.tasks.contains(&task) {
             self.span(task).in_scope(|| tracing::debug!(%task, ?status, "a task is over"));
             let step = if status == TaskStatus::Completed { Step::Completed } else { Step::Failed };
             self.trace(task, step, None, "");

@@ -116,14 +116,9 @@ impl Engine {
 
     fn task_counts(&self) -> TaskCounts {
         let leased = self.leased_tasks();
-        let open = self.book.tasks.iter().filter(|(_, entry)| !entry.status.is_final());
-        let (mut waiting, mut running) = (0, 0);
-        for (task, _) in open {
-            match leased.contains(task) {
-                true => running += 1,
-                false => waiting += 1,
-            }
-        }
+        let is_open = |task: &&TaskId| self.book.tasks.get(task).is_some_and(|entry| !entry.status.is_final());
+        let running = leased.iter().filter(is_open).count() as u64;
+        let waiting = (self.book.tasks.count_open() as u64).saturating_sub(running);
         TaskCounts { waiting, running, completed: self.book.completed, failed: self.book.failed }
     }
 
@@ -187,11 +182,11 @@ impl Engine {
         let mut waiting: Vec<(u64, TaskId)> = self
             .book
             .tasks
-            .iter()
-            .filter(|(task, entry)| !entry.status.is_final() && !leased.contains(task))
-            .filter_map(|(task, entry)| {
-                let deal = self.book.deals.get(&entry.deal)?;
-                Some((self.idle_since_ms(*task, deal.deal.start_time), *task))
+            .open()
+            .filter(|(task, _)| !leased.contains(task))
+            .filter_map(|(task, deal)| {
+                let deal = self.book.deals.get(&deal)?;
+                Some((self.idle_since_ms(task, deal.deal.start_time), task))
             })
             .collect();
         waiting.sort_unstable();
@@ -227,7 +222,7 @@ impl Engine {
 
     /// Something happened to a task of ours.
     pub(super) fn trace(&mut self, task: TaskId, step: Step, worker: Option<Address>, text: &str) {
-        if self.book.tasks.contains_key(&task) {
+        if self.book.tasks.contains(&task) {
             self.traces.note(unix_ms(), task, step, worker, text);
         }
     }

@@ -165,7 +165,7 @@ impl Scheduler {
             fitting.into_iter().min_by_key(|task| self.draw(*task, id))
         });
         // A worker that had a task is never new to it again.
-        let first_open = self.numbers.first().copied().unwrap_or(u64::MAX);
+        let first_open = self.numbers.first_from(0).map_or(u64::MAX, |(number, ())| number);
         let worker = self.workers.get_mut(&id)?;
         learned.into_iter().for_each(|number| worker.tried.insert(number));
         if worker.tried.len() > TRIED_RUNS_MAX {

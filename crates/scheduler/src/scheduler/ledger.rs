@@ -26,7 +26,7 @@ impl Scheduler {
                 return;
             }
         };
-        self.numbers.insert(self.next_order);
+        self.numbers.insert(self.next_order, ());
         self.next_order += 1;
         for (worker, seen) in &task.seen {
             let worker = self.workers.entry(*worker).or_insert_with(Worker::absent);

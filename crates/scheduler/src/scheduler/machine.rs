@@ -40,7 +40,8 @@ impl Scheduler {
 
     /// A run may take another time than before.
     pub(super) fn limit_runs_anew(&mut self) {
-        for task in self.tasks.values_mut() {
+        for id in self.tasks.ids() {
+            let Some(task) = self.tasks.get_mut(&id) else { continue };
             let limit_ms = self.policy.lease_terms(task.spec.work_clock_ms).run_limit_ms;
             task.speed_min = speed_min(&task.spec.demand.work, limit_ms);
             if let Some(deal) = self.deals.get_mut(&task.spec.deal) {

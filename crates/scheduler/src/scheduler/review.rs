@@ -434,7 +434,7 @@ impl Scheduler {
         if let Some(place) = task.take_place() {
             self.line.leave(requester, deal_id, &place, key);
         }
-        self.numbers.remove(&task.order);
+        self.numbers.remove(task.order);
         for worker in task.attempts.keys() {
             if let Some(worker) = self.workers.get_mut(worker) {
                 worker.again.remove(&key);

@@ -15,7 +15,8 @@ impl Scheduler {
     pub(super) fn policy_changed(&mut self, policy: Policy) {
         let before = std::mem::replace(&mut self.policy, policy);
         let retries = self.policy.host_fault_retries;
-        for task in self.tasks.values_mut() {
+        for id in self.tasks.ids() {
+            let Some(task) = self.tasks.get_mut(&id) else { continue };
             // Those that stopped for their hosts' faults may go on where more are borne now.
             if task.stopped {
                 task.stopped = task.host_faults <= before.host_fault_retries || task.host_faults > retries;
@@ -25,7 +26,7 @@ impl Scheduler {
         for deal in self.deals.keys().copied().collect::<Vec<DealId>>() {
             self.note_end(deal);
         }
-        self.dirty.extend(self.tasks.keys().copied());
+        self.dirty.extend(self.tasks.ids());
         for worker in self.workers.keys().copied().collect::<Vec<WorkerId>>() {
             self.refresh_worker(worker);
         }
