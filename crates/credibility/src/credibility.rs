@@ -11,7 +11,8 @@ use crate::event::{Cause, Changes, Event, ObserveError, Refusal, Role, Stance, T
 use crate::origin::Origin;
 use crate::policy::{Policy, PolicyError};
 use crate::seed::{Draw, Seed};
-use crate::task::{Latest, Open, Replica, Task};
+use crate::task::{Latest, Replica, Task};
+use crate::tasks::Tasks;
 use crate::worker::{Account, Cohort, Worker};
 
 mod learn;
@@ -32,7 +33,7 @@ pub struct Credibility {
     seed: Seed,
     workers: BTreeMap<Address, Worker>,
     accounts: BTreeMap<Address, Account>,
-    tasks: BTreeMap<TaskId, Task>,
+    tasks: Tasks,
     /// Those who were there when the pool was founded, and who came later.
     cohorts: [Cohort; 2],
     /// Workers past their probation that are there, and owners of such.
@@ -86,7 +87,7 @@ impl Credibility {
             seed,
             workers: BTreeMap::new(),
             accounts: BTreeMap::new(),
-            tasks: BTreeMap::new(),
+            tasks: Tasks::default(),
             cohorts: [Cohort::default(); 2],
             proven: 0,
             proven_owners: 0,
@@ -102,7 +103,7 @@ impl Credibility {
         let mut restored = Self::new(policy, seed)?;
         restored.accounts = accounts;
         restored.cohorts = cohorts;
-        restored.tasks = tasks;
+        restored.tasks = Tasks::of_map(tasks);
         for (id, worker) in workers {
             restored.count(Standing::of(&worker, &restored.policy), true);
             restored.workers.insert(id, worker);
@@ -115,7 +116,7 @@ impl Credibility {
         Snapshot {
             workers: self.workers.clone(),
             accounts: self.accounts.clone(),
-            tasks: self.tasks.clone(),
+            tasks: self.tasks.to_map(),
             cohorts: self.cohorts,
         }
     }
@@ -208,7 +209,7 @@ impl Credibility {
 
     /// What a task wants now; nothing if it is not open.
     pub fn wants(&self, task: TaskId) -> Wants {
-        self.open(task).map(|task| self.wants_of(task)).unwrap_or_default()
+        self.tasks.open(task).map(|task| self.wants_of(task)).unwrap_or_default()
     }
 
     /// How many more votes a task needs, checks aside, if all agree and who gives them is as credible as `like`, or as a newcomer
@@ -225,13 +226,13 @@ impl Credibility {
 
     /// Where a task stands; [`Verdict::Open`] if it is not open.
     pub fn verdict(&self, task: TaskId) -> Verdict {
-        self.open(task).map_or(Verdict::Open, |task| self.verdict_of(task))
+        self.tasks.open(task).map_or(Verdict::Open, |task| self.verdict_of(task))
     }
 
     /// [`Credibility::verdict`], the leading result and [`Credibility::wants`] in one go; `None` if the task is not open. `last`: its time
     /// is up, who has not answered is not waited for, and a check that is missing is done without.
     pub fn stance(&self, task: TaskId, last: bool) -> Option<Stance> {
-        self.open(task).map(|task| self.stance_of(task, last))
+        self.tasks.open(task).map(|task| self.stance_of(task, last))
     }
 
     /// Whether a verdict of this doubt is enough to call those who answered otherwise liars.
@@ -344,10 +345,6 @@ impl Credibility {
         Ok(outcome)
     }
 
-    fn open(&self, id: TaskId) -> Option<Open<'_>> {
-        self.tasks.get(&id).map(|task| Open { id, task })
-    }
-
     fn task_mut(&mut self, id: TaskId) -> Result<&mut Task, ObserveError> {
         self.tasks.get_mut(&id).ok_or(ObserveError::UnknownTask(id))
     }
@@ -383,7 +380,7 @@ impl Credibility {
     }
 
     fn opened(&mut self, spec: TaskSpec) -> Result<(), ObserveError> {
-        if self.tasks.contains_key(&spec.task) {
+        if self.tasks.contains(&spec.task) {
             return Err(ObserveError::KnownTask(spec.task));
         }
         let max = self.policy.tasks_max;
@@ -413,7 +410,7 @@ impl Credibility {
     }
 
     fn leased(&mut self, task: TaskId, worker: Address) -> Result<(), ObserveError> {
-        if !self.tasks.contains_key(&task) {
+        if !self.tasks.contains(&task) {
             return Err(ObserveError::UnknownTask(task));
         }
         let role = self.may_join(worker, task).map_err(|refusal| ObserveError::Refused { task, worker, refusal })?;

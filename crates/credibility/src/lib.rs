@@ -49,6 +49,7 @@ mod origin;
 mod policy;
 mod seed;
 mod task;
+mod tasks;
 mod worker;
 
 pub mod adaptive;
