@@ -117,13 +117,13 @@ pub struct Book {
 }
 
 impl Book {
-    /// Takes a deal in, with all its tasks. `false` when it is there already.
-    pub fn insert(&mut self, deal: DealBook) -> bool {
+    /// Takes a deal in, with all its tasks, whose ids are given by index. `false` when it is there already.
+    pub fn insert(&mut self, deal: DealBook, tasks: impl ExactSizeIterator<Item = TaskId>) -> bool {
         let id = deal.deal.id;
         if self.deals.contains_key(&id) {
             return false;
         }
-        self.tasks.insert(id, deal.deal.indices());
+        self.tasks.insert(id, deal.deal.bot_first, tasks);
         self.deals.insert(id, deal);
         true
     }
@@ -244,7 +244,8 @@ mod tests {
         let task = deal.id.task(0);
         let (demand, args) = (Demand::any(), String::new());
         let demand = Arc::new(demand);
-        book.insert(DealBook { deal, work_clock_s: 1, app: None, demand, refusal: None, args, open: 1, delivered: 0 });
+        let deal = DealBook { deal, work_clock_s: 1, app: None, demand, refusal: None, args, open: 1, delivered: 0 };
+        book.insert(deal, std::iter::once(task));
         let (honest, other, hash) = (Address::repeat_byte(1), Address::repeat_byte(2), B256::repeat_byte(3));
         let entry = book.tasks.get_mut(&task).unwrap();
         entry.contributed([(honest, hash), (other, B256::repeat_byte(4))].into_iter());

@@ -2,7 +2,8 @@
 
 mod clients;
 mod effects;
-pub(crate) mod ledger;
+pub(crate) mod found;
+mod ledger;
 mod members;
 mod operator;
 mod records;
@@ -81,7 +82,7 @@ pub(crate) struct LeaseEntry {
 
 /// What the engine's own tasks report.
 pub(crate) enum News {
-    DealRead { id: DealId, deal: Box<Option<(DealBook, Vec<ledger::FoundTask>)>> },
+    DealRead { id: DealId, deal: Box<Option<(DealBook, Vec<found::FoundTask>)>> },
     InitializeFailed { deal: DealId, reason: String },
     Opened { task: TaskId, worker: Address, opening: Opening },
     OpenAgain { task: TaskId, worker: Address },

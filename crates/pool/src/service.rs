@@ -36,7 +36,7 @@ use tokio::task::JoinHandle;
 use crate::claim::{self, Claim};
 use crate::config::{HEARTBEAT_MS, PoolConfig};
 use crate::control::{self, Answer, Ask};
-use crate::engine::{About, Engine, News, Parts, Query, ledger, unix_ms};
+use crate::engine::{About, Engine, News, Parts, Query, found, unix_ms};
 use crate::error::PoolError;
 use crate::joining::{found_members, not_invited, parse_join, settle_privacy};
 use crate::journal::Journal;
@@ -264,7 +264,7 @@ pub(crate) async fn assemble(mut config: PoolConfig, ground: Ground, store: &Cli
     let members = found_members(&config, &journal, is_private)?;
     let keeper = Keeper::new(wallet.clone(), hub.clone(), outbox.clone(), workerpool);
     let keeping = keeper.start(Wanted::of(&base, &held.settings), journal.is_draining()?).await?;
-    let found = ledger::find(&hub, workerpool, |deal| Ok(journal.is_finished(deal)?)).await?;
+    let found = found::find(&hub, workerpool, |deal| Ok(journal.is_finished(deal)?)).await?;
     let own = overflow.as_ref().map(|overflow| overflow.worker);
     let gate = Gate {
         welcome: welcome.clone(),

@@ -3,7 +3,8 @@
 //! A task's id follows from its deal and its index. So it is not kept: a hash table leads from an id to a place within a deal, and the
 //! id of what lies there is computed to see whether it is the one.
 
-use std::ops::{Deref, Range};
+use std::collections::BTreeMap;
+use std::ops::Deref;
 
 use gristmill_types::{DealId, TaskId};
 use hashbrown::HashTable;
@@ -14,7 +15,9 @@ use crate::book::TaskBook;
 #[derive(Debug, Default)]
 pub struct Tasks {
     deals: Vec<OfDeal>,
-    places: HashTable<Place>,
+    /// Which of them a deal is.
+    numbers: BTreeMap<DealId, u32>,
+    slots: HashTable<Slot>,
 }
 
 /// The tasks of a deal, by index.
@@ -25,13 +28,19 @@ struct OfDeal {
     tasks: Vec<TaskBook>,
 }
 
-/// Where a task lies.
+/// Where a task lies: nothing that is there moves.
 #[derive(Clone, Copy, Debug)]
-struct Place {
-    /// The beginning of its id: of a million tasks hardly two share it.
-    tag: u32,
+pub struct Place {
     deal: u32,
     at: u32,
+}
+
+/// What the table has of a task.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    /// The beginning of its id: of a million tasks hardly two share it.
+    tag: u32,
+    place: Place,
 }
 
 /// A task, and where it belongs.
@@ -52,11 +61,15 @@ impl Deref for Entry<'_> {
     }
 }
 
-impl Place {
-    /// An id is a hash already. Whoever wanted many tasks in one part of the table would have to try a million deals for each of them.
+impl Slot {
     fn hash(&self) -> u64 {
-        u64::from(self.tag) << 32 | u64::from(self.tag)
+        hash_of(self.tag)
     }
+}
+
+/// An id is a hash already. Whoever wanted many tasks in one part of the table would have to try a million deals for each of them.
+fn hash_of(tag: u32) -> u64 {
+    u64::from(tag) << 32 | u64::from(tag)
 }
 
 fn tag_of(id: &TaskId) -> u32 {
@@ -74,18 +87,19 @@ impl OfDeal {
 }
 
 impl Tasks {
-    /// Takes in the tasks of a deal that is not there yet. Of them nothing is known. Those past the 2^32nd are left out: so many never
-    /// come.
-    pub fn insert(&mut self, deal: DealId, indices: Range<u64>) {
+    /// Takes in the tasks of a deal that is not there yet, by the ids that follow from their indices. Of them nothing is known. Those past
+    /// the 2^32nd are left out: so many never come.
+    pub fn insert(&mut self, deal: DealId, first: u64, ids: impl ExactSizeIterator<Item = TaskId>) {
         let Ok(number) = u32::try_from(self.deals.len()) else { return };
-        let count = u32::try_from(indices.end.saturating_sub(indices.start)).unwrap_or(u32::MAX);
-        let tasks = (0..count).map(|_| TaskBook::default()).collect();
-        let of_deal = OfDeal { deal, first: indices.start, tasks };
-        for at in 0..count {
-            let place = Place { tag: tag_of(&of_deal.id(at)), deal: number, at };
-            self.places.insert_unique(place.hash(), place, Place::hash);
+        self.slots.reserve(ids.len(), Slot::hash);
+        let mut tasks = Vec::with_capacity(ids.len());
+        for (at, id) in (0..u32::MAX).zip(ids) {
+            let slot = Slot { tag: tag_of(&id), place: Place { deal: number, at } };
+            self.slots.insert_unique(slot.hash(), slot, Slot::hash);
+            tasks.push(TaskBook::default());
         }
-        self.deals.push(of_deal);
+        self.deals.push(OfDeal { deal, first, tasks });
+        self.numbers.insert(deal, number);
     }
 
     /// A task and where it belongs.
@@ -98,8 +112,24 @@ impl Tasks {
 
     /// A task, to be changed.
     pub fn get_mut(&mut self, id: &TaskId) -> Option<&mut TaskBook> {
-        let place = self.place(id)?;
+        self.at_mut(self.place(id)?)
+    }
+
+    /// The task at a place, to be changed.
+    pub fn at_mut(&mut self, place: Place) -> Option<&mut TaskBook> {
         self.deals.get_mut(place.deal as usize)?.tasks.get_mut(place.at as usize)
+    }
+
+    /// The deal of the task at a place.
+    pub fn deal_at(&self, place: Place) -> Option<DealId> {
+        self.deals.get(place.deal as usize).map(|of_deal| of_deal.deal)
+    }
+
+    /// The places of a deal's tasks, by index.
+    pub fn places_of(&self, deal: &DealId) -> impl Iterator<Item = Place> + use<> {
+        let number = self.numbers.get(deal).copied();
+        let count = number.and_then(|number| self.deals.get(number as usize)).map_or(0, |of_deal| of_deal.tasks.len());
+        (0..count as u32).map(move |at| Place { deal: number.unwrap_or_default(), at })
     }
 
     /// Whether this is a task of the pool's.
@@ -120,13 +150,14 @@ impl Tasks {
         self.deals.iter().flat_map(|of_deal| &of_deal.tasks).filter(|task| !task.status.is_final()).count()
     }
 
-    fn place(&self, id: &TaskId) -> Option<Place> {
-        let sought = Place { tag: tag_of(id), deal: 0, at: 0 };
-        let is_it = |place: &Place| {
-            let of_deal = self.deals.get(place.deal as usize);
-            place.tag == sought.tag && of_deal.is_some_and(|of_deal| of_deal.id(place.at) == *id)
+    /// Where a task lies.
+    pub fn place(&self, id: &TaskId) -> Option<Place> {
+        let tag = tag_of(id);
+        let is_it = |slot: &Slot| {
+            let of_deal = || self.deals.get(slot.place.deal as usize);
+            slot.tag == tag && of_deal().is_some_and(|of_deal| of_deal.id(slot.place.at) == *id)
         };
-        self.places.find(sought.hash(), is_it).copied()
+        self.slots.find(hash_of(tag), is_it).map(|slot| slot.place)
     }
 }
 
@@ -143,7 +174,10 @@ mod tests {
         let indices = |number: u8| u64::from(number % 7)..u64::from(number % 7) + 100;
         let mut tasks = Tasks::default();
         assert!(tasks.get(&deal(1).task(0)).is_none());
-        (1..100).for_each(|number| tasks.insert(deal(number), indices(number)));
+        for number in 1..100 {
+            let ids = indices(number).map(|index| deal(number).task(index)).collect::<Vec<_>>();
+            tasks.insert(deal(number), indices(number).start, ids.into_iter());
+        }
         for number in 1..100 {
             for index in indices(number) {
                 let id = deal(number).task(index);
@@ -167,7 +201,7 @@ mod tests {
     fn those_that_are_over_are_not_open() {
         let deal = DealId(B256::repeat_byte(1));
         let mut tasks = Tasks::default();
-        tasks.insert(deal, 0..5);
+        tasks.insert(deal, 0, (0..5u32).map(|index| deal.task(u64::from(index))));
         tasks.get_mut(&deal.task(2)).unwrap().status = TaskStatus::Completed;
         tasks.get_mut(&deal.task(3)).unwrap().status = TaskStatus::Revealing;
         let open = [0, 1, 3, 4].map(|index| (deal.task(index), deal));
