@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 /// Moments of a task that are remembered: past it the oldest go, and are counted.
 pub const MOMENTS_MAX: usize = 128;
-/// Tasks of open deals that are remembered; those that come when there are so many are not. Each takes about 2 KB.
+/// Tasks of open deals that are remembered; those that come when there are so many are not. One that was worked at takes
+/// about 2 KB, one that waits a hundred bytes.
 pub const OPEN_MAX: usize = 200_000;
 /// Tasks of retired deals that are remembered.
 pub const RETIRED_MAX: usize = 1_000;
