@@ -3,8 +3,8 @@
 //! It lies in memory alone. Up to [`OPEN_MAX`] tasks of open deals have one each; of deals that are retired the last [`RETIRED_MAX`] are
 //! kept.
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU64;
 
 use alloy_primitives::Address;
@@ -203,7 +203,8 @@ impl Trace {
 /// The timelines of a pool's tasks.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Traces {
-    by_task: BTreeMap<TaskId, Trace>,
+    /// Each task of a pool that starts is looked up twice, whether there is room for it or not.
+    by_task: HashMap<TaskId, Trace>,
     /// Those of deals that are retired, in that order.
     retired: VecDeque<TaskId>,
 }
