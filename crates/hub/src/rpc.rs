@@ -73,7 +73,7 @@ struct Inner {
     options: RpcOptions,
     /// Once it was asked.
     finality: OnceLock<Finality>,
-    /// It has no `gristmill_events`.
+    /// It is a node of ours, and has no `gristmill_events`: an older one.
     without_news: AtomicBool,
 }
 
@@ -408,7 +408,8 @@ impl LedgerPort for RpcClient {
 
     fn news(&self, query: NewsQuery) -> Answer<'_, Option<News>> {
         Box::pin(async move {
-            if self.inner.without_news.load(Ordering::Relaxed) {
+            // Servers of others refuse a method that they do not know in many ways: they are not asked.
+            if self.inner.without_news.load(Ordering::Relaxed) || self.finality().await? != Finality::default() {
                 return Ok(None);
             }
             let params = json!([{

@@ -238,3 +238,39 @@ fn an_address_that_cannot_be_used_is_refused_at_once() {
         assert!(error.contains(word) && error.contains(url), "{url}: {error}");
     }
 }
+
+/// Servers of others are not asked for what only ours know, and one of ours that does not know it yet is asked once.
+#[tokio::test]
+async fn only_a_node_of_ours_is_asked_for_news() {
+    let query = || NewsQuery { from: 3, blocks_max: 10, addresses: vec![Address::ZERO], wait_ms: 60_000 };
+    for (version, is_ours, requests) in [("Geth/v1.15.0", false, 1), ("gristmill/v0.0.1", true, 2)] {
+        let (url, count) = serve(move |_, request| {
+            Reply::Body(match request["method"].as_str() {
+                Some("web3_clientVersion") => result(&request, json!(version)).to_string(),
+                _ if is_ours => error(&request, -32601, "Method not found", Value::Null).to_string(),
+                _ => error(&request, -32600, "Unsupported method", Value::Null).to_string(),
+            })
+        })
+        .await;
+        let client = client(&url);
+        for _ in 0..3 {
+            assert_eq!(client.news(query()).await.unwrap(), None);
+        }
+        assert_eq!(count.load(Ordering::SeqCst), requests, "{version}");
+    }
+    let (url, _) = serve(|_, request| {
+        if request["method"] == "web3_clientVersion" {
+            return Reply::Body(result(&request, json!("gristmill/v9")).to_string());
+        }
+        let asked = &request["params"][0];
+        assert_eq!((&asked["fromBlock"], &asked["blocks"], &asked["waitMs"]), (&json!("0x3"), &json!(10), &json!(100)));
+        let block = |number: u64| json!({"number": quantity(number), "hash": B256::ZERO, "timestamp": "0x1"});
+        Reply::Body(
+            result(&request, json!({"head": "0x9", "before": block(2), "last": block(5), "logs": []})).to_string(),
+        )
+    })
+    .await;
+    let news = client(&url).news(query()).await.unwrap().unwrap();
+    assert_eq!((news.head, news.before.unwrap().number, news.last.unwrap().number), (9, 2, 5));
+    assert_eq!(news.logs, []);
+}
