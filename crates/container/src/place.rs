@@ -4,6 +4,7 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
+use nix::NixPath;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2};
 use nix::libc;
@@ -15,6 +16,21 @@ use crate::rootfs::{Refused, refused};
 
 /// Paths end here: one that has more parts is refused.
 const DEPTH_MAX: usize = 64;
+
+/// How often a path is followed anew.
+const TRIES_MAX: usize = 1_000;
+
+/// Follows a path that must not lead out. When anybody on the machine renames or mounts something meanwhile, the kernel cannot tell
+/// whether a `..` in it did (EAGAIN in openat2(2)), and the path is followed again.
+fn open_within(folder: &OwnedFd, path: &(impl NixPath + ?Sized), how: OpenHow) -> nix::Result<OwnedFd> {
+    for _ in 1..TRIES_MAX {
+        match openat2(folder, path, how) {
+            Err(Errno::EAGAIN) => std::thread::yield_now(),
+            other => return other,
+        }
+    }
+    openat2(folder, path, how)
+}
 
 /// A folder that is `/` for the paths in it.
 struct Inside {
@@ -29,7 +45,7 @@ impl Inside {
 
     fn look(&self, path: &str, flags: OFlag) -> nix::Result<OwnedFd> {
         let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS | ResolveFlag::RESOLVE_NO_XDEV;
-        openat2(&self.root, path, OpenHow::new().flags(flags | OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(resolve))
+        open_within(&self.root, path, OpenHow::new().flags(flags | OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(resolve))
     }
 
     /// A folder; it is made, with those that it lies in.
@@ -156,7 +172,7 @@ fn open_node(dev: &OwnedFd, node: &DeviceNode) -> Result<OwnedFd, Refused> {
     let how = OpenHow::new()
         .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    let file = openat2(dev, name, how).map_err(refused(&host))?;
+    let file = open_within(dev, name, how).map_err(refused(&host))?;
     let found = fstat(&file).map_err(refused(&host))?;
     check_numbers(node, found.st_mode, found.st_rdev)?;
     let wanted = (libc::R_OK * i32::from(node.read)) | (libc::W_OK * i32::from(node.write));
@@ -195,4 +211,34 @@ fn attach(tree: &OwnedFd, at: &OwnedFd) -> nix::Result<()> {
     // SAFETY: both descriptors are open, and the paths are empty C strings.
     let moved = unsafe { libc::syscall(libc::SYS_move_mount, tree.as_raw_fd(), empty, at.as_raw_fd(), empty, flags) };
     Errno::result(moved).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    /// Somebody who renames all the time makes the kernel unsure of every `..`.
+    #[test]
+    fn a_path_is_followed_again_when_something_is_renamed_meanwhile() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("root/a/b")).unwrap();
+        std::fs::create_dir(folder.path().join("one")).unwrap();
+        let root = Inside::of(&folder.path().join("root")).unwrap();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+                while !done.load(Ordering::Relaxed) {
+                    std::fs::rename(&one, &two).unwrap();
+                    std::fs::rename(&two, &one).unwrap();
+                }
+            });
+            let path = "a/b/../b/../../a/b/../../a/../a/b";
+            let failed = (0..20_000).find_map(|_| root.look(path, OFlag::O_DIRECTORY).err());
+            done.store(true, Ordering::Relaxed);
+            assert_eq!(failed, None);
+        });
+    }
 }
