@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{Up, Worker, alone, probe, text, wait_until};
+use crate::harness::{GRISTMILL, Up, Worker, alone, probe, text, wait_until};
 
 #[test]
 fn a_foreign_program_runs_with_arguments_inputs_and_items_and_a_third_process_takes_part() {
@@ -121,12 +121,14 @@ fn a_worker_killed_in_the_middle_of_a_task_does_not_stop_the_job() {
     let prices = prices.display().to_string();
     let ordered = up.json(&["run", "efast", "--input", &prices, "--tasks", "4", "--detach"]);
     let job = job_of(&ordered);
-    // Once its folder of a task appears, it is in the middle of one.
-    let pools = folder.path().join("worker/worker/pools");
-    let entries = |folder: &std::path::Path| std::fs::read_dir(folder).into_iter().flatten().flatten();
-    wait_until("the worker to work", || {
-        entries(&pools).any(|pool| entries(&pool.path().join("jobs")).next().is_some())
-    });
+    let at_work = || {
+        let mut status = std::process::Command::new(GRISTMILL);
+        let status = status.args(["worker", "status", "--json", "--data-dir"]).arg(folder.path().join("worker"));
+        let status = status.output().expect("gristmill runs");
+        status.status.success()
+            && serde_json::from_slice::<Value>(&status.stdout).expect("it prints JSON")["tasks"][0].is_object()
+    };
+    wait_until("the worker to work", at_work);
     worker.kill();
     let waited = up.run(&["job", "wait", &job]);
     assert!(waited.status.success(), "{}", text(&waited));

@@ -189,8 +189,13 @@ fn what_is_not_there(bench: &Bench<'_>, workers: Vec<Worker>) -> Vec<Worker> {
     drop(workers);
     wait_until("the workers to be gone", || bench.pool.status()["workers"]["connected"] == 0);
     let app = slow(bench.folder, 1_001);
+    // Larger than what shares a file with others in the store, by a custom section: 70,004 bytes in LEB128, its name, zeros.
+    let mut bytes = std::fs::read(&app).unwrap();
+    bytes.extend([0, 0xf4, 0xa2, 0x04, 3]);
+    bytes.extend(b"pad");
+    bytes.extend([0; 70_000]);
+    std::fs::write(&app, &bytes).unwrap();
     let job = bench.requester.order(&app, &[]);
-    let bytes = std::fs::read(&app).unwrap();
     let store = bench.pool.root.join("store");
     let files = tree(&store);
     let blobs = files.iter().filter(|(_, content)| **content == bytes).collect::<Vec<_>>();
