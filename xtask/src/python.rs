@@ -60,7 +60,8 @@ pub fn htcondor() -> Result<PathBuf> {
 /// Items and tasks settled a second by us, and tasks a second by HyperQueue, Dask and Ray, in one run: each line says what it counts.
 pub fn peers() -> Result<()> {
     let python = environment("peers", &crate::root().join(PEERS))?.join("bin/python").display().to_string();
-    for [tasks, workers, trust, items] in [["1000", "4", "1", "0"], ["300", "4", "1", "100"], ["100", "4", "5", "100"]]
+    for [tasks, workers, trust, items] in
+        [["1000", "4", "1", "0"], ["1000", "4", "1", "100"], ["1000", "4", "5", "100"]]
     {
         let what =
             ["bench", "--locked", "--profile", "release", "-p", "gristmill-network", "--bench", "settlement", "--"];
