@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Role, TaskSpec};
 
-/// An open task. There may be a million of which few are under way: so it does not repeat its id, nor what others have in common with it.
+/// An open task. There may be a million of which few are under way: so it does not repeat its id, nor what others have in common
+/// with it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Task {
     #[serde(with = "terms")]
